@@ -1,0 +1,1 @@
+//! What every engine of plimsoll promises: price, run, reclaim.

@@ -1,0 +1,1 @@
+//! Readers of model files: bytes in, checked descriptions out.

@@ -1,0 +1,1 @@
+//! Continuous batching over any step executor, with a paged KV cache.

@@ -1,0 +1,1 @@
+//! An embeddable LLM runtime that never runs out of memory.
