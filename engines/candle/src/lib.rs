@@ -1,1 +1,1 @@
-//! The native engine: one decoder over the project's CPU kernels or candle tensors.
+//! The native engine.

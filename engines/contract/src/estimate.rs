@@ -1,0 +1,35 @@
+//! Prices: what a request will hold, before it runs.
+
+use crate::Region;
+
+/// The shape of a request: all that its price depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Tokens of the whole conversation that the engine will see, those it already holds included.
+    pub prompt_tokens: u32,
+    /// Tokens that may be generated.
+    pub max_tokens: u32,
+    /// Alternatives reported per token; 0 for none.
+    pub top_logprobs: u32,
+    /// Whether counts of seen tokens are kept, for penalties.
+    pub penalties: bool,
+}
+
+/// What a request of some [`Shape`] holds at its largest. Every figure equals what is then allocated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Estimate {
+    /// Where the KV blocks live.
+    pub kv_region: Region,
+    /// Bytes of all KV blocks of the session at the end of the request, those it already holds included: the sum over
+    /// layers of `tokens * kv_heads * (k_dim + v_dim) * element bytes`, with tokens rounded up to whole blocks.
+    pub kv_bytes: u64,
+    /// Bytes of one KV block over all layers: the granule of `kv_bytes`.
+    pub kv_block_bytes: u64,
+    /// Host bytes of the request itself: ring, token ids, block table, sampler state.
+    pub request_bytes: u64,
+    /// Of `request_bytes`, those of the [`crate::Ring`].
+    pub ring_bytes: u64,
+    /// Bytes of the engine's workspace that the request will share. They were leased when the model was loaded and are
+    /// not charged again.
+    pub workspace_bytes: u64,
+}

@@ -1,0 +1,95 @@
+//! What the scheduler drives: anything that can run a step over lanes of tokens.
+
+use plimsoll_engine::{EngineError, Lease, Request, Shape, TokenEvent, TopLogprob};
+
+/// The fixed limits of a step executor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Tokens per KV block.
+    pub block_tokens: usize,
+    /// Bytes of one KV block over all layers.
+    pub block_bytes: u64,
+    /// Most lanes in one step.
+    pub max_sequences: usize,
+    /// Most tokens fed in one step, over all lanes.
+    pub max_step_tokens: usize,
+    /// Most tokens of one sequence, prompt and generated.
+    pub context_length: usize,
+}
+
+/// Runs steps. A step feeds each lane that takes part its next tokens and samples where it is asked to.
+///
+/// The scheduler calls it from one thread. After [`StepExecutor::open`] and the allocation of its blocks, a lane's steps
+/// need no further memory.
+pub trait StepExecutor: Send + Sized + 'static {
+    /// One KV block over all layers.
+    type Block: Send;
+    /// What a request needs besides KV: its sampler, its counts.
+    type Sequence: Send;
+
+    /// The limits, fixed for the executor's life.
+    fn limits(&self) -> Limits;
+
+    /// Heap bytes of [`StepExecutor::Sequence`] for a request of this shape; `None` on overflow.
+    fn sequence_bytes(limits: &Limits, shape: &Shape) -> Option<u64>;
+
+    /// A fresh block with its pages committed.
+    ///
+    /// # Errors
+    /// [`EngineError::OutOfMemory`] when the system refuses.
+    fn allocate(&mut self) -> Result<Self::Block, EngineError>;
+
+    /// The state of a new request.
+    ///
+    /// # Errors
+    /// What the request asks for cannot be done.
+    fn open(&mut self, request: &Request) -> Result<Self::Sequence, EngineError>;
+
+    /// Runs one step over the lanes with `feed > 0`: writes the KV of `tokens[position..position + feed]` and, where
+    /// `sample` is set, chooses the next token from the last fed one's logits into `sampled` and `tops`.
+    /// It changes nothing else in a lane: the scheduler moves the position and appends the token.
+    ///
+    /// # Errors
+    /// Any error fails every lane that took part.
+    fn step(&mut self, lanes: &mut [Lane<Self>]) -> Result<(), EngineError>;
+}
+
+/// A KV block and the lease that pays for it: the block cannot outlive its lease.
+#[derive(Debug)]
+pub struct KvBlock<B> {
+    // Declared first, so that the memory is gone before its bytes are free in the books.
+    data: B,
+    _lease: Lease,
+}
+
+impl<B> KvBlock<B> {
+    /// Binds a block to its lease.
+    pub fn new(data: B, lease: Lease) -> Self {
+        KvBlock { data, _lease: lease }
+    }
+
+    /// The block's storage.
+    pub fn data(&self) -> &B {
+        &self.data
+    }
+}
+
+/// A running request as a step executor sees it.
+pub struct Lane<E: StepExecutor> {
+    /// Prompt and generated tokens so far; capacity for every granted token.
+    pub tokens: Vec<u32>,
+    /// Leading tokens whose KV is in `blocks`.
+    pub position: usize,
+    /// Tokens to feed in this step, from `position`; 0 sits the step out.
+    pub feed: usize,
+    /// Whether to choose a token after the last fed one.
+    pub sample: bool,
+    /// KV of positions `i * block_tokens ..`, enough for every granted token.
+    pub blocks: Vec<KvBlock<E::Block>>,
+    /// The executor's own state of this request.
+    pub sequence: E::Sequence,
+    /// Out: the chosen token.
+    pub sampled: TokenEvent,
+    /// Out: its most likely alternatives, most likely first; capacity for as many as the request asked for.
+    pub tops: Vec<TopLogprob>,
+}
