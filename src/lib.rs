@@ -1,1 +1,3 @@
 //! An embeddable LLM runtime that never runs out of memory.
+
+pub mod text;

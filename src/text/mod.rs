@@ -1,0 +1,26 @@
+//! Text in and out: chat templates, tokens, streamed text and stop strings.
+//!
+//! Everything here takes plain bytes and strings, and everything read from a model's files is untrusted: sizes are checked
+//! before they are used, and what cannot be done exactly is an error.
+
+mod bpe;
+mod bytes_table;
+mod detokenizer;
+mod error;
+mod gguf;
+mod normalizer;
+mod pattern;
+mod pre;
+mod splitter;
+mod stop;
+mod template;
+mod tokenizer;
+mod tokenizer_json;
+
+pub use bytes_table::BytesTable;
+pub use detokenizer::Detokenizer;
+pub use error::TextError;
+pub use gguf::GgufVocab;
+pub use stop::{MAX_STOP_BYTES, MAX_STOPS, StopMatcher};
+pub use template::{ChatTemplate, Message};
+pub use tokenizer::{MAX_TEXT, Tokenizer};
