@@ -1,0 +1,127 @@
+//! `tokenizer_config.json`: the begin and end tokens' texts and the chat template.
+
+use crate::json::{Fields, Json};
+use crate::{ChatTemplate, FormatError, Result};
+
+const FILE: &str = "tokenizer_config.json";
+const WANTED: &[&str] = &["bos_token", "eos_token", "chat_template", "content", "name", "template"];
+
+/// The largest chat template, in bytes.
+pub(super) const MAX_TEMPLATE: u64 = 4 << 20;
+
+/// What the file says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TokenizerConfig {
+    /// The text of the token that begins a sequence.
+    pub bos_token: Option<String>,
+    /// The text of the token that ends one.
+    pub eos_token: Option<String>,
+    /// The chat template's Jinja source.
+    pub chat_template: Option<String>,
+}
+
+impl TokenizerConfig {
+    /// The template with its texts; `file` is the folder's own template file, which goes before the one in here.
+    pub(super) fn into_template(self, file: Option<String>) -> Option<ChatTemplate> {
+        let source = file.or(self.chat_template)?;
+        Some(ChatTemplate { source, bos_token: self.bos_token, eos_token: self.eos_token })
+    }
+}
+
+/// Reads the bytes of a `tokenizer_config.json`. Of several named templates the one named `default` counts.
+///
+/// # Errors
+/// When it is no JSON object, or a key is of the wrong type, or the template is larger than 4 MiB.
+pub fn parse(bytes: &[u8]) -> Result<TokenizerConfig> {
+    let fields = Fields::parse(FILE, bytes, WANTED)?;
+    let chat_template = template(&fields)?;
+    if let Some(text) = chat_template.filter(|text| text.len() as u64 > MAX_TEMPLATE) {
+        return Err(FormatError::too_large(
+            FILE,
+            "the chat template in bytes",
+            text.len() as u64,
+            MAX_TEMPLATE,
+        ));
+    }
+    Ok(TokenizerConfig {
+        bos_token: token(&fields, "bos_token")?.map(str::to_owned),
+        eos_token: token(&fields, "eos_token")?.map(str::to_owned),
+        chat_template: chat_template.map(str::to_owned),
+    })
+}
+
+/// A token's text: a string, or an object with the text as `content`.
+fn token<'a>(fields: &'a Fields, key: &str) -> Result<Option<&'a str>> {
+    match fields.get(key) {
+        Some(Json::Object(token)) => token.text(FILE, "content"),
+        _ => fields.text(FILE, key),
+    }
+}
+
+fn template(fields: &Fields) -> Result<Option<&str>> {
+    let Some(Json::List(items)) = fields.get("chat_template") else {
+        return fields.text(FILE, "chat_template");
+    };
+    let mut only = None;
+    for item in items {
+        let Json::Object(item) = item else {
+            return Err(FormatError::malformed(
+                FILE,
+                "chat_template is a list of other things than templates",
+            ));
+        };
+        only = item.text(FILE, "template")?;
+        if item.text(FILE, "name")? == Some("default") {
+            return Ok(only);
+        }
+    }
+    Ok(only.filter(|_| items.len() == 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_strings_or_objects() {
+        let text = r#"{"bos_token": "<s>", "eos_token": {"__type": "AddedToken", "content": "</s>", "lstrip": false},
+            "added_tokens_decoder": {"0": {"content": "x"}}, "chat_template": "{{ messages }}"}"#;
+        let config = parse(text.as_bytes()).unwrap();
+        assert_eq!(config.bos_token.as_deref(), Some("<s>"));
+        assert_eq!(config.eos_token.as_deref(), Some("</s>"));
+        assert_eq!(config.chat_template.as_deref(), Some("{{ messages }}"));
+        let null = parse(b"{\"bos_token\": null}").unwrap();
+        assert_eq!(null, TokenizerConfig::default());
+    }
+
+    #[test]
+    fn of_named_templates_the_default_counts() {
+        let list = |names: &[&str]| {
+            let items: Vec<_> = names
+                .iter()
+                .map(|name| format!(r#"{{"name": "{name}", "template": "of {name}"}}"#))
+                .collect();
+            parse(format!(r#"{{"chat_template": [{}]}}"#, items.join(", ")).as_bytes()).unwrap().chat_template
+        };
+        assert_eq!(list(&["tool_use", "default", "rag"]).as_deref(), Some("of default"));
+        assert_eq!(list(&["tool_use"]).as_deref(), Some("of tool_use"));
+        assert_eq!(list(&["tool_use", "rag"]), None);
+    }
+
+    #[test]
+    fn wrong_types_and_sizes_are_refused() {
+        for text in [r#"{"bos_token": 3}"#, r#"{"chat_template": ["x"]}"#, r#"{"chat_template": {}}"#] {
+            assert!(parse(text.as_bytes()).is_err(), "{text}");
+        }
+        let long = format!(r#"{{"chat_template": "{}"}}"#, "x".repeat(MAX_TEMPLATE as usize + 1));
+        assert!(matches!(parse(long.as_bytes()), Err(FormatError::TooLarge { .. })));
+    }
+
+    #[test]
+    fn the_folder_s_own_template_goes_first() {
+        let config = parse(br#"{"bos_token": "<s>", "chat_template": "inner"}"#).unwrap();
+        assert_eq!(config.clone().into_template(None).unwrap().source, "inner");
+        let template = config.into_template(Some("outer".into())).unwrap();
+        assert_eq!((template.source.as_str(), template.bos_token.as_deref()), ("outer", Some("<s>")));
+    }
+}
