@@ -32,13 +32,13 @@ LLAMA = {
     "rope_theta": 10000.0,
     "tie_word_embeddings": False,
     "use_cache": True,
-    "vocab_size": 384,
+    "vocab_size": 352,
 }
 
 LLAMA3 = {
     **LLAMA,
-    "bos_token_id": 378,
-    "eos_token_id": 383,
+    "bos_token_id": 346,
+    "eos_token_id": 351,
     "head_dim": 16,
     "rope_scaling": LLAMA3_SCALING,
     "rope_theta": 8000.0,
@@ -47,8 +47,8 @@ LLAMA3 = {
 
 QWEN = {
     "attention_dropout": 0.0,
-    "bos_token_id": 369,
-    "eos_token_id": 371,
+    "bos_token_id": 337,
+    "eos_token_id": 339,
     "hidden_act": "silu",
     "hidden_size": 64,
     "initializer_range": 0.02,
@@ -65,7 +65,7 @@ QWEN = {
     "use_cache": True,
     "use_sliding_window": False,
     # Eight more rows than the tokenizer has tokens, as in the published models.
-    "vocab_size": 384,
+    "vocab_size": 352,
 }
 
 QWEN2 = {**QWEN, "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2"}
@@ -78,25 +78,25 @@ QWEN3 = {
 }
 
 LLAMA3_TEXT = {
-    "tokenizer": lambda: vocabularies.llama3(384),
+    "tokenizer": lambda: vocabularies.llama3(352),
     "bos": "<|begin_of_text|>",
     "eos": "<|eot_id|>",
     "pad": "<|finetune_right_pad_id|>",
-    "eos_ids": [379, 383],
+    "eos_ids": [347, 351],
     "template": styles.LLAMA3,
     "pre": "llama-bpe",
 }
 QWEN_TEXT = {
-    "tokenizer": lambda: vocabularies.qwen2(376),
+    "tokenizer": lambda: vocabularies.qwen2(344),
     "bos": None,
     "eos": "<|im_end|>",
     "pad": "<|endoftext|>",
-    "eos_ids": [371, 369],
+    "eos_ids": [339, 337],
     "template": styles.QWEN25,
     "pre": "qwen2",
 }
 LLAMA2_TEXT = {
-    "tokenizer": lambda: vocabularies.llama2(416),
+    "tokenizer": lambda: vocabularies.llama2(384),
     "bos": "<s>",
     "eos": "</s>",
     "pad": None,
@@ -109,7 +109,7 @@ LLAMA_SHARDED = {
     "bos_token_id": 1,
     "eos_token_id": 2,
     "num_key_value_heads": 4,
-    "vocab_size": 416,
+    "vocab_size": 384,
 }
 NEW_CONFIG = {
     **LLAMA3,
@@ -118,7 +118,7 @@ NEW_CONFIG = {
     "num_attention_heads": 2,
     "num_key_value_heads": 1,
 }
-UNTIED = {**LLAMA, "bos_token_id": 378, "eos_token_id": 383, "rope_theta": 500000.0}
+UNTIED = {**LLAMA, "bos_token_id": 346, "eos_token_id": 351, "rope_theta": 500000.0}
 
 # weights_of: the folder whose weights, rounded to this dtype, these are.
 SPECS = [
