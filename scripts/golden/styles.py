@@ -121,7 +121,8 @@ MISTRAL = """\
 
 LLAMA2 = """\
 {% set rules = messages[0]['content'] if messages[0]['role'] == 'system' else '' %}\
-{% for message in messages[1:] if rules else messages %}\
+{% set turns = messages[1:] if messages[0]['role'] == 'system' else messages %}\
+{% for message in turns %}\
 {% if loop.index is odd and message['role'] != 'user' or loop.index is even and message['role'] != 'assistant' %}\
 {{ raise_exception('Turns go user, assistant, user, ...; turn ' ~ loop.index ~ ' is ' ~ message['role']) }}\
 {% endif %}{% if message['role'] == 'user' %}{{ bos_token + '[INST] ' }}\
@@ -208,3 +209,28 @@ MACROS = """\
     {{- ' ' ~ key[:1] ~ '=' ~ value.title() -}}
 {%- endfor -%}
 {%- if add_generation_prompt %}{{ '\\n<answer>' }}{% endif -%}"""
+
+# One newline at a template's end is dropped; the second stays.
+TRAILING = """\
+{# A comment alone on its line leaves nothing behind. #}
+{% for message in messages %}
+{{ message.role }}: {{ message.content }}
+{% endfor %}
+{% if add_generation_prompt %}
+assistant:
+{% endif %}
+<<{{ bos_token }}>>
+
+"""
+
+# What is not there: printing it gives nothing, reading a member of it is an error.
+UNDEFINED = """\
+{{- '[' }}{{ nothing }}{{ messages[0].nickname }}{{ messages[0]['nickname'] or 'none' -}}
+{{- '|' ~ (nothing | default('left out')) ~ '|' ~ 7 // 2 ~ '|' ~ 7 / 2 -}}
+{%- for message in messages %}
+    {%- if message.role == 'tool' %}
+        {{- nothing.member }}
+    {%- endif %}
+    {{- ' ' ~ message.content[:4] ~ '..' ~ message.content[-3:] ~ ' ' ~ message.content.upper().count('A') }}
+{%- endfor %}
+{{- ']' }}"""
