@@ -1,6 +1,8 @@
 //! What the scheduler drives: anything that can run a step over lanes of tokens.
 
 use plimsoll_engine::{EngineError, Lease, Request, Shape, TokenEvent, TopLogprob};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The fixed limits of a step executor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,23 +51,55 @@ pub trait StepExecutor: Send + Sized + 'static {
     /// `sample` is set, chooses the next token from the last fed one's logits into `sampled` and `tops`.
     /// It changes nothing else in a lane: the scheduler moves the position and appends the token.
     ///
+    /// After a panic the scheduler runs every lane that took part once more, alone, to find the one at fault. So the
+    /// sequence of a lane should change only where its token is chosen, after all that can panic.
+    ///
     /// # Errors
     /// Any error fails every lane that took part.
     fn step(&mut self, lanes: &mut [Lane<Self>]) -> Result<(), EngineError>;
 }
 
+/// How many blocks are alive, wherever they are.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct BlockCount(Arc<AtomicU64>);
+
+impl BlockCount {
+    /// Blocks alive now.
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// One block in a [`BlockCount`].
+#[derive(Debug)]
+struct Counted(BlockCount);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 /// A KV block and the lease that pays for it: the block cannot outlive its lease.
 #[derive(Debug)]
 pub struct KvBlock<B> {
-    // Declared first, so that the memory is gone before its bytes are free in the books.
+    // Fields drop in this order: the memory is gone before it leaves the count, and that before its bytes are free in
+    // the books.
     data: B,
+    _counted: Option<Counted>,
     _lease: Lease,
 }
 
 impl<B> KvBlock<B> {
     /// Binds a block to its lease.
     pub fn new(data: B, lease: Lease) -> Self {
-        KvBlock { data, _lease: lease }
+        KvBlock { data, _counted: None, _lease: lease }
+    }
+
+    /// Binds a block to its lease and counts it for as long as it lives.
+    pub(crate) fn counted(data: B, count: &BlockCount, lease: Lease) -> Self {
+        count.0.fetch_add(1, Ordering::AcqRel);
+        KvBlock { data, _counted: Some(Counted(count.clone())), _lease: lease }
     }
 
     /// The block's storage.

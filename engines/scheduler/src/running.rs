@@ -1,0 +1,99 @@
+//! A request that has a lane.
+
+use crate::queue::Waiting;
+use crate::{Lane, StepExecutor};
+use plimsoll_engine::{EngineError, Finish, FinishReason};
+use std::time::Duration;
+
+/// The scheduler's side of a lane; the executor's is [`Lane`].
+pub(crate) struct Running {
+    /// The job. Its prompt went into the lane, its KV lease into the blocks.
+    pub(crate) job: Waiting,
+    prompt_tokens: usize,
+    cached_tokens: usize,
+    started: Option<Duration>,
+    first: Option<Duration>,
+    last: Duration,
+    /// Tokens fed in the step under way; 0 sits it out.
+    pub(crate) fed: usize,
+    /// Set when that step failed for this lane.
+    pub(crate) failure: Option<EngineError>,
+}
+
+impl Running {
+    pub(crate) fn new(job: Waiting, prompt_tokens: usize, cached_tokens: usize) -> Running {
+        Running {
+            job,
+            prompt_tokens,
+            cached_tokens,
+            started: None,
+            first: None,
+            last: Duration::ZERO,
+            fed: 0,
+            failure: None,
+        }
+    }
+
+    /// Feeds `feed` of the lane's tokens in the coming step, which starts at `now`.
+    pub(crate) fn feed<E: StepExecutor>(&mut self, lane: &mut Lane<E>, feed: usize, now: Duration) {
+        lane.feed = feed;
+        lane.sample =
+            feed > 0 && lane.position + feed == lane.tokens.len() && self.job.request.max_tokens > 0;
+        self.fed = feed;
+        if feed > 0 {
+            self.started.get_or_insert(now);
+        }
+    }
+
+    /// Takes in what the step did for this lane; why the request ends, if it does.
+    pub(crate) fn settle<E: StepExecutor>(
+        &mut self,
+        lane: &mut Lane<E>,
+        now: Duration,
+    ) -> Option<FinishReason> {
+        let fed = std::mem::take(&mut self.fed);
+        if fed == 0 {
+            return None;
+        }
+        if let Some(error) = self.failure.take() {
+            return Some(FinishReason::Failed(error));
+        }
+        lane.position += fed;
+        if !lane.sample {
+            // Only a request for no tokens at all reaches its end without a sample.
+            return (lane.position == lane.tokens.len()).then_some(FinishReason::Length);
+        }
+        self.first.get_or_insert(now);
+        self.last = now;
+        let token = lane.sampled;
+        if self.job.request.stop_tokens.contains(&token.id) {
+            return Some(FinishReason::EndOfText);
+        }
+        if !self.job.ring().push(token, &lane.tops) {
+            let error = "the ring has no room for a granted token".to_owned();
+            return Some(FinishReason::Failed(EngineError::Execution(error)));
+        }
+        lane.tokens.push(token.id);
+        let generated = lane.tokens.len() - self.prompt_tokens;
+        (generated >= self.job.request.max_tokens as usize).then_some(FinishReason::Length)
+    }
+
+    /// Time from the first step until `now`; `None` before it.
+    pub(crate) fn service(&self, now: Duration) -> Option<Duration> {
+        self.started.map(|started| now.saturating_sub(started))
+    }
+
+    /// Gives back the request's leases, then tells the end.
+    pub(crate) fn finish(self, reason: FinishReason, kv_tokens: usize, now: Duration) {
+        let started = self.started.unwrap_or(now);
+        let finish = Finish {
+            reason,
+            cached_tokens: self.cached_tokens,
+            kv_tokens,
+            queued: started.saturating_sub(self.job.submitted),
+            prefill: self.first.unwrap_or(now).saturating_sub(started),
+            decode: self.first.map_or(Duration::ZERO, |first| self.last.saturating_sub(first)),
+        };
+        self.job.finish(finish);
+    }
+}

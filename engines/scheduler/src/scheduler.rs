@@ -1,0 +1,343 @@
+//! The core: a queue, the lanes that run, and one step at a time.
+
+use crate::kept::{Kept, KeptTable};
+use crate::price::{blocks_of, host_bytes, shape_of, total_tokens};
+use crate::queue::{Shared, Waiting};
+use crate::running::Running;
+use crate::step::{attempt, compose, run};
+use crate::{KvBlock, Lane, Limits, StepExecutor};
+use plimsoll_engine::{
+    Clock, EngineError, Finish, FinishReason, Job, Lease, Region, Rejected, Request, SessionKey, TokenEvent,
+};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Places of the queue whose memory is set aside at the start.
+const QUEUE_RESERVED: usize = 1024;
+
+/// What a scheduler is told besides its executor's limits.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Names the thread and the log lines.
+    pub model: String,
+    /// Most requests that wait.
+    pub queue: usize,
+    /// Where the executor's blocks live; KV leases of another region are refused.
+    pub kv_region: Region,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config { model: "model".into(), queue: 128, kv_region: Region::Host }
+    }
+}
+
+/// Runs requests on an executor, one step per [`Scheduler::tick`].
+///
+/// It is deterministic: the same calls at the same times on its clock give the same steps. Dropping it ends every
+/// request with [`EngineError::Closed`] and frees all KV.
+pub struct Scheduler<E: StepExecutor> {
+    executor: E,
+    limits: Limits,
+    kv_region: Region,
+    clock: Arc<dyn Clock>,
+    shared: Arc<Shared>,
+    queue: VecDeque<Waiting>,
+    // Side by side, in order of arrival.
+    lanes: Vec<Lane<E>>,
+    running: Vec<Running>,
+    kept: KeptTable<E::Block>,
+}
+
+impl<E: StepExecutor> Scheduler<E> {
+    /// A scheduler with nothing to do.
+    ///
+    /// # Errors
+    /// [`EngineError::Invalid`] where a limit is zero or a step has no room for a token of every sequence.
+    pub fn new(executor: E, config: &Config, clock: Arc<dyn Clock>) -> Result<Self, EngineError> {
+        let limits = executor.limits();
+        let Limits { block_tokens, block_bytes, max_sequences, max_step_tokens, context_length } = limits;
+        if block_tokens == 0 || block_bytes == 0 || max_sequences == 0 || context_length == 0 {
+            return Err(EngineError::Invalid(format!("an executor's limit is zero: {limits:?}")));
+        }
+        if max_step_tokens < max_sequences {
+            return Err(EngineError::Invalid(format!(
+                "a step of {max_step_tokens} tokens has no room for {max_sequences} sequences"
+            )));
+        }
+        Ok(Scheduler {
+            executor,
+            limits,
+            kv_region: config.kv_region,
+            clock,
+            shared: Arc::new(Shared::new(config.queue, max_sequences)),
+            queue: VecDeque::with_capacity(config.queue.min(QUEUE_RESERVED)),
+            lanes: Vec::with_capacity(max_sequences),
+            running: Vec::with_capacity(max_sequences),
+            kept: KeptTable::new(block_tokens),
+        })
+    }
+
+    /// Queues a job. A job that can never run ends at once, through its ring; so does one whose session has another
+    /// under way, and it counts as never made.
+    ///
+    /// # Errors
+    /// The job comes back with [`EngineError::QueueFull`].
+    pub fn submit(&mut self, job: Job) -> Result<(), Box<Rejected>> {
+        let waiting = self.shared.enter(job, self.clock.now())?;
+        self.accept(waiting);
+        Ok(())
+    }
+
+    /// Frees the KV of an idle session and answers its bytes; a session that waits, runs or is not known frees 0.
+    pub fn reclaim(&mut self, session: SessionKey) -> u64 {
+        if self.is_busy(session) {
+            return 0;
+        }
+        let blocks = self.kept.take(session).map_or(0, |kept| kept.blocks.len());
+        blocks as u64 * self.limits.block_bytes
+    }
+
+    /// Ends what is cancelled or late, starts what has a lane, runs one step. Answers whether there is more to do.
+    pub fn tick(&mut self) -> bool {
+        let now = self.clock.now();
+        self.interrupt(now);
+        self.promote(now);
+        if compose(&mut self.lanes, &mut self.running, self.limits.max_step_tokens, now) {
+            run(&mut self.executor, &mut self.lanes, &mut self.running);
+            self.settle();
+        }
+        !(self.queue.is_empty() && self.lanes.is_empty())
+    }
+
+    /// Ends every request with this error and frees all KV.
+    pub fn shut_down(&mut self, error: &EngineError) {
+        let now = self.clock.now();
+        self.kept.clear();
+        while let Some(running) = self.running.pop() {
+            // Memory goes before the leases that pay for it.
+            drop(self.lanes.pop());
+            running.finish(FinishReason::Failed(error.clone()), 0, now);
+        }
+        self.lanes.clear();
+        while let Some(waiting) = self.queue.pop_front() {
+            self.end_waiting(waiting, FinishReason::Failed(error.clone()), now);
+        }
+    }
+
+    /// Bytes of KV blocks alive, of running requests and of idle sessions.
+    pub fn kv_bytes(&self) -> u64 {
+        self.shared.blocks.get() * self.limits.block_bytes
+    }
+
+    /// Requests that wait for a lane.
+    pub fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Requests that have a lane.
+    pub fn running(&self) -> usize {
+        self.lanes.len()
+    }
+
+    /// The executor's limits.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The executor.
+    pub fn executor(&self) -> &E {
+        &self.executor
+    }
+
+    /// The executor, to script it between ticks.
+    pub fn executor_mut(&mut self) -> &mut E {
+        &mut self.executor
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Queues a job that has its place, or ends it when it can never run.
+    pub(crate) fn accept(&mut self, waiting: Waiting) {
+        match self.check(&waiting) {
+            Ok(()) => self.queue.push_back(waiting),
+            Err(error) => self.end_waiting(waiting, FinishReason::Failed(error), self.clock.now()),
+        }
+    }
+
+    fn is_busy(&self, session: SessionKey) -> bool {
+        let mut busy = self.queue.iter().chain(self.running.iter().map(|running| &running.job));
+        busy.any(|job| job.request.session == session)
+    }
+
+    /// What can be known of a job before it runs.
+    fn check(&self, waiting: &Waiting) -> Result<(), EngineError> {
+        let request = &waiting.request;
+        let invalid = |text: String| Err(EngineError::Invalid(text));
+        if self.is_busy(request.session) {
+            return invalid(format!("session {} already has a request under way", request.session.0));
+        }
+        if request.tokens.is_empty() {
+            return invalid("the prompt is empty".into());
+        }
+        let shape = shape_of(request).ok_or(EngineError::PriceOverflow)?;
+        if total_tokens(&shape) > self.limits.context_length as u64 {
+            return invalid(format!(
+                "{} prompt tokens and {} to generate exceed the context of {}",
+                shape.prompt_tokens, shape.max_tokens, self.limits.context_length
+            ));
+        }
+        request.sampling.validate().map_err(|error| EngineError::Invalid(error.to_string()))?;
+        let host = host_bytes::<E>(&self.limits, &shape).ok_or(EngineError::PriceOverflow)?;
+        pays(waiting.host_paid(), Region::Host, "host memory", host)?;
+        let (_, new) = self.blocks_needed(request)?;
+        let kv = (new as u64).checked_mul(self.limits.block_bytes).ok_or(EngineError::PriceOverflow)?;
+        pays(&waiting.kv, self.kv_region, "KV", kv)
+    }
+
+    /// Blocks of a request in all, and of these the ones its session does not hold.
+    fn blocks_needed(&self, request: &Request) -> Result<(usize, usize), EngineError> {
+        let total = shape_of(request).and_then(|shape| blocks_of(&self.limits, &shape));
+        let total = total.and_then(|total| usize::try_from(total).ok()).ok_or(EngineError::PriceOverflow)?;
+        Ok((total, total.saturating_sub(self.kept.blocks(request.session))))
+    }
+
+    /// Ends requests that are cancelled or late, running or not.
+    fn interrupt(&mut self, now: Duration) {
+        let mut i = 0;
+        while i < self.running.len() {
+            match self.running[i].job.interrupted(now) {
+                Some(reason) => self.end_running(i, reason, now),
+                None => i += 1,
+            }
+        }
+        let mut i = 0;
+        while i < self.queue.len() {
+            let reason = self.queue[i].interrupted(now);
+            match reason.and_then(|reason| Some((self.queue.remove(i)?, reason))) {
+                Some((waiting, reason)) => self.end_waiting(waiting, reason, now),
+                None => i += 1,
+            }
+        }
+    }
+
+    /// Moves requests from the queue to free lanes, in order of arrival.
+    fn promote(&mut self, now: Duration) {
+        while self.lanes.len() < self.limits.max_sequences {
+            let Some(mut waiting) = self.queue.pop_front() else { break };
+            match self.open(&mut waiting) {
+                Ok(lane) => {
+                    waiting.leave_queue();
+                    self.running.push(Running::new(waiting, lane.tokens.len(), lane.position));
+                    self.lanes.push(lane);
+                }
+                Err(error) => self.end_waiting(waiting, FinishReason::Failed(error), now),
+            }
+        }
+    }
+
+    /// Allocates all that a request will ever need. On an error the session's KV is where it was.
+    fn open(&mut self, waiting: &mut Waiting) -> Result<Lane<E>, EngineError> {
+        let (total, new) = self.blocks_needed(&waiting.request)?;
+        let request = &mut waiting.request;
+        let sequence = attempt(|| self.executor.open(request))?;
+        let mut tokens = std::mem::take(&mut request.tokens);
+        let prompt_tokens = tokens.len();
+        reserve(&mut tokens, prompt_tokens + request.max_tokens as usize)?;
+        let mut tops = Vec::new();
+        reserve(&mut tops, request.sampling.top_logprobs as usize)?;
+        let mut fresh = Vec::new();
+        reserve(&mut fresh, new)?;
+        for _ in 0..new {
+            let data = attempt(|| self.executor.allocate())?;
+            // Checked when the job came, and the session's blocks cannot have gone since: it was busy.
+            let lease = waiting.kv.split(self.limits.block_bytes).map_err(|short| EngineError::Unpaid {
+                what: "KV",
+                paid: short.held,
+                needed: short.asked,
+            })?;
+            fresh.push(KvBlock::counted(data, &self.shared.blocks, lease));
+        }
+        let (blocks, position) = match self.kept.take(request.session) {
+            None => (fresh, 0),
+            Some(Kept { mut blocks, tokens: held }) => {
+                blocks.truncate(total);
+                if let Err(error) = reserve(&mut blocks, total) {
+                    self.kept.put(request.session, blocks, held);
+                    return Err(error);
+                }
+                blocks.append(&mut fresh);
+                // The last prompt token always runs: its logits choose the first token.
+                (blocks, request.shared_prefix.min(held).min(prompt_tokens - 1))
+            }
+        };
+        // What was granted beyond the blocks is nobody's.
+        waiting.kv.shrink_to(0);
+        let sampled = TokenEvent { id: 0, logprob: 0.0 };
+        Ok(Lane { tokens, position, feed: 0, sample: false, blocks, sequence, sampled, tops })
+    }
+
+    /// Takes in the step's results.
+    fn settle(&mut self) {
+        let now = self.clock.now();
+        let mut i = 0;
+        while i < self.lanes.len() {
+            match self.running[i].settle(&mut self.lanes[i], now) {
+                Some(reason) => self.end_running(i, reason, now),
+                None => i += 1,
+            }
+        }
+    }
+
+    /// Ends a request that has a lane. Its KV stays for the session if the request says so and did not fail.
+    fn end_running(&mut self, index: usize, reason: FinishReason, now: Duration) {
+        let running = self.running.remove(index);
+        let Lane { blocks, position, tokens, sequence, tops, .. } = self.lanes.remove(index);
+        drop((tokens, sequence, tops));
+        let request = &running.job.request;
+        let keep = request.keep_kv && !matches!(reason, FinishReason::Failed(_));
+        let kv_tokens = if keep { position } else { 0 };
+        self.kept.put(request.session, blocks, kv_tokens);
+        if let Some(took) = running.service(now) {
+            self.shared.record_service(took);
+        }
+        running.finish(reason, kv_tokens, now);
+    }
+
+    /// Ends a request that has no lane. Of its session's KV stays what is valid for this request too, so that the next
+    /// one may count its shared prefix from either.
+    fn end_waiting(&mut self, waiting: Waiting, reason: FinishReason, now: Duration) {
+        let request = &waiting.request;
+        let valid = if request.keep_kv { request.shared_prefix } else { 0 };
+        // A request that was refused beside another of its session leaves that one's KV alone.
+        let alone = !self.is_busy(request.session);
+        let kv_tokens = if alone { self.kept.trim(request.session, valid) } else { 0 };
+        let queued = now.saturating_sub(waiting.submitted);
+        let (prefill, decode) = (Duration::ZERO, Duration::ZERO);
+        waiting.finish(Finish { reason, cached_tokens: 0, kv_tokens, queued, prefill, decode });
+    }
+}
+
+impl<E: StepExecutor> Drop for Scheduler<E> {
+    fn drop(&mut self) {
+        self.shut_down(&EngineError::Closed);
+    }
+}
+
+/// Checks that a lease covers `needed` bytes in `region`.
+fn pays(lease: &Lease, region: Region, what: &'static str, needed: u64) -> Result<(), EngineError> {
+    let paid = if lease.region() == region { lease.bytes() } else { 0 };
+    if paid < needed { Err(EngineError::Unpaid { what, paid, needed }) } else { Ok(()) }
+}
+
+/// Brings a vector's capacity to `capacity` elements, no more where it has to grow.
+fn reserve<T>(vec: &mut Vec<T>, capacity: usize) -> Result<(), EngineError> {
+    vec.shrink_to(capacity);
+    vec.try_reserve_exact(capacity.saturating_sub(vec.len())).map_err(|_| EngineError::OutOfMemory {
+        region: Region::Host,
+        bytes: capacity.saturating_mul(size_of::<T>()) as u64,
+    })
+}
