@@ -62,3 +62,47 @@ fn the_two_configuration_layouts_describe_rotary_positions() {
     }
     assert_eq!(classic.rope, newer.rope);
 }
+
+/// The GGUF files with the folders they were made from.
+fn ggufs() -> Vec<(PathBuf, PathBuf, String)> {
+    let index = std::fs::read(golden("gguf/index.json")).unwrap();
+    let index: serde_json::Value = serde_json::from_slice(&index).unwrap();
+    let files = index["files"].as_array().unwrap().iter();
+    files
+        .map(|file| {
+            let path = |key: &str| golden(file[key].as_str().unwrap());
+            (path("file"), path("folder"), file["type"].as_str().unwrap().to_owned())
+        })
+        .collect()
+}
+
+#[test]
+fn every_gguf_file_describes_the_model_of_its_folder() {
+    let files = ggufs();
+    assert!(files.len() >= 6, "{} files", files.len());
+    for (file, folder, dtype) in files {
+        let (ours, theirs) = (opened(&file), opened(&folder));
+        assert_eq!(ours.format, Format::Gguf);
+        let llama = ours.config.architecture == Architecture::Llama;
+        assert_eq!(ours.config.rope_interleaved, llama);
+        let scaled = theirs.config.rope.scaling != RopeScaling::None;
+        assert_eq!(ours.config.rope.scaling == RopeScaling::Factors, scaled, "{}", file.display());
+
+        // What the formats say differently is set equal; all else must be.
+        let mut expected = theirs.config.clone();
+        expected.rope_interleaved = ours.config.rope_interleaved;
+        expected.rope.scaling = ours.config.rope.scaling;
+        (expected.bos, expected.eos) = (ours.config.bos.clone(), ours.config.eos.clone());
+        expected.rms_norm_eps = f64::from(expected.rms_norm_eps as f32);
+        expected.rope.theta = f64::from(expected.rope.theta as f32);
+        assert_eq!(ours.config, expected, "{}", file.display());
+
+        let matrix = &ours.tensors["model.layers.0.mlp.up_proj.weight"];
+        assert_eq!(matrix.dtype.name(), dtype, "{}", file.display());
+        let TokenizerSource::Gguf(tokenizer) = &ours.tokenizer else { panic!("no tokenizer tables") };
+        assert_eq!(tokenizer.tokens.len(), ours.config.vocab_size);
+        let template =
+            |model: &Checkpoint| model.chat_template.as_ref().map(|template| template.source.clone());
+        assert_eq!(template(&ours), template(&theirs), "{}", file.display());
+    }
+}

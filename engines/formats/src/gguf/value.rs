@@ -8,7 +8,7 @@ use crate::source::reserved;
 use crate::{FormatError, Result};
 
 /// The most metadata keys a file may have; real ones have a few dozen.
-const MAX_KEYS: u64 = 1 << 16;
+const MAX_KEYS: u64 = 1 << 14;
 /// The longest key, in bytes.
 const MAX_KEY: u64 = 1 << 16;
 /// A key's length, one byte of key, a type and one byte of value.
@@ -17,8 +17,10 @@ const MIN_KEY_RECORD: u64 = 14;
 const MAX_TEXT: u64 = 4 << 20;
 /// The longest token or merge, in bytes.
 const MAX_TOKEN: u64 = 1 << 16;
-/// The most items of a table that is kept.
+/// The most items of a table that is kept or has to be walked through.
 const MAX_TABLE: u64 = 1 << 22;
+/// The most bytes all metadata may take. A sparse file is cheap to make long, so its length is no bound for our time.
+const MAX_METADATA: u64 = 512 << 20;
 
 /// The type of a metadata value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,6 +129,15 @@ impl Metadata {
             }
             let value = read_value(cursor, file, &key)?;
             values.insert(key, value);
+            if cursor.position() > MAX_METADATA {
+                let end = cursor.position();
+                return Err(FormatError::too_large(
+                    file,
+                    "the end of the metadata in bytes",
+                    end,
+                    MAX_METADATA,
+                ));
+            }
         }
         Ok(Self { file: file.to_owned(), values })
     }
@@ -266,7 +277,7 @@ fn read_array(cursor: &mut Cursor<'_>, file: &str, key: &str) -> Result<Value> {
         ("tokenizer.ggml.tokens" | "tokenizer.ggml.merges", ValueType::Text)
             | ("tokenizer.ggml.token_type", ValueType::I32)
     );
-    if kept && count > MAX_TABLE {
+    if (kept || element == ValueType::Text) && count > MAX_TABLE {
         return Err(FormatError::too_large(file, format_args!("the length of {key}"), count, MAX_TABLE));
     }
     match element.size() {

@@ -11,8 +11,8 @@ use crate::{FormatError, Result, Text, json};
 const FILE: &str = "model.safetensors.index.json";
 /// The most files a model may be split into.
 const MAX_SHARDS: usize = 1024;
-/// The most tensors a model may have.
-pub(super) const MAX_TENSORS: usize = 1 << 16;
+/// The most tensors a model may have; the largest supported one has half of it.
+pub(super) const MAX_TENSORS: usize = 1 << 14;
 
 /// The parts of a split model.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -118,6 +118,33 @@ fn alignment_is_a_power_of_two_of_its_type() {
 }
 
 #[test]
+fn long_sparse_files_cost_no_time() {
+    let scratch = crate::testing::Scratch::new("sparse");
+    let text = |key: &str, kind: u32| {
+        [&(key.len() as u64).to_le_bytes()[..], key.as_bytes(), &kind.to_le_bytes()].concat()
+    };
+    let strings = |count: u64| [&8_u32.to_le_bytes()[..], &count.to_le_bytes()].concat();
+    for (rest, word) in [
+        // As many empty strings as the file has room for.
+        ([text("x", 9), strings(1 << 36)].concat(), "the length of x"),
+        // One token longer than 31 bits can say.
+        (
+            [text("tokenizer.ggml.tokens", 9), strings(1), ((1_u64 << 31) + 1).to_le_bytes().to_vec()]
+                .concat(),
+            "the length of a token",
+        ),
+        // A comment of most of the file.
+        ([text("x", 8), (1_u64 << 38).to_le_bytes().to_vec()].concat(), "the end of the metadata"),
+    ] {
+        let path = scratch.write("sparse.gguf", &counted(0, 1, &rest));
+        std::fs::File::options().write(true).open(&path).unwrap().set_len(1 << 40).unwrap();
+        let error = crate::open(&path).unwrap_err();
+        assert!(matches!(error, FormatError::TooLarge { .. }), "{error}");
+        assert!(error.to_string().contains(word), "{error}");
+    }
+}
+
+#[test]
 fn an_overlong_token_is_refused() {
     let long = "x".repeat((1 << 16) + 1);
     refused("the length of a token", |file| file.texts("tokenizer.ggml.tokens", &[&long]));
