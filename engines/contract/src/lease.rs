@@ -36,7 +36,6 @@ pub struct RequestId(pub u64);
 
 /// Whose bytes a lease pays for: the ledger's columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[non_exhaustive]
 pub enum Owner {
     /// A model's weights, in the layout its engine reads.
     Weights(ModelId),

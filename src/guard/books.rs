@@ -1,0 +1,217 @@
+//! The guard's one lock and what is behind it.
+//!
+//! Nothing here calls an engine or drops a lease while the lock is held: either could come back for it.
+
+use super::Purpose;
+use super::ledger::{Ledger, RegionBook};
+use super::room::{Pool, Room};
+use super::sessions::{Place, Sessions, Settled, Wait};
+use super::stats::Tally;
+use super::{IntegrityError, Refusal, RefusalCause};
+use plimsoll_engine::{Accounts, Lease, Owner, Region, SessionKey};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// What a request is taken to last before any has ended.
+const FIRST_GUESS: Duration = Duration::from_secs(1);
+/// Advice never says "at once".
+const SHORTEST_RETRY: Duration = Duration::from_millis(10);
+/// Weight of history in the moving average of durations: the last request counts for an eighth.
+const HISTORY: u32 = 7;
+
+/// Ledger and sessions under one lock. Leases release to it, from any thread.
+pub(super) struct Books {
+    state: Mutex<State>,
+    released: Condvar,
+}
+
+/// What the lock protects.
+pub(super) struct State {
+    pub(super) ledger: Ledger,
+    pub(super) sessions: Sessions,
+    pub(super) tally: Tally,
+    /// Most KV of all sessions.
+    kv_limit: u64,
+    /// Times that bytes came back: who waits for bytes waits for it to change.
+    releases: u64,
+    waiters: usize,
+    last_request: u64,
+    mean_duration: Duration,
+}
+
+impl Books {
+    pub(super) fn new(kv_limit: u64) -> Self {
+        let state = State {
+            ledger: Ledger::new(),
+            sessions: Sessions::new(),
+            tally: Tally::default(),
+            kv_limit,
+            releases: 0,
+            waiters: 0,
+            last_request: 0,
+            mean_duration: FIRST_GUESS,
+        };
+        Books { state: Mutex::new(state), released: Condvar::new() }
+    }
+
+    /// Takes the lock.
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        // No critical section panics between two changes that belong together.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The lease over bytes that were just booked.
+    pub(super) fn issue(self: &Arc<Self>, region: Region, owner: Owner, bytes: u64) -> Lease {
+        Lease::issue(Arc::clone(self) as Arc<dyn Accounts>, region, owner, bytes)
+    }
+
+    /// Waits until the count of releases is no longer `seen`, or until `timeout` has passed. Returns the count.
+    pub(super) fn wait_for_release(&self, seen: u64, timeout: Duration) -> u64 {
+        let until = Instant::now().checked_add(timeout);
+        let mut state = self.lock();
+        state.waiters += 1;
+        while state.releases == seen {
+            let left = until.map_or(timeout, |until| until.saturating_duration_since(Instant::now()));
+            if left.is_zero() {
+                break;
+            }
+            state = self.released.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.waiters -= 1;
+        state.releases
+    }
+}
+
+impl Accounts for Books {
+    fn release(&self, region: Region, owner: Owner, bytes: u64) {
+        let mut state = self.lock();
+        state.unbook(region, owner, bytes);
+        state.releases = state.releases.wrapping_add(1);
+        let wake = state.waiters > 0;
+        drop(state);
+        if wake {
+            self.released.notify_all();
+        }
+    }
+}
+
+impl State {
+    /// Books bytes in the ledger and, if they are KV, in the session table.
+    #[must_use]
+    pub(super) fn book(&mut self, region: Region, owner: Owner, bytes: u64) -> bool {
+        let booked = self.ledger.book(region, owner, bytes);
+        if let (true, Owner::Kv(session)) = (booked && bytes > 0, owner) {
+            self.sessions.booked(session, bytes);
+        }
+        booked
+    }
+
+    /// The reverse of [`State::book`].
+    pub(super) fn unbook(&mut self, region: Region, owner: Owner, bytes: u64) {
+        let taken = self.ledger.release(region, owner, bytes);
+        if let (true, Owner::Kv(session)) = (taken > 0, owner) {
+            self.sessions.released(session, taken);
+        }
+    }
+
+    /// Takes note of an answered reclaim. Returns the bytes that came back.
+    pub(super) fn settle(&mut self, wait: &Wait) -> u64 {
+        let settled = self.sessions.settle(wait);
+        self.count(settled)
+    }
+
+    /// Takes note of a session's reclaim if its answer has come.
+    pub(super) fn settle_if_answered(&mut self, session: SessionKey) {
+        let settled = self.sessions.settle_if_answered(session);
+        self.count(settled);
+    }
+
+    fn count(&mut self, settled: Settled) -> u64 {
+        self.tally.evictions += u64::from(settled.evicted);
+        settled.freed
+    }
+
+    /// Times that bytes came back.
+    pub(super) fn releases(&self) -> u64 {
+        self.releases
+    }
+
+    /// A name for a new request.
+    pub(super) fn next_request(&mut self) -> u64 {
+        self.last_request += 1;
+        self.last_request
+    }
+
+    /// Takes a request's duration into the average.
+    pub(super) fn learn(&mut self, took: Duration) {
+        self.mean_duration = self.mean_duration.saturating_mul(HISTORY).saturating_add(took) / (HISTORY + 1);
+    }
+
+    /// When a request that began at `since` (or, for `None`, the one that has run longest) should be over. Where nothing
+    /// runs, nothing is known: then it is the length of a whole request.
+    pub(super) fn retry_after(&self, since: Option<Duration>, now: Duration) -> Duration {
+        let since = since.or_else(|| self.sessions.oldest_request()).unwrap_or(now);
+        let left = self.mean_duration.saturating_sub(now.saturating_sub(since));
+        // An overdue request says nothing about its end: look again after a tenth of the usual length.
+        left.max(self.mean_duration / 10).max(SHORTEST_RETRY)
+    }
+
+    /// A region's numbers for someone without a session.
+    pub(super) fn pool(&self, region: Region) -> Option<Pool> {
+        let evictable = self.sessions.evictable(Some(region));
+        self.ledger.region(region).map(|book| pool_of(book, evictable))
+    }
+
+    /// The numbers that decide about one session, or `None` when it is not in the table.
+    pub(super) fn room(&self, session: SessionKey) -> Option<Room> {
+        let session = self.sessions.get(session)?;
+        // Its own KV is not evicted for it; and what is leaving already will not be there.
+        let held = if session.place == Place::Leaving { 0 } else { session.kv };
+        let own = if session.place == Place::Idle { session.kv } else { 0 };
+        let evictable = |region| {
+            let all = self.sessions.evictable(region);
+            let here = region.is_none_or(|region| region == session.region);
+            if here { all.saturating_sub(own) } else { all }
+        };
+        let pool = |region| {
+            self.ledger.region(region).map(|book: &RegionBook| pool_of(book, evictable(Some(region))))
+        };
+        let all_kv = Pool {
+            limit: self.kv_limit,
+            taken: self.ledger.purpose(Purpose::Kv),
+            evictable: evictable(None),
+            fixed: 0,
+        };
+        let host = pool(Region::Host)?;
+        let kv = if session.region == Region::Host { host } else { pool(session.region)? };
+        Some(Room { session_limit: session.limit, held, kv_region: session.region, all_kv, kv, host })
+    }
+
+    /// A refusal with a region's numbers.
+    pub(super) fn refusal(&self, cause: RefusalCause, region: Region, owner: Owner, asked: u64) -> Refusal {
+        let evictable = self.sessions.evictable(Some(region));
+        let (free, limit, used, others) = self
+            .ledger
+            .region(region)
+            .map_or((0, 0, 0, 0), |book| (book.free(), book.limit, book.used, book.others));
+        Refusal { cause, owner, region, asked, free, evictable, limit, used, others }
+    }
+
+    /// Proves the ledger, the table, and that they agree.
+    pub(super) fn check(&self) -> Result<(), IntegrityError> {
+        self.ledger.check()?;
+        self.sessions.check()?;
+        self.sessions.iter().try_for_each(|session| {
+            let (table, ledger) = (session.kv, self.ledger.owner(Owner::Kv(session.key)));
+            if table == ledger {
+                Ok(())
+            } else {
+                Err(IntegrityError::Session { session: session.key, table, ledger })
+            }
+        })
+    }
+}
+
+fn pool_of(book: &RegionBook, evictable: u64) -> Pool {
+    Pool { limit: book.limit, taken: book.taken(), evictable, fixed: book.fixed() }
+}

@@ -1,0 +1,203 @@
+//! The memory guard: bytes and sessions, never what a token means.
+//!
+//! The guard owns the books of every region of memory (the host's, each device's) and decides, before a request runs,
+//! whether its bytes fit. What it grants it books at once, for the request at its longest; so an admitted request never
+//! waits for, or fails for, memory that is booked here.
+//!
+//! ```text
+//!   lease ──────────────┐                                   ┌── Lease ── dropped: bytes return
+//!   (weights, workspace)│      ┌──────── one lock ────────┐ │
+//!                       ├────► │ Ledger    region × owner │─┤
+//!   admit ── Quote ─────┤      │ Sessions  KV, LRU, busy  │ │
+//!      ▲   (estimates,  │      └──────────────────────────┘ └── Grant = KV lease + host lease + BusyMark
+//!      │    no lock)    │               │
+//!   what_if ────────────┘               │ victims, least recently used first
+//!   (no grant)                          ▼ lock released
+//!                              Engine::reclaim ─► answer ─► decide again
+//! ```
+//!
+//! # A decision
+//!
+//! The engine prices the request; the new bytes are its KV less what the session holds already, and the request's own host
+//! bytes. They must break neither the context length, nor the session's KV limit, nor the KV limit of all sessions, nor the
+//! limit of the region or regions they live in. A region's limit is the smaller of `threshold × capacity` and
+//! `capacity − reserve`. If the request does not fit as it is, sessions that do not run lose their KV, the least recently
+//! used first; if all of that is not enough, the request is shrunk to the most tokens that fit, and refused when that is
+//! less than its caller accepts. [`MemoryGuard::what_if`] is the same walk without its effects.
+//!
+//! # What others use
+//!
+//! With a configured budget, the budget is all that counts. Without one the probe tells a region's capacity and how much of
+//! it is used by anyone; of that, what exceeds our leases is others' (`others = used − leases`), and
+//! `free = limit − leases − others`. The reading is at most 100 ms old. Bytes leased but not yet written make others look
+//! smaller than they are; engines commit pages when they lease them, so this lasts as long as a load does.
+//!
+//! # Invariants
+//!
+//! 1. A lease is booked before it exists, and every lease is made here. The sum of a region's leases never exceeds its limit
+//!    at the moment of a booking.
+//! 2. A session's KV in the table equals its owner's bytes in the ledger. [`MemoryGuard::check_integrity`] proves both;
+//!    tests call it after every step.
+//! 3. A session with a grant is never evicted, and has one grant at most. A session whose KV is on its way back is granted
+//!    nothing until its engine has answered, because the price of a request counts on what the session holds.
+//! 4. The lock is never held across a call into an engine or a probe, nor while a lease or an engine is dropped. Waiting
+//!    for an engine ends at the reclaim deadline.
+//! 5. The session table holds engines weakly: neither the books nor a lease keep an engine alive.
+//!
+//! Not in scope: queueing (a refused request is the caller's to repeat), and memory taken by others after a grant, which
+//! the guard can see but not prevent.
+
+mod admission;
+mod books;
+mod config;
+mod eviction;
+mod ledger;
+pub mod probe;
+mod purpose;
+mod quote;
+mod readings;
+mod refusal;
+mod room;
+mod seat;
+mod sessions;
+mod slab;
+mod stats;
+mod verdict;
+
+pub use config::GuardConfig;
+pub use purpose::Purpose;
+pub use refusal::{GuardError, IntegrityError, Refusal, RefusalCause};
+pub use seat::{BusyMark, Grant, Seat};
+pub use stats::{MemoryStats, OwnerStats, RegionStats, SessionStats, Tally};
+pub use verdict::{Ask, Decision, Reason, Verdict};
+
+use books::Books;
+use plimsoll_engine::{Clock, Engine, Lease, MemoryProbe, Owner, Region};
+use readings::Readings;
+use room::Shortage;
+use std::sync::Arc;
+
+/// The books of all memory, and the decisions about it. Shared by all models of a runtime; every method may be called from
+/// any thread.
+pub struct MemoryGuard {
+    config: GuardConfig,
+    clock: Arc<dyn Clock>,
+    readings: Readings,
+    books: Arc<Books>,
+}
+
+impl MemoryGuard {
+    /// A guard over the host region and the configured devices.
+    ///
+    /// # Errors
+    /// A setting is out of range, a region's capacity cannot be read, or nothing of it would be left to use.
+    pub fn new(
+        config: GuardConfig,
+        probe: Arc<dyn MemoryProbe>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<MemoryGuard>, GuardError> {
+        config.validate()?;
+        let readings = Readings::new(&config, probe);
+        let books = Arc::new(Books::new(config.kv_limit));
+        let guard = MemoryGuard { config, clock, readings, books };
+        for region in guard.readings.regions() {
+            guard.readings.take(region, &guard.books, &guard.config);
+            let state = guard.books.lock();
+            let book = state.ledger.region(region).ok_or(GuardError::NoCapacity { region })?;
+            if book.limit == 0 {
+                return Err(GuardError::NoRoom { region, capacity: book.capacity });
+            }
+        }
+        Ok(Arc::new(guard))
+    }
+
+    /// The configuration it was made with.
+    pub fn config(&self) -> &GuardConfig {
+        &self.config
+    }
+
+    /// Books a fixed number of bytes: a model's weights, its workspace. Idle sessions lose their KV if that makes room; then
+    /// it waits for their engines, at most for the reclaim deadline.
+    ///
+    /// # Errors
+    /// The region cannot hold that much more, with every number.
+    pub fn lease(self: &Arc<Self>, region: Region, owner: Owner, bytes: u64) -> Result<Lease, Refusal> {
+        self.refresh();
+        let until = self.reclaim_until();
+        let mut patient = true;
+        loop {
+            let mut state = self.books.lock();
+            if state.book(region, owner, bytes) {
+                drop(state);
+                return Ok(self.books.issue(region, owner, bytes));
+            }
+            let refuse = |cause| Err(state.refusal(cause, region, owner, bytes));
+            let Some(pool) = state.pool(region) else {
+                return refuse(RefusalCause::NoRegion);
+            };
+            let short = pool.short(bytes.into());
+            if short > pool.evictable {
+                return refuse(RefusalCause::Budget);
+            }
+            if !patient {
+                return refuse(RefusalCause::Reclaim);
+            }
+            let selection = state.sessions.select(None, Shortage::of(region, short));
+            let posts = selection.victims.into_iter().filter_map(|key| state.sessions.leave(key)).collect();
+            let seen = state.releases();
+            drop(state);
+            let (_, in_time) = self.reclaim(posts, selection.waits, until);
+            patient = in_time && self.releases() != seen && std::time::Instant::now() < until;
+        }
+    }
+
+    /// Opens a session on an engine. `limit` is the most KV bytes it may hold; `None` takes the configured one.
+    ///
+    /// # Errors
+    /// The engine keeps its KV in a region that the guard does not manage, or the table is full.
+    pub fn open_session(
+        self: &Arc<Self>,
+        engine: Arc<dyn Engine>,
+        limit: Option<u64>,
+    ) -> Result<Seat, GuardError> {
+        let region = engine.capabilities().kv_region;
+        let limit = limit.unwrap_or(self.config.session_limit);
+        let now = self.clock.now();
+        let mut state = self.books.lock();
+        if state.ledger.region(region).is_none() {
+            return Err(GuardError::NoRegion { region });
+        }
+        let key = state.sessions.open(Arc::downgrade(&engine), region, limit, now)?;
+        drop(state);
+        Ok(Seat { guard: Arc::clone(self), engine, key })
+    }
+
+    /// Whether the host application may take this many bytes of host memory for itself, and `margin` of them more (0.1 is a
+    /// tenth), without coming near the limit. Nothing is booked. A margin that is negative or no number counts as 0.
+    pub fn can_allocate(&self, bytes: u64, margin: f64) -> bool {
+        self.refresh();
+        let free = self.books.lock().ledger.region(Region::Host).map_or(0, |book| book.free());
+        let margin = if margin > 0.0 { margin } else { 0.0 };
+        // A float holds bytes exactly up to 2^53; above that the error is far below any margin.
+        bytes <= free && bytes as f64 * (1.0 + margin) <= free as f64
+    }
+
+    /// Whether leases and others together use at least this fraction of the host's capacity.
+    pub fn is_low_memory(&self, threshold: f64) -> bool {
+        self.refresh();
+        let state = self.books.lock();
+        let host = state.ledger.region(Region::Host);
+        host.is_none_or(|book| book.taken() as f64 >= threshold * book.capacity as f64)
+    }
+
+    /// Brings the regions' readings up to date if they are old.
+    fn refresh(&self) {
+        self.readings.refresh(self.clock.now(), &self.books, &self.config);
+    }
+}
+
+impl std::fmt::Debug for MemoryGuard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MemoryGuard").field("config", &self.config).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,73 @@
+//! Where readings come from: budgets, control groups, the kernel.
+
+mod budget;
+mod cgroup;
+mod meminfo;
+
+pub use budget::Budget;
+
+use plimsoll_engine::{MemoryProbe, Reading, Region};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// The most that is read of one of the kernel's files.
+const LARGEST_FILE: u64 = 1 << 20;
+
+/// One bound on the process's memory: the machine, or a control group above the process. Bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Level {
+    limit: u64,
+    // Of the limit, what can still be taken; page cache that can be dropped counts as available.
+    available: u64,
+}
+
+/// Reads the machine's memory and the control groups that bound it. Linux; elsewhere nothing can be read and a budget must
+/// be configured.
+#[derive(Debug)]
+pub struct SystemProbe {
+    root: PathBuf,
+}
+
+impl Default for SystemProbe {
+    fn default() -> Self {
+        SystemProbe::with_root("/")
+    }
+}
+
+impl SystemProbe {
+    /// A probe that finds `proc` and `sys` under another directory than `/`.
+    pub fn with_root(root: impl Into<PathBuf>) -> Self {
+        SystemProbe { root: root.into() }
+    }
+}
+
+impl MemoryProbe for SystemProbe {
+    /// The host's reading: of the machine and all control groups above the process, the smallest limit and the smallest
+    /// availability. Levels that cannot be read are left out.
+    fn read(&self, region: Region) -> Option<Reading> {
+        if region != Region::Host {
+            return None;
+        }
+        let levels = || meminfo::level(&self.root).into_iter().chain(cgroup::levels(&self.root));
+        let capacity = levels().map(|level| level.limit).min()?;
+        let available = levels().map(|level| level.available).min()?;
+        Some(Reading { capacity, used: capacity.saturating_sub(available) })
+    }
+}
+
+/// A small text file under the root; `None` if it cannot be read whole.
+fn read_text(root: &Path, path: impl AsRef<Path>) -> Option<String> {
+    let path = path.as_ref();
+    let file = std::fs::File::open(root.join(path.strip_prefix("/").unwrap_or(path))).ok()?;
+    let mut text = String::new();
+    let read = file.take(LARGEST_FILE).read_to_string(&mut text).ok()?;
+    (read as u64).lt(&LARGEST_FILE).then_some(text)
+}
+
+/// The number that a file consists of.
+fn read_number(root: &Path, path: impl AsRef<Path>) -> Option<u64> {
+    read_text(root, path)?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,41 @@
+//! What bytes are for.
+
+use plimsoll_engine::Owner;
+
+/// What bytes are for: an [`Owner`] without its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Purpose {
+    /// Of [`Owner::Weights`].
+    Weights,
+    /// Of [`Owner::Workspace`].
+    Workspace,
+    /// Of [`Owner::Kv`].
+    Kv,
+    /// Of [`Owner::Request`].
+    Request,
+}
+
+impl Purpose {
+    /// Every purpose, in the order of their discriminants.
+    pub const ALL: [Purpose; 4] = [Purpose::Weights, Purpose::Workspace, Purpose::Kv, Purpose::Request];
+
+    /// What an owner's bytes are for.
+    pub fn of(owner: Owner) -> Purpose {
+        match owner {
+            Owner::Weights(_) => Purpose::Weights,
+            Owner::Workspace(_) => Purpose::Workspace,
+            Owner::Kv(_) => Purpose::Kv,
+            Owner::Request(_) => Purpose::Request,
+        }
+    }
+
+    /// A short name, for statistics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Purpose::Weights => "weights",
+            Purpose::Workspace => "workspace",
+            Purpose::Kv => "kv",
+            Purpose::Request => "request",
+        }
+    }
+}

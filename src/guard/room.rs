@@ -1,0 +1,218 @@
+//! Room: the numbers that a decision about one session depends on, copied out of the books.
+
+use super::Reason;
+use plimsoll_engine::{Estimate, Region};
+
+/// What may be taken to be gone when a price is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Freeing {
+    /// Nothing: the price fits as things are.
+    Nothing,
+    /// The KV of idle sessions.
+    Idle,
+    /// Everything but weights and workspaces, the asking session's KV included: what does not fit then never fits.
+    Everything,
+}
+
+/// A limited quantity of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pool {
+    /// Most that may be taken.
+    pub(super) limit: u64,
+    /// Taken; above the limit when the limit was lowered.
+    pub(super) taken: u64,
+    /// Of it, by idle sessions other than the asking one.
+    pub(super) evictable: u64,
+    /// Of it, by weights and workspaces.
+    pub(super) fixed: u64,
+}
+
+impl Pool {
+    /// Bytes left.
+    pub(super) fn free(&self) -> u64 {
+        self.limit.saturating_sub(self.taken)
+    }
+
+    /// Bytes that must go before `new` more fit. Nothing new is never short, even above the limit.
+    pub(super) fn short(&self, new: u128) -> u64 {
+        if new == 0 {
+            return 0;
+        }
+        let over = new.saturating_add(self.taken.into()).saturating_sub(self.limit.into());
+        u64::try_from(over).unwrap_or(u64::MAX)
+    }
+
+    fn fits(&self, new: u128, freeing: Freeing) -> bool {
+        match freeing {
+            Freeing::Nothing => self.short(new) == 0,
+            Freeing::Idle => self.short(new) <= self.evictable,
+            Freeing::Everything => new.saturating_add(self.fixed.into()) <= self.limit.into(),
+        }
+    }
+}
+
+/// Everything that bounds a request of one session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Room {
+    /// Most KV of the session.
+    pub(super) session_limit: u64,
+    /// KV that the session holds and that will still be there.
+    pub(super) held: u64,
+    /// Where the session's KV lives.
+    pub(super) kv_region: Region,
+    /// All sessions' KV.
+    pub(super) all_kv: Pool,
+    /// The KV's region; the same as `host` when it lives there.
+    pub(super) kv: Pool,
+    /// The host region.
+    pub(super) host: Pool,
+}
+
+/// Bytes missing for a price, by what would supply them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shortage {
+    /// KV of any session.
+    pub(super) all_kv: u64,
+    /// Bytes of the KV's region.
+    pub(super) kv: (Region, u64),
+    /// Host bytes; 0 when the KV lives there too.
+    pub(super) host: u64,
+}
+
+impl Shortage {
+    /// Bytes of one region.
+    pub(super) fn of(region: Region, bytes: u64) -> Self {
+        Shortage { all_kv: 0, kv: (region, bytes), host: 0 }
+    }
+
+    /// Whether nothing is missing.
+    pub(super) fn is_met(&self) -> bool {
+        self.all_kv == 0 && self.kv.1 == 0 && self.host == 0
+    }
+
+    /// Counts the KV of a session that goes. Returns whether it helps at all.
+    pub(super) fn cover(&mut self, region: Region, bytes: u64) -> bool {
+        let before = *self;
+        self.all_kv = self.all_kv.saturating_sub(bytes);
+        if region == self.kv.0 {
+            self.kv.1 = self.kv.1.saturating_sub(bytes);
+        }
+        if region == Region::Host {
+            self.host = self.host.saturating_sub(bytes);
+        }
+        *self != before
+    }
+}
+
+impl Room {
+    /// New KV bytes of a price.
+    pub(super) fn new_kv(&self, price: &Estimate) -> u64 {
+        price.kv_bytes.saturating_sub(self.held)
+    }
+
+    /// New bytes of a price in one region.
+    pub(super) fn new_bytes(&self, price: &Estimate, region: Region) -> u128 {
+        let kv = if region == self.kv_region { self.new_kv(price) } else { 0 };
+        let host = if region == Region::Host { price.request_bytes } else { 0 };
+        u128::from(kv) + u128::from(host)
+    }
+
+    /// The pool of one of the two regions.
+    pub(super) fn pool(&self, region: Region) -> &Pool {
+        if region == Region::Host { &self.host } else { &self.kv }
+    }
+
+    /// The first constraint that a price breaks, and the region where it does.
+    pub(super) fn obstacle(&self, price: &Estimate, freeing: Freeing) -> Option<(Reason, Region)> {
+        let room = match freeing {
+            Freeing::Everything => Room { held: 0, ..*self },
+            Freeing::Nothing | Freeing::Idle => *self,
+        };
+        if price.kv_bytes > self.session_limit {
+            return Some((Reason::SessionLimit, self.kv_region));
+        }
+        if !self.all_kv.fits(room.new_kv(price).into(), freeing) {
+            return Some((Reason::KvLimit, self.kv_region));
+        }
+        [self.kv_region, Region::Host]
+            .into_iter()
+            .find(|&region| !room.pool(region).fits(room.new_bytes(price, region), freeing))
+            .map(|region| (Reason::Budget, region))
+    }
+
+    /// Whether a price breaks nothing.
+    pub(super) fn fits(&self, price: &Estimate, freeing: Freeing) -> bool {
+        self.obstacle(price, freeing).is_none()
+    }
+
+    /// What must be evicted for a price.
+    pub(super) fn shortage(&self, price: &Estimate) -> Shortage {
+        let kv = self.pool(self.kv_region).short(self.new_bytes(price, self.kv_region));
+        let host = match self.kv_region {
+            Region::Host => 0,
+            _ => self.host.short(self.new_bytes(price, Region::Host)),
+        };
+        Shortage { all_kv: self.all_kv.short(self.new_kv(price).into()), kv: (self.kv_region, kv), host }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn price(kv_bytes: u64, request_bytes: u64) -> Estimate {
+        let kv_region = Region::Device(0);
+        Estimate { kv_region, kv_bytes, kv_block_bytes: 1, request_bytes, ring_bytes: 0, workspace_bytes: 0 }
+    }
+
+    fn room() -> Room {
+        Room {
+            session_limit: 90,
+            held: 10,
+            kv_region: Region::Device(0),
+            all_kv: Pool { limit: 80, taken: 30, evictable: 20, fixed: 0 },
+            kv: Pool { limit: 100, taken: 80, evictable: 20, fixed: 50 },
+            host: Pool { limit: 50, taken: 40, evictable: 0, fixed: 0 },
+        }
+    }
+
+    #[test]
+    fn constraints_are_named_in_order() {
+        let room = room();
+        let device = Region::Device(0);
+        let cases = [
+            (price(91, 0), Some((Reason::SessionLimit, device))),
+            (price(81, 0), Some((Reason::KvLimit, device))),
+            (price(51, 11), Some((Reason::Budget, device))),
+            (price(50, 11), Some((Reason::Budget, Region::Host))),
+            (price(50, 10), None),
+        ];
+        for (price, obstacle) in cases {
+            assert_eq!(room.obstacle(&price, Freeing::Idle), obstacle, "{price:?}");
+        }
+        assert_eq!(room.obstacle(&price(31, 0), Freeing::Nothing), Some((Reason::Budget, device)));
+        assert_eq!(room.obstacle(&price(30, 10), Freeing::Nothing), None);
+        assert_eq!(room.obstacle(&price(50, 50), Freeing::Everything), None);
+        assert_eq!(room.obstacle(&price(51, 50), Freeing::Everything), Some((Reason::Budget, device)));
+    }
+
+    #[test]
+    fn a_shortage_is_covered_by_what_helps_it() {
+        let mut shortage = room().shortage(&price(50, 12));
+        assert_eq!(shortage, Shortage { all_kv: 0, kv: (Region::Device(0), 20), host: 2 });
+        assert!(!shortage.cover(Region::Device(1), 99));
+        assert!(shortage.cover(Region::Device(0), 15));
+        assert!(shortage.cover(Region::Host, 2));
+        assert!(!shortage.is_met());
+        assert!(shortage.cover(Region::Device(0), 15));
+        assert!(shortage.is_met());
+    }
+
+    #[test]
+    fn nothing_new_fits_even_above_the_limit() {
+        let pool = Pool { limit: 10, taken: 20, evictable: 0, fixed: 0 };
+        assert!(pool.fits(0, Freeing::Nothing));
+        assert_eq!((pool.short(0), pool.short(1), pool.free()), (0, 11, 0));
+        assert_eq!(pool.short(u128::from(u64::MAX) * 2), u64::MAX);
+    }
+}

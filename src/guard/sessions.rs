@@ -1,0 +1,427 @@
+//! The session table: what each session holds, whether it runs, and in which order sessions were last used.
+//!
+//! Every session is at one [`Place`]. Those that hold KV and do not run are in a list from the least to the most recently
+//! used; so are those that run, and those whose KV is on its way back. The lists run through the table itself
+//! ([`super::slab`]), so that touching, evicting and finding the oldest take the same time whatever the number of sessions.
+
+use super::room::Shortage;
+use super::slab::{End, List, Slab};
+use super::stats::SessionStats;
+use super::{GuardError, IntegrityError};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
+use plimsoll_engine::{Engine, Region, SessionKey};
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+/// Where a session is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// It holds no KV and does not run.
+    Empty,
+    /// It holds KV and does not run: it may be evicted.
+    Idle,
+    /// Its engine was asked to free its KV and has not answered.
+    Leaving,
+    /// It has a grant.
+    Busy,
+}
+
+/// One session.
+pub(super) struct Session {
+    pub(super) key: SessionKey,
+    /// Weak, so that the table never is the last to hold an engine: it may be touched from the engine's own thread.
+    pub(super) engine: Weak<dyn Engine>,
+    pub(super) region: Region,
+    pub(super) limit: u64,
+    pub(super) kv: u64,
+    pub(super) place: Place,
+    pub(super) requests: u64,
+    pub(super) evictions: u64,
+    pub(super) opened: Duration,
+    pub(super) last_used: Duration,
+    /// No seat is left; the session stays in the table until its KV is back.
+    pub(super) closed: bool,
+    reclaim: Option<Reclaim>,
+}
+
+struct Reclaim {
+    answer: Receiver<u64>,
+    kv_before: u64,
+}
+
+/// A reclaim to be posted once the lock is released.
+pub(super) struct Post {
+    pub(super) key: SessionKey,
+    pub(super) engine: Option<Arc<dyn Engine>>,
+    pub(super) answer_to: Sender<u64>,
+    pub(super) wait: Wait,
+}
+
+/// The answer that is waited for, of a reclaim posted by whomever.
+#[derive(Clone)]
+pub(super) struct Wait {
+    pub(super) key: SessionKey,
+    pub(super) answer: Receiver<u64>,
+}
+
+/// Which idle sessions go, and which answers to wait for, to cover a shortage.
+#[derive(Default)]
+pub(super) struct Selection {
+    pub(super) victims: Vec<SessionKey>,
+    pub(super) bytes: u64,
+    pub(super) waits: Vec<Wait>,
+}
+
+/// What came of a reclaim.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Settled {
+    /// KV bytes that came back.
+    pub(super) freed: u64,
+    /// Whether an open session lost KV: an eviction.
+    pub(super) evicted: bool,
+}
+
+/// All sessions.
+pub(super) struct Sessions {
+    slab: Slab<Session>,
+    index: HashMap<SessionKey, u32>,
+    idle: List,
+    leaving: List,
+    busy: List,
+    // KV of idle and leaving sessions by region; a handful.
+    evictable: Vec<(Region, u64)>,
+    open: usize,
+    next_key: u64,
+}
+
+impl Sessions {
+    pub(super) fn new() -> Self {
+        Sessions {
+            slab: Slab::new(),
+            index: HashMap::new(),
+            idle: List::new(),
+            leaving: List::new(),
+            busy: List::new(),
+            evictable: Vec::new(),
+            open: 0,
+            next_key: 1,
+        }
+    }
+
+    /// Adds a session without KV.
+    pub(super) fn open(
+        &mut self,
+        engine: Weak<dyn Engine>,
+        region: Region,
+        limit: u64,
+        now: Duration,
+    ) -> Result<SessionKey, GuardError> {
+        let key = SessionKey(self.next_key);
+        let session = Session {
+            key,
+            engine,
+            region,
+            limit,
+            kv: 0,
+            place: Place::Empty,
+            requests: 0,
+            evictions: 0,
+            opened: now,
+            last_used: now,
+            closed: false,
+            reclaim: None,
+        };
+        let at = self.slab.insert(session).ok_or(GuardError::TooManySessions { open: self.open })?;
+        self.index.insert(key, at);
+        self.next_key += 1;
+        self.open += 1;
+        Ok(key)
+    }
+
+    /// One session.
+    pub(super) fn get(&self, key: SessionKey) -> Option<&Session> {
+        self.index.get(&key).and_then(|&at| self.slab.get(at))
+    }
+
+    /// All sessions in the table, closed ones that still hold KV included.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Session> {
+        self.slab.iter().map(|(_, session)| session)
+    }
+
+    /// KV of idle and leaving sessions in one region, or in all.
+    pub(super) fn evictable(&self, region: Option<Region>) -> u64 {
+        let here = self.evictable.iter().filter(|&&(at, _)| region.is_none_or(|region| region == at));
+        here.fold(0, |sum, &(_, bytes)| sum.saturating_add(bytes))
+    }
+
+    /// When the request that has run longest began.
+    pub(super) fn oldest_request(&self) -> Option<Duration> {
+        self.busy.first().and_then(|at| self.slab.get(at)).map(|session| session.last_used)
+    }
+
+    /// Counts KV booked for a session.
+    pub(super) fn booked(&mut self, key: SessionKey, bytes: u64) {
+        let Some((at, session)) = self.slot(key) else {
+            return;
+        };
+        session.kv = session.kv.saturating_add(bytes);
+        let (region, place) = (session.region, session.place);
+        match place {
+            Place::Empty => self.move_to(at, Place::Idle, End::Last),
+            Place::Idle | Place::Leaving => self.count_evictable(region, bytes, true),
+            Place::Busy => {}
+        }
+    }
+
+    /// Counts KV given back by a session.
+    pub(super) fn released(&mut self, key: SessionKey, bytes: u64) {
+        let Some((at, session)) = self.slot(key) else {
+            return;
+        };
+        session.kv = session.kv.saturating_sub(bytes);
+        let (region, place, gone) = (session.region, session.place, session.kv == 0);
+        let closed = session.closed;
+        if matches!(place, Place::Idle | Place::Leaving) {
+            self.count_evictable(region, bytes, false);
+        }
+        match place {
+            Place::Idle | Place::Leaving if gone && closed => self.remove(at),
+            Place::Idle if gone => self.move_to(at, Place::Empty, End::Last),
+            _ => {}
+        }
+    }
+
+    /// A session begins a request. The caller has seen that it neither runs nor is leaving.
+    pub(super) fn begin(&mut self, key: SessionKey, now: Duration) {
+        if let Some((at, session)) = self.slot(key) {
+            session.requests += 1;
+            session.last_used = now;
+            self.move_to(at, Place::Busy, End::Last);
+        }
+    }
+
+    /// A session's request has ended. Returns how long it took, and whether the session was closed meanwhile.
+    pub(super) fn end(&mut self, key: SessionKey, now: Duration) -> Option<(Duration, bool)> {
+        let (at, session) = self.slot(key)?;
+        if session.place != Place::Busy {
+            return None;
+        }
+        let took = now.saturating_sub(session.last_used);
+        session.last_used = now;
+        let (kv, closed) = (session.kv, session.closed);
+        self.move_to(at, if kv > 0 { Place::Idle } else { Place::Empty }, End::Last);
+        Some((took, closed))
+    }
+
+    /// The last seat of a session is gone. Returns the reclaim to post, unless one is under way, a request still runs
+    /// (then [`Sessions::end`] asks for another call), or nothing was ever run.
+    pub(super) fn close(&mut self, key: SessionKey) -> Option<Post> {
+        let (at, session) = self.slot(key)?;
+        let first = !std::mem::replace(&mut session.closed, true);
+        let (place, unused, kv) = (session.place, session.requests == 0 && session.kv == 0, session.kv);
+        self.open -= usize::from(first);
+        match place {
+            Place::Busy | Place::Leaving => None,
+            Place::Empty | Place::Idle => {
+                let post = if unused { None } else { self.leave(key) };
+                if kv == 0 {
+                    self.remove(at);
+                }
+                post
+            }
+        }
+    }
+
+    /// Marks a session without a running request as leaving and returns the reclaim to post.
+    pub(super) fn leave(&mut self, key: SessionKey) -> Option<Post> {
+        let (at, session) = self.slot(key)?;
+        if !matches!(session.place, Place::Idle | Place::Empty) {
+            return None;
+        }
+        let (answer_to, answer) = unbounded();
+        session.reclaim = Some(Reclaim { answer: answer.clone(), kv_before: session.kv });
+        let engine = session.engine.upgrade();
+        self.move_to(at, Place::Leaving, End::Last);
+        Some(Post { key, engine, answer_to, wait: Wait { key, answer } })
+    }
+
+    /// The answer a leaving session waits for.
+    pub(super) fn waits_for(&self, key: SessionKey) -> Option<Wait> {
+        let reclaim = self.get(key)?.reclaim.as_ref()?;
+        Some(Wait { key, answer: reclaim.answer.clone() })
+    }
+
+    /// The answer to a reclaim has come: the session is no longer leaving. Several threads may wait for one answer; only
+    /// the first call counts.
+    pub(super) fn settle(&mut self, wait: &Wait) -> Settled {
+        let Some((at, session)) = self.slot(wait.key) else {
+            return Settled::default();
+        };
+        let Some(reclaim) = session.reclaim.take_if(|reclaim| reclaim.answer.same_channel(&wait.answer))
+        else {
+            return Settled::default();
+        };
+        let freed = reclaim.kv_before.saturating_sub(session.kv);
+        let evicted = freed > 0 && !session.closed;
+        session.evictions += u64::from(evicted);
+        match (session.kv, session.closed) {
+            (0, true) => self.remove(at),
+            (0, false) => self.move_to(at, Place::Empty, End::Last),
+            // What is left of a closed session is of use to nobody: it is asked for first.
+            (_, true) => self.move_to(at, Place::Idle, End::First),
+            (_, false) => self.move_to(at, Place::Idle, End::Last),
+        }
+        Settled { freed, evicted }
+    }
+
+    /// Settles one session if its answer has already come.
+    pub(super) fn settle_if_answered(&mut self, key: SessionKey) -> Settled {
+        match self.waits_for(key) {
+            Some(wait) if wait.answer.try_recv() != Err(TryRecvError::Empty) => self.settle(&wait),
+            _ => Settled::default(),
+        }
+    }
+
+    /// Leaving sessions first, then idle ones from the least recently used, until the shortage is covered. Sessions that
+    /// do not help stay.
+    pub(super) fn select(&self, asking: Option<SessionKey>, mut shortage: Shortage) -> Selection {
+        let mut selection = Selection::default();
+        for session in self.list(&self.leaving) {
+            if shortage.is_met() {
+                break;
+            }
+            if shortage.cover(session.region, session.kv) {
+                selection.waits.extend(self.waits_for(session.key));
+            }
+        }
+        for session in self.list(&self.idle) {
+            if shortage.is_met() {
+                break;
+            }
+            if Some(session.key) != asking && shortage.cover(session.region, session.kv) {
+                selection.victims.push(session.key);
+                selection.bytes += session.kv;
+            }
+        }
+        selection
+    }
+
+    /// Closed sessions that still hold KV, and idle ones last used at `before` or earlier.
+    pub(super) fn idle_since(&self, before: Option<Duration>) -> Vec<SessionKey> {
+        let old = |session: &Session| before.is_some_and(|before| session.last_used <= before);
+        let expired = |session: &&Session| session.closed || old(session);
+        self.list(&self.idle).take_while(expired).map(|session| session.key).collect()
+    }
+
+    /// What there is to say about each open session.
+    pub(super) fn stats(&self, now: Duration) -> impl Iterator<Item = SessionStats> {
+        self.iter().filter(|session| !session.closed).map(move |session| {
+            let busy = session.place == Place::Busy;
+            SessionStats {
+                id: session.key,
+                kv_bytes: session.kv,
+                limit: session.limit,
+                requests: session.requests,
+                evictions: session.evictions,
+                busy,
+                idle: if busy { Duration::ZERO } else { now.saturating_sub(session.last_used) },
+                age: now.saturating_sub(session.opened),
+            }
+        })
+    }
+
+    /// KV of one engine's sessions.
+    pub(super) fn kv_of(&self, engine: &dyn Engine) -> u64 {
+        let its = |session: &&Session| std::ptr::addr_eq(session.engine.as_ptr(), engine);
+        self.iter().filter(its).fold(0, |sum, session| sum.saturating_add(session.kv))
+    }
+
+    /// Proves that lists, sums and places agree with the sessions themselves.
+    pub(super) fn check(&self) -> Result<(), IntegrityError> {
+        let count = |what, kept: u64, counted: u64| {
+            if kept == counted { Ok(()) } else { Err(IntegrityError::Count { what, kept, counted }) }
+        };
+        let at = |place| self.iter().filter(move |session| session.place == place);
+        for (what, list, place) in [
+            ("idle sessions", &self.idle, Place::Idle),
+            ("leaving sessions", &self.leaving, Place::Leaving),
+            ("busy sessions", &self.busy, Place::Busy),
+        ] {
+            count(what, self.list(list).count() as u64, at(place).count() as u64)?;
+            count(what, self.list(list).filter(|session| session.place == place).count() as u64, list.len())?;
+        }
+        count("open sessions", self.open as u64, self.iter().filter(|s| !s.closed).count() as u64)?;
+        count("sessions by key", self.index.len() as u64, self.iter().count() as u64)?;
+        count("kv of empty sessions", 0, at(Place::Empty).map(|session| session.kv).sum())?;
+        count("idle sessions without kv", 0, at(Place::Idle).filter(|s| s.kv == 0).count() as u64)?;
+        count(
+            "reclaims",
+            at(Place::Leaving).count() as u64,
+            self.iter().filter(|s| s.reclaim.is_some()).count() as u64,
+        )?;
+        self.evictable.iter().try_for_each(|&(region, bytes)| {
+            let counted = at(Place::Idle).chain(at(Place::Leaving)).filter(|s| s.region == region);
+            count("evictable kv", bytes, counted.map(|session| session.kv).sum())
+        })
+    }
+
+    fn list<'a>(&'a self, list: &List) -> impl Iterator<Item = &'a Session> + use<'a> {
+        self.slab.follow(list.first()).filter_map(|at| self.slab.get(at))
+    }
+
+    fn slot(&mut self, key: SessionKey) -> Option<(u32, &mut Session)> {
+        let at = *self.index.get(&key)?;
+        Some((at, self.slab.get_mut(at)?))
+    }
+
+    /// The only way from one place to another: keeps lists and sums.
+    fn move_to(&mut self, at: u32, place: Place, end: End) {
+        let Some(session) = self.slab.get_mut(at) else {
+            return;
+        };
+        let from = std::mem::replace(&mut session.place, place);
+        let (region, kv) = (session.region, session.kv);
+        let counts = |place| matches!(place, Place::Idle | Place::Leaving);
+        if counts(from) != counts(place) {
+            self.count_evictable(region, kv, counts(place));
+        }
+        if let Some(list) = Self::list_of(&mut self.idle, &mut self.leaving, &mut self.busy, from) {
+            self.slab.unlink(list, at);
+        }
+        if let Some(list) = Self::list_of(&mut self.idle, &mut self.leaving, &mut self.busy, place) {
+            self.slab.link(list, at, end);
+        }
+    }
+
+    fn list_of<'a>(
+        idle: &'a mut List,
+        leaving: &'a mut List,
+        busy: &'a mut List,
+        place: Place,
+    ) -> Option<&'a mut List> {
+        match place {
+            Place::Empty => None,
+            Place::Idle => Some(idle),
+            Place::Leaving => Some(leaving),
+            Place::Busy => Some(busy),
+        }
+    }
+
+    fn remove(&mut self, at: u32) {
+        self.move_to(at, Place::Empty, End::Last);
+        if let Some(session) = self.slab.remove(at) {
+            self.index.remove(&session.key);
+        }
+    }
+
+    fn count_evictable(&mut self, region: Region, bytes: u64, more: bool) {
+        let known = self.evictable.iter_mut().find(|&&mut (at, _)| at == region);
+        match known {
+            Some((_, sum)) if more => *sum = sum.saturating_add(bytes),
+            Some((_, sum)) => *sum = sum.saturating_sub(bytes),
+            None if more => self.evictable.push((region, bytes)),
+            None => {}
+        }
+    }
+}

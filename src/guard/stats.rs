@@ -1,0 +1,271 @@
+//! Memory statistics, as numbers and as JSON.
+
+use super::Purpose;
+use super::verdict::Decision;
+use super::{IntegrityError, MemoryGuard};
+use plimsoll_engine::{Engine, ModelId, Owner, Region, SessionKey};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// How often the guard decided what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Requests granted as asked.
+    pub accepted: u64,
+    /// Requests granted with fewer tokens.
+    pub shrunk: u64,
+    /// Requests refused.
+    pub rejected: u64,
+    /// Requests handed to another engine; a guard alone never does.
+    pub routed: u64,
+    /// Requests degraded under pressure; the guard has no pressure levels yet, so it is 0.
+    pub degraded: u64,
+    /// Times an open session lost its KV.
+    pub evictions: u64,
+}
+
+impl Tally {
+    pub(super) fn count(&mut self, decision: Decision) {
+        match decision {
+            Decision::Accept => self.accepted += 1,
+            Decision::Shrink => self.shrunk += 1,
+            Decision::Route => self.routed += 1,
+            Decision::Reject => self.rejected += 1,
+        }
+    }
+}
+
+/// One region, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RegionStats {
+    /// Which.
+    pub region: Region,
+    /// What there is.
+    pub capacity: u64,
+    /// What may be leased, after threshold and reserve.
+    pub limit: u64,
+    /// What is leased.
+    pub used: u64,
+    /// What others use.
+    pub others: u64,
+    /// What is left: `limit` less `used` less `others`.
+    pub free: u64,
+    /// The most that was ever leased.
+    pub peak: u64,
+}
+
+/// One open session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionStats {
+    /// Which.
+    pub id: SessionKey,
+    /// KV bytes it holds.
+    pub kv_bytes: u64,
+    /// Its KV limit in bytes.
+    pub limit: u64,
+    /// Requests granted to it.
+    pub requests: u64,
+    /// Times it lost its KV.
+    pub evictions: u64,
+    /// Whether it has a grant now.
+    pub busy: bool,
+    /// Time since its last grant or its end; zero while it is busy.
+    pub idle: Duration,
+    /// Time since it was opened.
+    pub age: Duration,
+}
+
+/// One owner in one region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnerStats {
+    /// Where.
+    pub region: Region,
+    /// Whose.
+    pub owner: Owner,
+    /// Bytes leased.
+    pub bytes: u64,
+}
+
+/// A snapshot of the guard, taken at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryStats {
+    /// All regions, the host first.
+    pub regions: Vec<RegionStats>,
+    /// Open sessions, by id.
+    pub sessions: Vec<SessionStats>,
+    /// KV bytes of all sessions in all regions.
+    pub kv_bytes: u64,
+    /// Decisions and evictions so far.
+    pub tally: Tally,
+    /// All owners with bytes, by region and owner.
+    pub ledger: Vec<OwnerStats>,
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
+fn gib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 30)
+}
+
+fn fraction(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
+impl RegionStats {
+    /// Bytes used by us and by others.
+    pub fn taken(&self) -> u64 {
+        self.used.saturating_add(self.others)
+    }
+}
+
+impl MemoryStats {
+    /// The region's numbers, if the guard manages it.
+    pub fn region(&self, region: Region) -> Option<&RegionStats> {
+        self.regions.iter().find(|stats| stats.region == region)
+    }
+
+    /// The statistics as a JSON object. `mb` and `gb` are 2^20 and 2^30 bytes; `gpu_usage` is a fraction of all devices'
+    /// capacity; fields in bytes say so. Session ids are numbers.
+    pub fn to_json(&self) -> Value {
+        let devices = || self.regions.iter().filter(|stats| stats.region != Region::Host);
+        let sum = |part: fn(&RegionStats) -> u64| devices().map(part).fold(0, u64::saturating_add);
+        let gpu_memory: Vec<Value> = devices()
+            .map(|stats| {
+                json!({
+                    "gpu_id": match stats.region { Region::Device(index) => Some(index), _ => None },
+                    "free_gb": gib(stats.free),
+                    "total_gb": gib(stats.capacity),
+                    "used_gb": gib(stats.taken()),
+                    "usage_percent": 100.0 * fraction(stats.taken(), stats.capacity),
+                })
+            })
+            .collect();
+        let sessions: Vec<Value> = self
+            .sessions
+            .iter()
+            .map(|session| {
+                json!({
+                    "id": session.id.0,
+                    "kv_mb": mib(session.kv_bytes),
+                    "kv_bytes": session.kv_bytes,
+                    "limit_bytes": session.limit,
+                    "requests": session.requests,
+                    "evictions": session.evictions,
+                    "busy": session.busy,
+                    "idle_seconds": session.idle.as_secs_f64(),
+                    "age_seconds": session.age.as_secs_f64(),
+                })
+            })
+            .collect();
+        let regions: Vec<Value> = self
+            .regions
+            .iter()
+            .map(|stats| {
+                json!({
+                    "region": stats.region.to_string(),
+                    "capacity_bytes": stats.capacity,
+                    "limit_bytes": stats.limit,
+                    "used_bytes": stats.used,
+                    "others_bytes": stats.others,
+                    "free_bytes": stats.free,
+                    "peak_bytes": stats.peak,
+                })
+            })
+            .collect();
+        let ledger: Vec<Value> = self
+            .ledger
+            .iter()
+            .map(|entry| {
+                json!({
+                    "region": entry.region.to_string(),
+                    "owner": entry.owner.to_string(),
+                    "purpose": Purpose::of(entry.owner).name(),
+                    "bytes": entry.bytes,
+                })
+            })
+            .collect();
+        json!({
+            "active_sessions": self.sessions.len(),
+            "total_kv_mb": mib(self.kv_bytes),
+            "gpu_usage": fraction(sum(RegionStats::taken), sum(|stats| stats.capacity)),
+            "gpu_free_mb": mib(sum(|stats| stats.free)),
+            "session_details": sessions,
+            "gpu_memory": gpu_memory,
+            "regions": regions,
+            "accepted_count": self.tally.accepted,
+            "shrunk_count": self.tally.shrunk,
+            "rejected_count": self.tally.rejected,
+            "routed_count": self.tally.routed,
+            "degraded_count": self.tally.degraded,
+            "evictions": self.tally.evictions,
+            "ledger": ledger,
+        })
+    }
+}
+
+impl MemoryGuard {
+    /// A snapshot of regions, sessions, decisions and the ledger.
+    pub fn stats(&self) -> MemoryStats {
+        self.refresh();
+        let now = self.clock.now();
+        let state = self.books.lock();
+        let books = state.ledger.regions();
+        let regions = books
+            .iter()
+            .map(|book| RegionStats {
+                region: book.region,
+                capacity: book.capacity,
+                limit: book.limit,
+                used: book.used,
+                others: book.others,
+                free: book.free(),
+                peak: book.peak,
+            })
+            .collect();
+        let mut sessions: Vec<SessionStats> = state.sessions.stats(now).collect();
+        let mut ledger: Vec<OwnerStats> = books
+            .iter()
+            .flat_map(|book| {
+                book.owners().map(|(owner, bytes)| OwnerStats { region: book.region, owner, bytes })
+            })
+            .collect();
+        let (kv_bytes, tally) = (state.ledger.purpose(Purpose::Kv), state.tally);
+        drop(state);
+        sessions.sort_unstable_by_key(|session| session.id);
+        ledger.sort_unstable_by_key(|entry| (entry.region, entry.owner));
+        MemoryStats { regions, sessions, kv_bytes, tally, ledger }
+    }
+
+    /// Proves that the books add up: owners make up what is used, nothing was booked over a limit or released twice, and the
+    /// session table agrees with the ledger.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn check_integrity(&self) -> Result<(), IntegrityError> {
+        self.books.lock().check()
+    }
+
+    /// Compares what an engine holds with what the leases of its models and of its sessions pay for. They are equal
+    /// whenever none of its requests is waiting or running.
+    ///
+    /// # Errors
+    /// The first purpose of which the engine holds more or less.
+    pub fn check_holdings(&self, models: &[ModelId], engine: &dyn Engine) -> Result<(), IntegrityError> {
+        let held = engine.holdings();
+        let state = self.books.lock();
+        let sum = |owner: fn(ModelId) -> Owner| {
+            models.iter().map(|&model| state.ledger.owner(owner(model))).fold(0, u64::saturating_add)
+        };
+        let (weights, workspace) = (sum(Owner::Weights), sum(Owner::Workspace));
+        let kv = state.sessions.kv_of(engine);
+        drop(state);
+        let compare = |purpose, booked: u64, held: u64| {
+            if booked == held { Ok(()) } else { Err(IntegrityError::Holdings { purpose, booked, held }) }
+        };
+        compare(Purpose::Weights, weights, held.weights)?;
+        compare(Purpose::Workspace, workspace, held.workspace)?;
+        compare(Purpose::Kv, kv, held.kv)
+    }
+}

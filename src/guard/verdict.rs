@@ -1,0 +1,169 @@
+//! Verdicts: what was decided about a request, and every number behind it.
+
+use plimsoll_engine::{Region, Shape};
+use std::fmt;
+use std::time::Duration;
+
+/// What a session wants to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// The request, with the `max_tokens` asked for.
+    pub shape: Shape,
+    /// The smallest `max_tokens` that is still worth running; 0 counts as 1. Equal to the shape's `max_tokens`, the
+    /// request is never shrunk.
+    pub min_tokens: u32,
+}
+
+impl Ask {
+    /// The fewest tokens a grant may have: never more than were asked for.
+    pub(super) fn smallest(&self) -> u32 {
+        self.min_tokens.max(1).min(self.shape.max_tokens)
+    }
+}
+
+/// What happens to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It runs as asked.
+    Accept,
+    /// It runs with fewer tokens.
+    Shrink,
+    /// Another engine takes it. A guard alone never says so: whoever has several engines asks for each.
+    Route,
+    /// It does not run.
+    Reject,
+}
+
+/// What bounds a request: the constraint that one more token, or for a refusal the smallest acceptable request, breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reason {
+    /// Nothing: it runs as asked.
+    Fits,
+    /// The engine's context length.
+    Context,
+    /// The session's KV limit.
+    SessionLimit,
+    /// The KV limit of all sessions.
+    KvLimit,
+    /// The bytes of a region.
+    Budget,
+    /// The session already has a grant: it runs one request at a time.
+    Busy,
+    /// Idle sessions hold enough, but their engines did not give it back in time.
+    Reclaim,
+    /// The engine could not price the request, or does not know the session.
+    Unpriced,
+}
+
+impl Decision {
+    /// The decision's name in logs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Decision::Accept => "accept",
+            Decision::Shrink => "shrink",
+            Decision::Route => "route",
+            Decision::Reject => "reject",
+        }
+    }
+}
+
+impl Reason {
+    /// The reason's name in logs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Reason::Fits => "fits",
+            Reason::Context => "context",
+            Reason::SessionLimit => "session_limit",
+            Reason::KvLimit => "kv_limit",
+            Reason::Budget => "budget",
+            Reason::Busy => "busy",
+            Reason::Reclaim => "reclaim",
+            Reason::Unpriced => "unpriced",
+        }
+    }
+}
+
+/// A decision with its numbers. Prices are those of what is granted, or, when nothing is, of what was asked as far as the
+/// context goes; all are 0 when the prompt alone exceeds the context. Sizes are bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// What happens.
+    pub decision: Decision,
+    /// What bounds the request.
+    pub reason: Reason,
+    /// `max_tokens` asked for.
+    pub asked_tokens: u32,
+    /// `max_tokens` granted; 0 when refused.
+    pub granted_tokens: u32,
+    /// The largest `max_tokens` that would be granted now, at most those asked for; 0 when there is none.
+    pub fits_tokens: u32,
+    /// New bytes that are needed in `region`: KV less what the session holds and the request's own bytes, as far as they
+    /// live there.
+    pub bytes_asked: u64,
+    /// Bytes free in `region` after threshold and reserve, before anything is evicted.
+    pub bytes_free: u64,
+    /// KV of the whole session when the request ends at its longest.
+    pub kv_bytes: u64,
+    /// Of these, what the session holds already.
+    pub kv_held: u64,
+    /// Host bytes of the request itself.
+    pub request_bytes: u64,
+    /// The engine's workspace that the request shares, leased long ago.
+    pub workspace_bytes: u64,
+    /// Idle sessions that lose their KV for this.
+    pub evict_sessions: u32,
+    /// The KV that they lose.
+    pub evict_bytes: u64,
+    /// When a refused request might be granted, estimated from those that run; `None` for one that was granted, and for one
+    /// that does not fit even when all sessions are gone.
+    pub retry_after: Option<Duration>,
+    /// The region that bounds the request; the KV's where no region does.
+    pub region: Region,
+}
+
+impl Verdict {
+    /// A refusal of which nothing else is known.
+    pub(super) fn refusal(reason: Reason, asked_tokens: u32, region: Region) -> Self {
+        Verdict {
+            decision: Decision::Reject,
+            reason,
+            asked_tokens,
+            granted_tokens: 0,
+            fits_tokens: 0,
+            bytes_asked: 0,
+            bytes_free: 0,
+            kv_bytes: 0,
+            kv_held: 0,
+            request_bytes: 0,
+            workspace_bytes: 0,
+            evict_sessions: 0,
+            evict_bytes: 0,
+            retry_after: None,
+            region,
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Verdict { asked_tokens, granted_tokens, fits_tokens, bytes_asked, bytes_free, region, .. } = self;
+        write!(f, "{} ({}): ", self.decision.name(), self.reason.name())?;
+        match self.decision {
+            Decision::Reject => write!(f, "{asked_tokens} tokens ")?,
+            _ => write!(f, "{granted_tokens} of {asked_tokens} tokens ")?,
+        }
+        write!(f, "need {bytes_asked} bytes of {region} memory, {bytes_free} are free")?;
+        if self.evict_sessions > 0 {
+            write!(f, ", {} more from {} idle sessions", self.evict_bytes, self.evict_sessions)?;
+        }
+        if self.decision == Decision::Reject {
+            write!(f, "; {fits_tokens} tokens would fit now")?;
+            match self.retry_after {
+                Some(after) => write!(f, ", retry in {:.1} s", after.as_secs_f64())?,
+                None => f.write_str(", it never fits")?,
+            }
+        }
+        Ok(())
+    }
+}
