@@ -2,12 +2,11 @@
 //!
 //! Nothing here calls an engine or drops a lease while the lock is held: either could come back for it.
 
-use super::Purpose;
 use super::ledger::{Ledger, RegionBook};
 use super::room::{Pool, Room};
 use super::sessions::{Place, Sessions, Settled, Wait};
 use super::stats::Tally;
-use super::{IntegrityError, Refusal, RefusalCause};
+use super::{IntegrityError, Purpose, Refusal, RefusalCause};
 use plimsoll_engine::{Accounts, Lease, Owner, Region, SessionKey};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

@@ -3,8 +3,8 @@
 //! Plain arithmetic; the lock around it is [`super::books`]'s. A booking is checked against the limit and can fail, a
 //! release cannot: releasing more than is booked takes what there is and is remembered.
 
-use super::Purpose;
 use super::IntegrityError;
+use super::Purpose;
 use plimsoll_engine::{Owner, Region};
 use std::collections::HashMap;
 

@@ -1,5 +1,6 @@
 //! What the guard says when it says no: who asked, for how much, and what is left.
 
+use super::Purpose;
 use plimsoll_engine::{Owner, Region, SessionKey};
 use std::fmt;
 

@@ -1,8 +1,7 @@
 //! Memory statistics, as numbers and as JSON.
 
-use super::Purpose;
 use super::verdict::Decision;
-use super::{IntegrityError, MemoryGuard};
+use super::{IntegrityError, MemoryGuard, Purpose};
 use plimsoll_engine::{Engine, ModelId, Owner, Region, SessionKey};
 use serde_json::{Value, json};
 use std::time::Duration;
