@@ -1,0 +1,169 @@
+//! An executor whose KV is the token ids themselves and whose next token is a hash of them, so that a wrong, stale or
+//! missing block changes the text.
+
+use plimsoll_engine::{EngineError, Region, Request, Shape, TokenEvent, TopLogprob};
+use plimsoll_scheduler::{Lane, Limits, StepExecutor};
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+pub const BLOCK_TOKENS: usize = 4;
+pub const BLOCK_BYTES: u64 = (BLOCK_TOKENS * size_of::<u32>()) as u64;
+/// Generated ids are below this; prompts may use others.
+pub const VOCAB: u32 = 1000;
+/// Feeding this id panics.
+pub const POISON: u32 = 9_001;
+/// Feeding this id panics the first time.
+pub const SHY: u32 = 9_002;
+/// Feeding this id is an error.
+pub const BAD: u32 = 9_003;
+/// A request that starts with this id cannot be opened.
+pub const CLOSED: u32 = 9_004;
+
+/// A block of real memory.
+pub struct Block {
+    ids: Box<[AtomicU32]>,
+    alive: Arc<AtomicU64>,
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        self.alive.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// One lane's part in a step: request, position, fed, sampled.
+pub type Part = (u64, usize, usize, bool);
+
+pub struct Scripted {
+    limits: Limits,
+    alive: Arc<AtomicU64>,
+    shied: HashSet<u64>,
+    /// Steps so far; recorded unless `silent`.
+    pub steps: Vec<Vec<Part>>,
+    /// Requests in the order they were opened.
+    pub opened: Vec<u64>,
+    pub silent: bool,
+    /// Allocations until the system refuses one.
+    pub allocations_left: usize,
+    /// Each step waits for a word from here.
+    pub gate: Option<crossbeam_channel::Receiver<()>>,
+}
+
+impl Scripted {
+    pub fn new(limits: Limits) -> Self {
+        Scripted {
+            limits,
+            alive: Arc::default(),
+            shied: HashSet::new(),
+            steps: Vec::new(),
+            opened: Vec::new(),
+            silent: false,
+            allocations_left: usize::MAX,
+            gate: None,
+        }
+    }
+
+    pub fn alive(&self) -> u64 {
+        self.alive.load(Ordering::SeqCst)
+    }
+
+    /// The counter of blocks alive, to be read after the executor is gone.
+    pub fn counter(&self) -> Arc<AtomicU64> {
+        self.alive.clone()
+    }
+}
+
+fn next(hash: u64, id: u32) -> u64 {
+    (hash ^ u64::from(id)).wrapping_mul(0x0100_0000_01b3)
+}
+
+const SEED: u64 = 0xcbf2_9ce4_8422_2325;
+
+fn token(hash: u64) -> u32 {
+    u32::try_from((hash >> 20) % u64::from(VOCAB)).unwrap()
+}
+
+/// The text that follows a prompt.
+pub fn reference(prompt: &[u32], count: usize) -> Vec<u32> {
+    let mut hash = prompt.iter().fold(SEED, |hash, &id| next(hash, id));
+    let generate = |_| {
+        let id = token(hash);
+        hash = next(hash, id);
+        id
+    };
+    (0..count).map(generate).collect()
+}
+
+impl StepExecutor for Scripted {
+    type Block = Block;
+    type Sequence = (u64, Vec<u8>);
+
+    fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    fn sequence_bytes(_: &Limits, shape: &Shape) -> Option<u64> {
+        Some(if shape.penalties { 1024 } else { 128 })
+    }
+
+    fn allocate(&mut self) -> Result<Block, EngineError> {
+        let refused = EngineError::OutOfMemory { region: Region::Host, bytes: BLOCK_BYTES };
+        self.allocations_left = self.allocations_left.checked_sub(1).ok_or(refused)?;
+        self.alive.fetch_add(1, Ordering::SeqCst);
+        // What fresh memory holds must not matter.
+        let ids = (0..BLOCK_TOKENS).map(|_| AtomicU32::new(0xdead)).collect();
+        Ok(Block { ids, alive: self.alive.clone() })
+    }
+
+    fn open(&mut self, request: &Request) -> Result<Self::Sequence, EngineError> {
+        if request.tokens.first() == Some(&CLOSED) {
+            return Err(EngineError::Invalid("cannot be opened".into()));
+        }
+        if !self.silent {
+            self.opened.push(request.id.0);
+        }
+        Ok((request.id.0, Vec::with_capacity(if request.sampling.penalises() { 1024 } else { 128 })))
+    }
+
+    fn step(&mut self, lanes: &mut [Lane<Self>]) -> Result<(), EngineError> {
+        if let Some(gate) = &self.gate {
+            // A closed gate stands open.
+            let _ = gate.recv();
+        }
+        let Limits { max_sequences, max_step_tokens, block_tokens, .. } = self.limits;
+        assert!(lanes.len() <= max_sequences);
+        let fed: usize = lanes.iter().map(|lane| lane.feed).sum();
+        assert!(fed > 0 && fed <= max_step_tokens, "{fed} tokens in a step");
+        if !self.silent {
+            let part = |lane: &Lane<Self>| (lane.sequence.0, lane.position, lane.feed, lane.sample);
+            self.steps.push(lanes.iter().map(part).filter(|part| part.2 > 0).collect());
+        }
+        for lane in lanes.iter_mut().filter(|lane| lane.feed > 0) {
+            let end = lane.position + lane.feed;
+            assert!(lane.tokens.capacity().div_ceil(block_tokens) == lane.blocks.len());
+            assert!(lane.blocks.capacity() == lane.blocks.len());
+            for (position, &id) in lane.tokens.iter().enumerate().take(end).skip(lane.position) {
+                match id {
+                    POISON => panic!("poison at {position}"),
+                    SHY if self.shied.insert(lane.sequence.0) => panic!("shy at {position}"),
+                    BAD => return Err(EngineError::Execution(format!("bad at {position}"))),
+                    _ => {}
+                }
+                let block = lane.blocks[position / block_tokens].data();
+                block.ids[position % block_tokens].store(id, Ordering::Relaxed);
+            }
+            if lane.sample {
+                let held = (0..end).map(|at| {
+                    lane.blocks[at / block_tokens].data().ids[at % block_tokens].load(Ordering::Relaxed)
+                });
+                let id = token(held.fold(SEED, next));
+                lane.sampled = TokenEvent { id, logprob: -1.0 };
+                let capacity = lane.tops.capacity();
+                lane.tops.clear();
+                lane.tops.extend((0..capacity).map(|_| TopLogprob { id, logprob: -1.0 }));
+            }
+        }
+        Ok(())
+    }
+}

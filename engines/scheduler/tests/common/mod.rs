@@ -1,0 +1,142 @@
+//! What the scheduler's tests share: books, and an executor whose tokens depend on what is in the KV blocks.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+
+pub mod books;
+pub mod executor;
+
+use books::Books;
+use executor::{BLOCK_BYTES, BLOCK_TOKENS, Scripted};
+use plimsoll_engine::{
+    Cancel, Estimate, Finish, Job, ManualClock, Next, Owner, Region, Request, RequestId, Ring, Sampling,
+    SessionKey, Shape, TokenEvent,
+};
+use plimsoll_scheduler::{Config, Limits, Scheduler, price};
+use std::sync::Arc;
+use std::time::Duration;
+
+pub const LIMITS: Limits = Limits {
+    block_tokens: BLOCK_TOKENS,
+    block_bytes: BLOCK_BYTES,
+    max_sequences: 3,
+    max_step_tokens: 8,
+    context_length: 64,
+};
+
+/// A scheduler over a scripted executor, its books and its clock.
+pub struct Bench {
+    pub scheduler: Scheduler<Scripted>,
+    pub books: Arc<Books>,
+    pub clock: Arc<ManualClock>,
+    next_id: u64,
+}
+
+/// The consumer's side of a job.
+pub struct Sent {
+    pub id: RequestId,
+    pub ring: Arc<Ring>,
+    pub cancel: Cancel,
+}
+
+impl Bench {
+    pub fn new() -> Self {
+        Self::with(LIMITS, 4)
+    }
+
+    pub fn with(limits: Limits, queue: usize) -> Self {
+        let clock = Arc::new(ManualClock::default());
+        let config = Config { queue, ..Config::default() };
+        let scheduler = Scheduler::new(Scripted::new(limits), &config, clock.clone()).unwrap();
+        Bench { scheduler, books: Arc::default(), clock, next_id: 0 }
+    }
+
+    /// A request of session 1 with everything at its default.
+    pub fn request(&mut self, tokens: &[u32], max_tokens: u32) -> Request {
+        self.next_id += 1;
+        Request {
+            id: RequestId(self.next_id),
+            session: SessionKey(1),
+            tokens: tokens.to_vec(),
+            shared_prefix: 0,
+            max_tokens,
+            sampling: Sampling::default(),
+            stop_tokens: Arc::new([]),
+            deadline: None,
+            keep_kv: true,
+        }
+    }
+
+    /// Books what the request costs beyond what its session holds, as a guard would.
+    pub fn job(&self, request: Request) -> (Job, Sent) {
+        job(&self.books, request)
+    }
+
+    /// Submits a request that must be taken.
+    pub fn submit(&mut self, request: Request) -> Sent {
+        let (job, sent) = self.job(request);
+        self.scheduler.submit(job).unwrap();
+        sent
+    }
+
+    /// Ticks until nothing is left to do.
+    pub fn run(&mut self) {
+        for _ in 0..10_000 {
+            if !self.scheduler.tick() {
+                return;
+            }
+        }
+        panic!("the scheduler does not come to rest");
+    }
+
+    /// Blocks alive, by the executor's own count; the scheduler's and the books' must agree.
+    pub fn blocks(&self) -> u64 {
+        let alive = self.scheduler.executor().alive();
+        assert_eq!(self.scheduler.kv_bytes(), alive * BLOCK_BYTES);
+        alive
+    }
+}
+
+/// The price of a request.
+pub fn estimate(request: &Request) -> Estimate {
+    let shape = Shape {
+        prompt_tokens: u32::try_from(request.tokens.len()).unwrap(),
+        max_tokens: request.max_tokens,
+        top_logprobs: request.sampling.top_logprobs,
+        penalties: request.sampling.penalises(),
+    };
+    price::<Scripted>(&LIMITS, Region::Host, 0, &shape).unwrap()
+}
+
+pub fn job(books: &Arc<Books>, request: Request) -> (Job, Sent) {
+    let price = estimate(&request);
+    let id = request.id;
+    let owner = Owner::Kv(request.session);
+    let kv = books.book(Region::Host, owner, price.kv_bytes.saturating_sub(books.held(owner)));
+    let mut host = books.book(Region::Host, Owner::Request(id), price.request_bytes);
+    let paid = host.split(price.ring_bytes).unwrap();
+    let ring = Arc::new(Ring::new(request.max_tokens, request.sampling.top_logprobs, paid).unwrap());
+    books.watch(id, &ring);
+    let cancel = Cancel::new();
+    let sent = Sent { id, ring: ring.clone(), cancel: cancel.clone() };
+    (Job { request, kv, host, ring, cancel }, sent)
+}
+
+impl Sent {
+    /// All tokens so far, and the end if it has come.
+    pub fn read(&self) -> (Vec<u32>, Option<Finish>) {
+        let mut tokens = Vec::new();
+        loop {
+            match self.ring.next(Some(Duration::ZERO), &mut Vec::new()) {
+                Next::Token(TokenEvent { id, .. }) => tokens.push(id),
+                Next::Finished(finish) => return (tokens, Some(finish)),
+                Next::TimedOut => return (tokens, None),
+            }
+        }
+    }
+
+    /// Tokens and the end of a request that has ended.
+    pub fn end(&self) -> (Vec<u32>, Finish) {
+        let (tokens, finish) = self.read();
+        (tokens, finish.expect("the request has ended"))
+    }
+}
