@@ -34,15 +34,11 @@ enum Found {
 
 impl MemoryGuard {
     /// The verdict that [`MemoryGuard::admit`] would give now, without granting or evicting anything. It never waits.
-    pub fn what_if(&self, seat: &Seat, ask: &Ask) -> Verdict {
+    ///
+    /// # Errors
+    /// As [`MemoryGuard::admit`].
+    pub fn what_if(&self, seat: &Seat, ask: &Ask) -> Result<Verdict, EngineError> {
         self.refresh();
-        self.foresee(seat, ask).unwrap_or_else(|_| {
-            let region = seat.engine.capabilities().kv_region;
-            Verdict::refusal(Reason::Unpriced, ask.shape.max_tokens, region)
-        })
-    }
-
-    fn foresee(&self, seat: &Seat, ask: &Ask) -> Result<Verdict, EngineError> {
         let quote = Quote::new(&*seat.engine, ask)?;
         let now = self.clock.now();
         let Appraisal { state, room, found } = self.appraise(seat, &quote, Freeing::Idle, now)?;

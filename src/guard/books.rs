@@ -187,13 +187,19 @@ impl State {
     }
 
     /// A refusal with a region's numbers.
-    pub(super) fn refusal(&self, cause: RefusalCause, region: Region, owner: Owner, asked: u64) -> Refusal {
+    pub(super) fn refusal(
+        &self,
+        cause: RefusalCause,
+        region: Region,
+        owner: Owner,
+        bytes_asked: u64,
+    ) -> Refusal {
         let evictable = self.sessions.evictable(Some(region));
-        let (free, limit, used, others) = self
+        let (bytes_free, limit, used, others) = self
             .ledger
             .region(region)
             .map_or((0, 0, 0, 0), |book| (book.free(), book.limit, book.used, book.others));
-        Refusal { cause, owner, region, asked, free, evictable, limit, used, others }
+        Refusal { cause, owner, region, bytes_asked, bytes_free, evictable, limit, used, others }
     }
 
     /// Proves the ledger, the table, and that they agree.

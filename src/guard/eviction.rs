@@ -1,7 +1,7 @@
 //! Eviction: asking engines for the KV of sessions, and waiting for the answer with no lock held.
 
-use super::MemoryGuard;
 use super::sessions::{Post, Wait};
+use super::{MemoryGuard, Seat};
 use crossbeam_channel::RecvTimeoutError;
 use plimsoll_engine::SessionKey;
 use std::time::{Duration, Instant};
@@ -48,7 +48,8 @@ impl MemoryGuard {
 
     /// Frees a session's KV. Returns the bytes that came back within the reclaim deadline: 0 for a session that runs or
     /// holds none. The session stays open.
-    pub fn evict_session(&self, session: SessionKey) -> u64 {
+    pub fn evict_session(&self, seat: &Seat) -> u64 {
+        let session = seat.key;
         let mut state = self.books.lock();
         state.settle_if_answered(session);
         let posts = if state.sessions.get(session).is_some_and(|session| session.kv > 0) {

@@ -65,10 +65,11 @@ mod stats;
 mod verdict;
 
 pub use config::GuardConfig;
+pub use probe::SystemProbe;
 pub use purpose::Purpose;
 pub use refusal::{GuardError, IntegrityError, Refusal, RefusalCause};
 pub use seat::{BusyMark, Grant, Seat};
-pub use stats::{MemoryStats, OwnerStats, RegionStats, SessionStats, Tally};
+pub use stats::{MemoryStats, OwnerStats, RegionStats, SessionStats};
 pub use verdict::{Ask, Decision, Reason, Verdict};
 
 use books::Books;

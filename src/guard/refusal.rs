@@ -68,9 +68,9 @@ pub struct Refusal {
     /// Where.
     pub region: Region,
     /// Bytes asked for.
-    pub asked: u64,
+    pub bytes_asked: u64,
     /// Bytes left: `limit` less `used` less `others`.
-    pub free: u64,
+    pub bytes_free: u64,
     /// Bytes that idle sessions hold there and that eviction would add.
     pub evictable: u64,
     /// Bytes that may be leased, after threshold and reserve.
@@ -83,7 +83,8 @@ pub struct Refusal {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Refusal { owner, region, asked, free, evictable, limit, used, others, .. } = self;
+        let Refusal { owner, region, bytes_asked: asked, bytes_free: free, .. } = self;
+        let Refusal { evictable, limit, used, others, .. } = self;
         match self.cause {
             RefusalCause::NoRegion => {
                 return write!(f, "{asked} bytes for {owner}: the guard does not manage {region} memory");

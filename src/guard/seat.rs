@@ -19,6 +19,11 @@ impl Seat {
         self.key
     }
 
+    /// KV bytes that are booked for the session, those of a grant included.
+    pub fn kv_bytes(&self) -> u64 {
+        self.guard.books.lock().sessions.get(self.key).map_or(0, |session| session.kv)
+    }
+
     /// The engine that holds its KV.
     pub fn engine(&self) -> &Arc<dyn Engine> {
         &self.engine

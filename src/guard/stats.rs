@@ -7,20 +7,13 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 /// How often the guard decided what.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Requests granted as asked.
-    pub accepted: u64,
-    /// Requests granted with fewer tokens.
-    pub shrunk: u64,
-    /// Requests refused.
-    pub rejected: u64,
-    /// Requests handed to another engine; a guard alone never does.
-    pub routed: u64,
-    /// Requests degraded under pressure; the guard has no pressure levels yet, so it is 0.
-    pub degraded: u64,
-    /// Times an open session lost its KV.
-    pub evictions: u64,
+#[derive(Clone, Copy, Default)]
+pub(super) struct Tally {
+    accepted: u64,
+    shrunk: u64,
+    rejected: u64,
+    routed: u64,
+    pub(super) evictions: u64,
 }
 
 impl Tally {
@@ -91,11 +84,29 @@ pub struct MemoryStats {
     /// All regions, the host first.
     pub regions: Vec<RegionStats>,
     /// Open sessions, by id.
-    pub sessions: Vec<SessionStats>,
-    /// KV bytes of all sessions in all regions.
-    pub kv_bytes: u64,
-    /// Decisions and evictions so far.
-    pub tally: Tally,
+    pub session_details: Vec<SessionStats>,
+    /// Open sessions.
+    pub active_sessions: u64,
+    /// Bytes leased for weights, in all regions.
+    pub weights_bytes: u64,
+    /// Bytes leased for workspaces, in all regions.
+    pub workspace_bytes: u64,
+    /// Bytes leased for KV, in all regions.
+    pub total_kv_bytes: u64,
+    /// Host bytes leased for requests that run and for grants not yet used.
+    pub request_bytes: u64,
+    /// Requests granted as asked.
+    pub accepted_count: u64,
+    /// Requests granted with fewer tokens.
+    pub shrunk_count: u64,
+    /// Requests refused.
+    pub rejected_count: u64,
+    /// Requests handed to another engine; a guard alone never does.
+    pub routed_count: u64,
+    /// Requests degraded under pressure; the guard has no pressure levels, so it is 0.
+    pub degraded_count: u64,
+    /// Times an open session lost its KV.
+    pub evictions: u64,
     /// All owners with bytes, by region and owner.
     pub ledger: Vec<OwnerStats>,
 }
@@ -120,6 +131,13 @@ impl RegionStats {
 }
 
 impl MemoryStats {
+    /// The host's numbers.
+    pub fn host(&self) -> RegionStats {
+        let none =
+            RegionStats { region: Region::Host, capacity: 0, limit: 0, used: 0, others: 0, free: 0, peak: 0 };
+        self.region(Region::Host).copied().unwrap_or(none)
+    }
+
     /// The region's numbers, if the guard manages it.
     pub fn region(&self, region: Region) -> Option<&RegionStats> {
         self.regions.iter().find(|stats| stats.region == region)
@@ -142,7 +160,7 @@ impl MemoryStats {
             })
             .collect();
         let sessions: Vec<Value> = self
-            .sessions
+            .session_details
             .iter()
             .map(|session| {
                 json!({
@@ -186,19 +204,19 @@ impl MemoryStats {
             })
             .collect();
         json!({
-            "active_sessions": self.sessions.len(),
-            "total_kv_mb": mib(self.kv_bytes),
+            "active_sessions": self.active_sessions,
+            "total_kv_mb": mib(self.total_kv_bytes),
             "gpu_usage": fraction(sum(RegionStats::taken), sum(|stats| stats.capacity)),
             "gpu_free_mb": mib(sum(|stats| stats.free)),
             "session_details": sessions,
             "gpu_memory": gpu_memory,
             "regions": regions,
-            "accepted_count": self.tally.accepted,
-            "shrunk_count": self.tally.shrunk,
-            "rejected_count": self.tally.rejected,
-            "routed_count": self.tally.routed,
-            "degraded_count": self.tally.degraded,
-            "evictions": self.tally.evictions,
+            "accepted_count": self.accepted_count,
+            "shrunk_count": self.shrunk_count,
+            "rejected_count": self.rejected_count,
+            "routed_count": self.routed_count,
+            "degraded_count": self.degraded_count,
+            "evictions": self.evictions,
             "ledger": ledger,
         })
     }
@@ -223,18 +241,34 @@ impl MemoryGuard {
                 peak: book.peak,
             })
             .collect();
-        let mut sessions: Vec<SessionStats> = state.sessions.stats(now).collect();
+        let mut session_details: Vec<SessionStats> = state.sessions.stats(now).collect();
         let mut ledger: Vec<OwnerStats> = books
             .iter()
             .flat_map(|book| {
                 book.owners().map(|(owner, bytes)| OwnerStats { region: book.region, owner, bytes })
             })
             .collect();
-        let (kv_bytes, tally) = (state.ledger.purpose(Purpose::Kv), state.tally);
+        let (bytes, tally) = (|purpose| state.ledger.purpose(purpose), state.tally);
+        let stats = MemoryStats {
+            regions,
+            active_sessions: session_details.len() as u64,
+            session_details: Vec::new(),
+            weights_bytes: bytes(Purpose::Weights),
+            workspace_bytes: bytes(Purpose::Workspace),
+            total_kv_bytes: bytes(Purpose::Kv),
+            request_bytes: bytes(Purpose::Request),
+            accepted_count: tally.accepted,
+            shrunk_count: tally.shrunk,
+            rejected_count: tally.rejected,
+            routed_count: tally.routed,
+            degraded_count: 0,
+            evictions: tally.evictions,
+            ledger: Vec::new(),
+        };
         drop(state);
-        sessions.sort_unstable_by_key(|session| session.id);
+        session_details.sort_unstable_by_key(|session| session.id);
         ledger.sort_unstable_by_key(|entry| (entry.region, entry.owner));
-        MemoryStats { regions, sessions, kv_bytes, tally, ledger }
+        MemoryStats { session_details, ledger, ..stats }
     }
 
     /// Proves that the books add up: owners make up what is used, nothing was booked over a limit or released twice, and the
@@ -246,18 +280,16 @@ impl MemoryGuard {
         self.books.lock().check()
     }
 
-    /// Compares what an engine holds with what the leases of its models and of its sessions pay for. They are equal
+    /// Compares what an engine holds with what the leases of its model and of its sessions pay for. They are equal
     /// whenever none of its requests is waiting or running.
     ///
     /// # Errors
     /// The first purpose of which the engine holds more or less.
-    pub fn check_holdings(&self, models: &[ModelId], engine: &dyn Engine) -> Result<(), IntegrityError> {
+    pub fn check_holdings(&self, model: ModelId, engine: &dyn Engine) -> Result<(), IntegrityError> {
         let held = engine.holdings();
         let state = self.books.lock();
-        let sum = |owner: fn(ModelId) -> Owner| {
-            models.iter().map(|&model| state.ledger.owner(owner(model))).fold(0, u64::saturating_add)
-        };
-        let (weights, workspace) = (sum(Owner::Weights), sum(Owner::Workspace));
+        let weights = state.ledger.owner(Owner::Weights(model));
+        let workspace = state.ledger.owner(Owner::Workspace(model));
         let kv = state.sessions.kv_of(engine);
         drop(state);
         let compare = |purpose, booked: u64, held: u64| {

@@ -52,8 +52,6 @@ pub enum Reason {
     Busy,
     /// Idle sessions hold enough, but their engines did not give it back in time.
     Reclaim,
-    /// The engine could not price the request, or does not know the session.
-    Unpriced,
 }
 
 impl Decision {
@@ -79,7 +77,6 @@ impl Reason {
             Reason::Budget => "budget",
             Reason::Busy => "busy",
             Reason::Reclaim => "reclaim",
-            Reason::Unpriced => "unpriced",
         }
     }
 }
