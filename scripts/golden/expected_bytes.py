@@ -10,7 +10,7 @@ Nothing here is taken from the engine: the formulas are the definition that the 
 import json
 import struct
 
-from common import GOLDEN, made_with, write_json
+from common import GOLDEN, ROOT, made_with, write_json
 
 KV_BYTES = {"f32": 4, "f16": 2}
 BLOCK_TOKENS = [16, 32]
@@ -145,7 +145,8 @@ def stored_elements(folder):
 
 def main():
     configs = {}
-    for path in sorted((GOLDEN / "models").glob("*/config.json")):
+    bundled = ROOT / "models" / "demo" / "config.json"
+    for path in sorted((GOLDEN / "models").glob("*/config.json")) + [bundled] * bundled.exists():
         configs[path.parent.name] = entry(json.loads(path.read_text()))
         assert configs[path.parent.name]["parameters"] == stored_elements(path.parent), path
     for name, shape in SHAPES.items():
