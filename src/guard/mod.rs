@@ -183,6 +183,12 @@ impl MemoryGuard {
         bytes <= free && bytes as f64 * (1.0 + margin) <= free as f64
     }
 
+    /// Bytes of a region that may still be leased now; 0 for a region that is not managed.
+    pub fn bytes_free(&self, region: Region) -> u64 {
+        self.refresh();
+        self.books.lock().ledger.region(region).map_or(0, |book| book.free())
+    }
+
     /// Whether leases and others together use at least this fraction of the host's capacity.
     pub fn is_low_memory(&self, threshold: f64) -> bool {
         self.refresh();

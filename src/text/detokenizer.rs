@@ -71,6 +71,11 @@ impl Detokenizer {
         }
     }
 
+    /// Whether the text so far ends with a whole character.
+    pub fn is_whole(&self) -> bool {
+        self.tail.len == 0
+    }
+
     /// Ends the text: an unfinished character becomes U+FFFD.
     pub fn finish(&mut self, out: &mut String) {
         if std::mem::take(&mut self.tail.len) > 0 {

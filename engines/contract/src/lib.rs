@@ -18,6 +18,7 @@ mod environment;
 mod error;
 mod estimate;
 mod lease;
+mod progress;
 mod request;
 mod ring;
 
@@ -27,5 +28,6 @@ pub use environment::{Clock, Entropy, ManualClock, MemoryProbe, Reading, SystemC
 pub use error::EngineError;
 pub use estimate::{Estimate, Shape};
 pub use lease::{Accounts, Lease, LeaseShort, ModelId, Owner, Region, RequestId, SessionKey};
+pub use progress::{LoadState, Progress};
 pub use request::{InvalidSampling, MAX_TOP_LOGPROBS, Request, Sampling};
 pub use ring::{Finish, FinishReason, Next, Ring, TokenEvent, TopLogprob};

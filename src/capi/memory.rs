@@ -1,0 +1,119 @@
+//! Memory statistics.
+
+use super::boundary::boundary;
+use super::convert::{self, CallerSized, borrow, hand_out, output};
+use super::error::plimsoll_error;
+use super::runtime::plimsoll_runtime;
+use super::status::plimsoll_status;
+use super::text::plimsoll_text;
+
+/// What the guard knows of host memory and sessions. Sizes are bytes; the rest, each session, each device and the ledger by
+/// owner, is in plimsoll_memory_stats_json().
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct plimsoll_memory {
+    /// In: bytes of this struct. Out: bytes of it that were written.
+    pub struct_size: usize,
+    /// What there is: the budget, or what the machine or its cgroup allows.
+    pub capacity_bytes: u64,
+    /// What may be leased of it, after threshold and reserve.
+    pub limit_bytes: u64,
+    /// What is leased.
+    pub used_bytes: u64,
+    /// What may still be leased.
+    pub free_bytes: u64,
+    /// The most that was ever leased at once.
+    pub peak_bytes: u64,
+    /// Leased for weights.
+    pub weights_bytes: u64,
+    /// Leased for workspaces.
+    pub workspace_bytes: u64,
+    /// Leased for KV, in all regions.
+    pub kv_bytes: u64,
+    /// Leased for running requests and for tickets.
+    pub request_bytes: u64,
+    /// Open sessions.
+    pub active_sessions: u64,
+    /// Requests granted as asked.
+    pub accepted_count: u64,
+    /// Requests granted with fewer tokens.
+    pub shrunk_count: u64,
+    /// Requests refused.
+    pub rejected_count: u64,
+    /// Requests given to another engine.
+    pub routed_count: u64,
+    /// Requests that ran degraded under memory pressure.
+    pub degraded_count: u64,
+    /// Times that a session lost its KV.
+    pub evictions: u64,
+}
+
+// SAFETY: repr(C), struct_size first, any bytes are valid.
+unsafe impl CallerSized for plimsoll_memory {
+    const NAME: &'static str = "plimsoll_memory";
+    fn with_size(mut self, size: usize) -> Self {
+        self.struct_size = size;
+        self
+    }
+}
+
+/// Writes the memory statistics. Set `memory->struct_size` first.
+///
+/// Ownership: borrows the runtime. Threads: any. Errors: `INVALID_STRUCT_SIZE`, `NULL_POINTER`. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn plimsoll_memory_stats(
+    runtime: *const plimsoll_runtime,
+    memory: *mut plimsoll_memory,
+    error: *mut *mut plimsoll_error,
+) -> plimsoll_status {
+    // SAFETY: the header's rules for handles and sized structs.
+    unsafe {
+        boundary("plimsoll_memory_stats", error, || {
+            let runtime = borrow(runtime, "runtime")?;
+            let size = convert::sized(memory)?;
+            let stats = runtime.0.memory();
+            let host = stats.host();
+            let value = plimsoll_memory {
+                struct_size: size,
+                capacity_bytes: host.capacity,
+                limit_bytes: host.limit,
+                used_bytes: host.used,
+                free_bytes: host.free,
+                peak_bytes: host.peak,
+                weights_bytes: stats.weights_bytes,
+                workspace_bytes: stats.workspace_bytes,
+                kv_bytes: stats.total_kv_bytes,
+                request_bytes: stats.request_bytes,
+                active_sessions: stats.active_sessions,
+                accepted_count: stats.accepted_count,
+                shrunk_count: stats.shrunk_count,
+                rejected_count: stats.rejected_count,
+                routed_count: stats.routed_count,
+                degraded_count: stats.degraded_count,
+                evictions: stats.evictions,
+            };
+            convert::write_sized(memory, size, value);
+            Ok(())
+        })
+    }
+}
+
+/// The memory statistics as a JSON object: active_sessions, total_kv_mb, gpu_usage, gpu_free_mb, session_details, gpu_memory,
+/// the counters, and the ledger by region and owner.
+///
+/// Ownership: the caller frees `*out` with plimsoll_text_free(). Threads: any. Errors: `NULL_POINTER`. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn plimsoll_memory_stats_json(
+    runtime: *const plimsoll_runtime,
+    out: *mut *mut plimsoll_text,
+    error: *mut *mut plimsoll_error,
+) -> plimsoll_status {
+    // SAFETY: the header's rules for handles and output pointers.
+    unsafe {
+        boundary("plimsoll_memory_stats_json", error, || {
+            let (runtime, out) = (borrow(runtime, "runtime")?, output(out, "out")?);
+            hand_out(out, plimsoll_text(runtime.0.memory().to_json().to_string()));
+            Ok(())
+        })
+    }
+}

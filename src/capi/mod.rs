@@ -1,0 +1,43 @@
+//! The C ABI and nothing else: conversion of arguments, one boundary against panics, handles.
+//!
+//! Every exported function turns its arguments into Rust values, calls the crate's public API inside [`boundary`], and
+//! writes its outputs only when that succeeded. There is no logic here: what C can do, Rust can do through the crate.
+//!
+//! [`boundary`]: boundary::boundary
+
+#![allow(non_camel_case_types, reason = "these names are the C header's")]
+#![allow(clippy::missing_safety_doc, reason = "the header states ownership and threads for each call")]
+
+mod admit;
+mod boundary;
+mod cancel;
+mod config;
+mod convert;
+mod error;
+mod generate;
+mod log;
+mod memory;
+mod model;
+mod request;
+mod runtime;
+mod session;
+mod status;
+mod stream;
+mod text;
+mod version;
+
+pub use admit::*;
+pub use cancel::*;
+pub use config::*;
+pub use error::*;
+pub use generate::*;
+pub use log::*;
+pub use memory::*;
+pub use model::*;
+pub use request::*;
+pub use runtime::*;
+pub use session::*;
+pub use status::*;
+pub use stream::*;
+pub use text::*;
+pub use version::*;

@@ -1,0 +1,183 @@
+//! A model: a logical name over an engine, with the text side that turns messages into ids and back.
+
+use crate::config::Config;
+use crate::error::{Error, ErrorCode, Result};
+use crate::request::Message;
+use crate::runtime::Inner;
+use crate::text::{self, ChatTemplate, TextError, Tokenizer};
+use plimsoll_engine::{Capabilities, Engine, ModelId};
+use std::sync::Arc;
+
+/// What a model knows about text.
+pub struct TextSide {
+    /// Text to ids and back.
+    pub tokenizer: Tokenizer,
+    /// Messages to text; `None` for a model that came without a template.
+    pub template: Option<ChatTemplate>,
+    /// Ids that end an answer.
+    pub stop_tokens: Arc<[u32]>,
+}
+
+/// A loaded model: shared by every logical model over the same files.
+pub(crate) struct Loaded {
+    pub(crate) id: ModelId,
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) text: TextSide,
+}
+
+impl Loaded {
+    pub(crate) fn vocab_size(&self) -> u32 {
+        self.engine.capabilities().vocab_size
+    }
+
+    pub(crate) fn context_length(&self) -> u32 {
+        self.engine.capabilities().context_length
+    }
+
+    /// The conversation through the chat template.
+    pub(crate) fn render(&self, messages: &[Message]) -> Result<String> {
+        let Some(template) = &self.text.template else {
+            let text = "the model has no chat template; send text or tokens instead of messages";
+            return Err(Error::new(ErrorCode::Template, text));
+        };
+        let lent: Vec<_> = messages
+            .iter()
+            .map(|message| text::Message { role: &message.role, content: &message.content })
+            .collect();
+        template.render(&lent, true).map_err(template_error)
+    }
+
+    /// Ids of `text`, which follows `before` others. Text so long that it cannot fit in the context, even were each of
+    /// its tokens the longest there is, is refused before it is tokenised.
+    pub(crate) fn encode(&self, text: &str, start: bool, before: usize) -> Result<Vec<u32>> {
+        let longest = self.text.tokenizer.bytes_table().longest().max(1);
+        let fewest = before.saturating_add(text.len() / longest);
+        if fewest > self.context_length() as usize {
+            let text = format!(
+                "the conversation has at least {fewest} tokens, the model's context {}",
+                self.context_length()
+            );
+            return Err(Error::new(ErrorCode::PromptTooLong, text));
+        }
+        let tokens = self.text.tokenizer.encode(text, start).map_err(tokenizer_error)?;
+        let vocab = self.vocab_size();
+        match tokens.iter().find(|&&id| id >= vocab) {
+            // A tokenizer may know more ids than the weights have rows for.
+            Some(id) => {
+                let text = format!("the tokenizer gave id {id}, the model has {vocab}");
+                Err(Error::new(ErrorCode::InvalidToken, text))
+            }
+            None => Ok(tokens),
+        }
+    }
+
+    /// Text of `tokens`, special tokens left out, incomplete characters replaced.
+    pub(crate) fn decode(&self, tokens: &[u32]) -> String {
+        let mut text = String::new();
+        let mut detokenizer = self.text.tokenizer.detokenizer();
+        for &token in tokens {
+            detokenizer.push(token, &mut text);
+        }
+        detokenizer.finish(&mut text);
+        text
+    }
+}
+
+pub(crate) fn tokenizer_error(error: TextError) -> Error {
+    Error::caused(ErrorCode::Tokenizer, &error)
+}
+
+pub(crate) fn template_error(error: TextError) -> Error {
+    Error::caused(ErrorCode::Template, &error)
+}
+
+/// A handle on a loaded model. Clones share it; the model is unloaded when its last handle and its last session are gone.
+#[derive(Clone)]
+pub struct Model {
+    pub(crate) runtime: Arc<Inner>,
+    pub(crate) loaded: Arc<Loaded>,
+    name: Arc<str>,
+}
+
+impl Model {
+    pub(crate) fn new(runtime: Arc<Inner>, name: &str, loaded: Arc<Loaded>) -> Self {
+        Model { runtime, loaded, name: name.into() }
+    }
+
+    /// Its logical name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What its engine is.
+    pub fn capabilities(&self) -> &Capabilities {
+        self.loaded.engine.capabilities()
+    }
+
+    /// Attaches a further engine, named by the key `engine.kind`. A loaded model has its native engine from the start, so
+    /// `native` changes nothing.
+    ///
+    /// # Errors
+    /// `Unsupported` for every other kind, `InvalidConfig`.
+    pub fn attach(&self, config: &Config) -> Result<()> {
+        config.only_model()?;
+        match config.name("engine.kind") {
+            Some("native") => Ok(()),
+            Some(kind) => Err(Error::new(
+                ErrorCode::Unsupported,
+                format!("engines of kind {kind:?} are not supported yet"),
+            )),
+            None => {
+                Err(Error::new(ErrorCode::InvalidConfig, "engine.kind is not set; it says what to attach"))
+            }
+        }
+    }
+
+    /// Most tokens of a conversation.
+    pub fn context_length(&self) -> u32 {
+        self.loaded.context_length()
+    }
+
+    /// Token ids are below this.
+    pub fn vocab_size(&self) -> u32 {
+        self.loaded.vocab_size()
+    }
+
+    /// The bytes that a token stands for; not always whole characters. `None` beyond the vocabulary.
+    pub fn token_bytes(&self, id: u32) -> Option<&[u8]> {
+        self.loaded.text.tokenizer.token_bytes(id)
+    }
+
+    /// Ids of a text, special tokens in it recognised.
+    ///
+    /// # Errors
+    /// `Tokenizer`, `PromptTooLong`.
+    pub fn tokenize(&self, text: &str) -> Result<Vec<u32>> {
+        self.loaded.encode(text, false, 0)
+    }
+
+    /// Messages as the model's chat template writes them, up to where the answer begins.
+    ///
+    /// # Errors
+    /// `Template`.
+    pub fn render(&self, messages: &[Message]) -> Result<String> {
+        self.loaded.render(messages)
+    }
+
+    /// Bytes that the model's engine holds: weights, workspace, and KV of all its sessions.
+    pub fn holdings(&self) -> plimsoll_engine::Holdings {
+        self.loaded.engine.holdings()
+    }
+
+    /// Compares what the engine's allocators hold with what the ledger says, to the byte.
+    ///
+    /// # Errors
+    /// `Internal` naming what differs. Meaningful while no request of the model runs.
+    pub fn check_integrity(&self) -> Result<()> {
+        let guard = &self.runtime.guard;
+        guard.check_integrity().map_err(|error| Error::caused(ErrorCode::Internal, &error))?;
+        guard
+            .check_holdings(self.loaded.id, &*self.loaded.engine)
+            .map_err(|error| Error::caused(ErrorCode::Internal, &error))
+    }
+}

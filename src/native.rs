@@ -1,0 +1,129 @@
+//! Loading into the native engine: from a path to a model.
+
+use crate::config::Config;
+use crate::error::{Error, ErrorCode, Numbers, Result};
+use crate::guard::Refusal;
+use crate::model::{Loaded, Model, TextSide, template_error, tokenizer_error};
+use crate::runtime::{Inner, Runtime};
+use crate::shared::Shared;
+use crate::text::{ChatTemplate, GgufVocab, Tokenizer};
+use plimsoll_candle::{BackendKind, Environment, KvDtype, LoadError, LoadKey, LoadPlan, Options};
+use plimsoll_engine::{Owner, Progress, Region, SystemEntropy};
+use plimsoll_formats::{self as formats, FormatError};
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The native engines that are loaded, by their files and settings.
+pub(crate) type Registry = Shared<LoadKey, Loaded>;
+
+impl Runtime {
+    /// Loads a model, a folder or a `.gguf` file, under a logical name. The guard must grant its weights and its workspace
+    /// first. The same files with the same settings are loaded once and shared, also when two threads ask at once.
+    /// `config` takes `native.*` keys; `progress` is called on this thread and returns whether to go on.
+    ///
+    /// # Errors
+    /// `Model*` for what is wrong with the files, `MemoryRefused` with its numbers, `OutOfMemory`, `InvalidConfig`,
+    /// `LoadCancelled`.
+    pub fn load_model(
+        &self,
+        name: &str,
+        path: &Path,
+        config: &Config,
+        progress: &dyn Fn(&Progress) -> bool,
+    ) -> Result<Model> {
+        config.only_model()?;
+        let plan = LoadPlan::inspect(path, options(config)?).map_err(load_error)?;
+        let inner = self.inner();
+        let loaded = inner.native.get_or_try_make(plan.key(), || load(inner, plan, progress))?;
+        log::info!("model {name:?} is ready: {}", loaded.engine.capabilities().name);
+        Ok(Model::new(Arc::clone(inner), name, loaded))
+    }
+}
+
+fn load(inner: &Arc<Inner>, plan: LoadPlan, progress: &dyn Fn(&Progress) -> bool) -> Result<Arc<Loaded>> {
+    let text = text_side(plan.checkpoint())?;
+    let id = inner.next_model();
+    let lease =
+        |owner, bytes| inner.guard.lease(Region::Host, owner, bytes).map_err(|refused| refusal(&refused));
+    let weights = lease(Owner::Weights(id), plan.weights_bytes())?;
+    let workspace = lease(Owner::Workspace(id), plan.workspace_bytes())?;
+    let environment =
+        Environment { clock: Arc::clone(&inner.clock), entropy: Arc::new(SystemEntropy::default()) };
+    let report = |now: Progress| match progress(&now) {
+        true => ControlFlow::Continue(()),
+        false => ControlFlow::Break(()),
+    };
+    let engine = plan.load(weights, workspace, &environment, &report).map_err(load_error)?;
+    Ok(Arc::new(Loaded { id, engine, text }))
+}
+
+fn text_side(checkpoint: &formats::Checkpoint) -> Result<TextSide> {
+    let tokenizer = match &checkpoint.tokenizer {
+        formats::TokenizerSource::Json(bytes) => Tokenizer::from_json(bytes),
+        formats::TokenizerSource::Gguf(vocab) => Tokenizer::from_gguf(&GgufVocab {
+            tokens: &vocab.tokens,
+            token_types: &vocab.token_types,
+            merges: &vocab.merges,
+            pre: &vocab.pre,
+            bos: vocab.bos,
+            eos: vocab.eos,
+            eot: vocab.eot,
+            // Files of that pre-tokeniser begin a text with its token unless they say otherwise.
+            add_bos: vocab.add_bos.unwrap_or(vocab.pre == "llama-bpe"),
+        }),
+    }
+    .map_err(tokenizer_error)?;
+    let template = checkpoint.chat_template.as_ref().map(|found| {
+        ChatTemplate::new(&found.source, found.bos_token.as_deref(), found.eos_token.as_deref())
+            .map_err(template_error)
+    });
+    let template = template.transpose()?;
+    Ok(TextSide { tokenizer, template, stop_tokens: checkpoint.generation.eos.as_slice().into() })
+}
+
+fn options(config: &Config) -> Result<Options> {
+    let mut options = Options::default();
+    if config.name("native.backend") == Some("candle") {
+        options.backend = BackendKind::Candle;
+    }
+    if config.name("native.kv_type") == Some("f32") {
+        options.kv_dtype = KvDtype::F32;
+    }
+    let mut set = |key, field: &mut u32| {
+        if let Some(value) = config.integer(key) {
+            // Every key's range ends below 2^32.
+            *field = u32::try_from(value).unwrap_or(u32::MAX);
+        }
+    };
+    set("native.threads", &mut options.threads);
+    set("native.block_tokens", &mut options.block_tokens);
+    set("native.max_sequences", &mut options.max_sequences);
+    set("native.max_step_tokens", &mut options.max_step_tokens);
+    set("native.context_length", &mut options.context_length);
+    set("native.queue", &mut options.queue);
+    Ok(options)
+}
+
+fn refusal(refused: &Refusal) -> Error {
+    Error::caused(ErrorCode::MemoryRefused, refused).with_numbers(Numbers {
+        bytes_asked: refused.bytes_asked,
+        bytes_free: refused.bytes_free,
+        ..Numbers::default()
+    })
+}
+
+fn load_error(error: LoadError) -> Error {
+    let code = match &error {
+        LoadError::Option { .. } => ErrorCode::InvalidConfig,
+        LoadError::Cancelled => ErrorCode::LoadCancelled,
+        LoadError::Format(format) => match format {
+            FormatError::Io { .. } | FormatError::Missing { .. } => ErrorCode::ModelNotFound,
+            FormatError::Unsupported { .. } => ErrorCode::ModelUnsupported,
+            _ => ErrorCode::ModelMalformed,
+        },
+        LoadError::Engine(engine) => return engine.clone().into(),
+        _ => ErrorCode::ModelMalformed,
+    };
+    Error::caused(code, &error)
+}

@@ -1,0 +1,154 @@
+//! A request: what to say, how to choose tokens, when to stop.
+
+use crate::error::{Error, ErrorCode, Result};
+use crate::text::{MAX_STOP_BYTES, MAX_STOPS};
+use plimsoll_engine::Sampling;
+use std::time::Duration;
+
+/// One turn of a conversation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Who speaks: `system`, `user`, `assistant`.
+    pub role: String,
+    /// What is said.
+    pub content: String,
+}
+
+/// What a request adds to its session's conversation.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// Chat messages, rendered with the whole conversation through the model's chat template.
+    Messages(Vec<Message>),
+    /// Text appended as it is, without a template.
+    Text(String),
+    /// Token ids appended as they are.
+    Tokens(Vec<u32>),
+}
+
+/// A request. It can be used again and again; running it does not change it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    input: Input,
+    /// Most tokens to generate.
+    pub max_tokens: u32,
+    /// The fewest granted tokens that are still worth running: the guard may shrink `max_tokens` down to this.
+    pub min_tokens: u32,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// Generate on after end-of-text tokens.
+    pub ignore_eos: bool,
+    /// The answer's time limit, from the call that starts it.
+    pub deadline: Option<Duration>,
+    stop: Vec<String>,
+}
+
+impl Default for Request {
+    fn default() -> Self {
+        Request {
+            input: Input::Messages(Vec::new()),
+            max_tokens: 512,
+            min_tokens: 1,
+            sampling: Sampling::default(),
+            ignore_eos: false,
+            deadline: None,
+            stop: Vec::new(),
+        }
+    }
+}
+
+impl Request {
+    /// A request of one user message.
+    pub fn user(content: impl Into<String>) -> Self {
+        let mut request = Request::default();
+        request.add_message("user", content);
+        request
+    }
+
+    /// Adds a message; a request that held text or tokens holds messages from then on.
+    pub fn add_message(&mut self, role: impl Into<String>, content: impl Into<String>) {
+        let message = Message { role: role.into(), content: content.into() };
+        match &mut self.input {
+            Input::Messages(messages) => messages.push(message),
+            _ => self.input = Input::Messages(vec![message]),
+        }
+    }
+
+    /// Replaces whatever the request holds.
+    pub fn set_input(&mut self, input: Input) {
+        self.input = input;
+    }
+
+    /// What it adds to the conversation.
+    pub fn input(&self) -> &Input {
+        &self.input
+    }
+
+    /// Adds a text that ends the answer; it is not part of it.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for an empty or too long text, or one too many.
+    pub fn add_stop(&mut self, text: impl Into<String>) -> Result<()> {
+        let text = text.into();
+        if text.is_empty() || text.len() > MAX_STOP_BYTES {
+            let limit = format!("a stop string has 1 to {MAX_STOP_BYTES} bytes, this one {}", text.len());
+            return Err(Error::new(ErrorCode::InvalidArgument, limit));
+        }
+        if self.stop.len() == MAX_STOPS {
+            let limit = format!("a request has at most {MAX_STOPS} stop strings");
+            return Err(Error::new(ErrorCode::InvalidArgument, limit));
+        }
+        self.stop.push(text);
+        Ok(())
+    }
+
+    /// The texts that end the answer.
+    pub fn stop(&self) -> &[String] {
+        &self.stop
+    }
+
+    /// Checks what can be checked without a model.
+    ///
+    /// # Errors
+    /// `EmptyRequest`, or `InvalidArgument` naming the setting.
+    pub fn validate(&self) -> Result<()> {
+        let empty = match &self.input {
+            Input::Messages(messages) => messages.is_empty(),
+            Input::Text(text) => text.is_empty(),
+            Input::Tokens(tokens) => tokens.is_empty(),
+        };
+        if empty {
+            return Err(Error::new(ErrorCode::EmptyRequest, "a request needs messages, text or tokens"));
+        }
+        if self.max_tokens == 0 {
+            return Err(Error::new(ErrorCode::InvalidArgument, "max_tokens is 0; it must be at least 1"));
+        }
+        if self.min_tokens == 0 || self.min_tokens > self.max_tokens {
+            let text = format!("min_tokens is {}; it must be from 1 to max_tokens", self.min_tokens);
+            return Err(Error::new(ErrorCode::InvalidArgument, text));
+        }
+        self.sampling.validate().map_err(|error| Error::caused(ErrorCode::InvalidArgument, &error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_run_is_refused_before_it_is_priced() {
+        assert_eq!(Request::default().validate().unwrap_err().code(), ErrorCode::EmptyRequest);
+        let mut request = Request::user("hello");
+        assert_eq!(request.validate(), Ok(()));
+        request.max_tokens = 0;
+        assert_eq!(request.validate().unwrap_err().code(), ErrorCode::InvalidArgument);
+        request.max_tokens = 4;
+        request.min_tokens = 5;
+        assert_eq!(request.validate().unwrap_err().code(), ErrorCode::InvalidArgument);
+        assert!(request.add_stop("").is_err());
+        assert!(request.add_stop("x".repeat(MAX_STOP_BYTES + 1)).is_err());
+        for _ in 0..MAX_STOPS {
+            request.add_stop("stop").unwrap();
+        }
+        assert!(request.add_stop("one too many").is_err());
+    }
+}

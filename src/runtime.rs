@@ -1,0 +1,201 @@
+//! The runtime: owns guard and models, and is the one place that wires them.
+
+use crate::config::Config;
+use crate::error::{Error, ErrorCode, Result};
+use crate::guard::{GuardConfig, MemoryGuard, MemoryStats, SystemProbe};
+use crate::model::{Loaded, Model, TextSide};
+use crate::ticket::{Granted, Held, Ticket};
+use plimsoll_engine::{Clock, Engine, MemoryProbe, ModelId, SessionKey, SystemClock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::Duration;
+
+/// How often idle sessions and expired tickets are looked for.
+const SWEEP: Duration = Duration::from_millis(500);
+
+/// A runtime: one memory guard, and the models under it. Clones are the same runtime.
+#[derive(Clone)]
+pub struct Runtime {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) guard: Arc<MemoryGuard>,
+    pub(crate) clock: Arc<dyn Clock>,
+    #[cfg(feature = "native")]
+    pub(crate) native: crate::native::Registry,
+    ticket_ttl: Duration,
+    tickets: Mutex<Vec<Weak<Held>>>,
+    models: AtomicU64,
+    sweeper: OnceLock<Sweeper>,
+}
+
+impl Runtime {
+    /// A runtime over this machine's memory. `config` takes `memory.*` and `guard.*` keys.
+    ///
+    /// # Errors
+    /// `InvalidConfig`, also for a budget that leaves nothing.
+    pub fn new(config: &Config) -> Result<Runtime> {
+        Self::with_environment(config, Arc::new(SystemProbe::default()), Arc::new(SystemClock::default()))
+    }
+
+    /// A runtime whose memory readings and time come from elsewhere.
+    ///
+    /// # Errors
+    /// As [`Runtime::new`].
+    pub fn with_environment(
+        config: &Config,
+        probe: Arc<dyn MemoryProbe>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Runtime> {
+        config.only_runtime()?;
+        let guard_config = guard_config(config);
+        let ticket_ttl = guard_config.ticket_ttl;
+        let guard = MemoryGuard::new(guard_config, probe, Arc::clone(&clock))
+            .map_err(|error| Error::caused(ErrorCode::InvalidConfig, &error))?;
+        let inner = Arc::new(Inner {
+            guard,
+            clock,
+            #[cfg(feature = "native")]
+            native: crate::native::Registry::default(),
+            ticket_ttl,
+            tickets: Mutex::default(),
+            models: AtomicU64::new(1),
+            sweeper: OnceLock::new(),
+        });
+        let sweeper = Sweeper::start(&inner)?;
+        inner.sweeper.get_or_init(|| sweeper);
+        Ok(Runtime { inner })
+    }
+
+    /// A model over an engine of the host's own.
+    pub fn model(&self, name: &str, engine: Arc<dyn Engine>, text: TextSide) -> Model {
+        let loaded = Loaded { id: self.inner.next_model(), engine, text };
+        Model::new(Arc::clone(&self.inner), name, Arc::new(loaded))
+    }
+
+    #[cfg(feature = "native")]
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.inner
+    }
+
+    /// Loads a model. This build has no native engine.
+    ///
+    /// # Errors
+    /// `Unsupported`.
+    #[cfg(not(feature = "native"))]
+    pub fn load_model(
+        &self,
+        _name: &str,
+        _path: &std::path::Path,
+        _config: &Config,
+        _progress: &dyn Fn(&plimsoll_engine::Progress) -> bool,
+    ) -> Result<Model> {
+        Err(Error::new(ErrorCode::Unsupported, "this build of plimsoll has no native engine"))
+    }
+
+    /// What the guard knows: regions, sessions, counters, the ledger by owner.
+    pub fn memory(&self) -> MemoryStats {
+        self.inner.guard.stats()
+    }
+
+    /// Whether the host may take `bytes` of memory for itself, and `margin` of them more, without coming near the limit.
+    pub fn can_allocate(&self, bytes: u64, margin: f64) -> bool {
+        self.inner.guard.can_allocate(bytes, margin)
+    }
+
+    /// Whether at least `threshold` (a fraction of the capacity) of host memory is in use, by plimsoll and others.
+    pub fn is_low_memory(&self, threshold: f64) -> bool {
+        self.inner.guard.is_low_memory(threshold)
+    }
+
+    /// The guard, for hosts that lease memory of their own from the same budget.
+    pub fn guard(&self) -> &Arc<MemoryGuard> {
+        &self.inner.guard
+    }
+}
+
+impl Inner {
+    pub(crate) fn next_model(&self) -> ModelId {
+        ModelId(self.models.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub(crate) fn issue_ticket(&self, session: SessionKey, granted: Granted) -> Ticket {
+        let ticket = Ticket::new(session, self.clock.now().saturating_add(self.ticket_ttl), granted);
+        let mut tickets = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
+        tickets.push(Arc::downgrade(ticket.held()));
+        ticket
+    }
+
+    /// Takes the bytes of expired tickets back.
+    pub(crate) fn sweep_tickets(&self) {
+        let now = self.clock.now();
+        let live: Vec<Arc<Held>> = {
+            let mut tickets = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
+            tickets.retain(|ticket| ticket.strong_count() > 0);
+            tickets.iter().filter_map(Weak::upgrade).collect()
+        };
+        live.iter().for_each(|held| held.expire(now));
+    }
+}
+
+/// The thread that looks for idle sessions and expired tickets. It holds no strong handle, so it ends with the last of
+/// runtime, models and sessions.
+struct Sweeper {
+    stop: crossbeam_channel::Sender<()>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Sweeper {
+    fn start(inner: &Arc<Inner>) -> Result<Sweeper> {
+        let (stop, stopped) = crossbeam_channel::bounded::<()>(0);
+        let inner = Arc::downgrade(inner);
+        let sweep = move || {
+            while let Err(crossbeam_channel::RecvTimeoutError::Timeout) = stopped.recv_timeout(SWEEP) {
+                let Some(inner) = inner.upgrade() else { return };
+                inner.sweep_tickets();
+                inner.guard.evict_idle();
+            }
+        };
+        let thread = std::thread::Builder::new()
+            .name("plimsoll-sweep".into())
+            .spawn(sweep)
+            .map_err(|error| Error::caused(ErrorCode::OutOfMemory, &error))?;
+        Ok(Sweeper { stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for Sweeper {
+    fn drop(&mut self) {
+        // A sender that is gone wakes the receiver.
+        let (closed, _) = crossbeam_channel::bounded(0);
+        drop(std::mem::replace(&mut self.stop, closed));
+        let Some(thread) = self.thread.take() else { return };
+        // The last handle may have been the one that the thread itself held for a sweep.
+        if thread.thread().id() != std::thread::current().id() {
+            // A panic inside was reported where it happened; there is nothing left to do about it here.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn guard_config(config: &Config) -> GuardConfig {
+    let mut guard = GuardConfig { budget: config.integer("memory.budget"), ..GuardConfig::default() };
+    if let Some(threshold) = config.fraction("guard.threshold") {
+        guard.threshold = threshold;
+    }
+    guard.reserve = config.integer("guard.reserve_mb");
+    if let Some(limit) = config.integer("guard.session_limit_mb") {
+        guard.session_limit = limit;
+    }
+    if let Some(limit) = config.integer("guard.kv_limit_mb") {
+        guard.kv_limit = limit;
+    }
+    if let Some(timeout) = config.seconds("guard.idle_timeout_s") {
+        guard.idle_timeout = timeout;
+    }
+    if let Some(ttl) = config.seconds("guard.ticket_ttl_s") {
+        guard.ticket_ttl = ttl;
+    }
+    guard
+}

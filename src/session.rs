@@ -1,0 +1,255 @@
+//! A session: a conversation with a model. It owns text and tokens; the engine owns only KV, keyed by it.
+
+use crate::config::Config;
+use crate::conversation::{Answer, Conversation, Prepared};
+use crate::error::{Error, ErrorCode, Numbers, Result};
+use crate::guard::{Ask, Decision, Grant, Reason, Seat, Verdict};
+use crate::model::Model;
+use crate::request::Request;
+use crate::stream::{Event, Outcome, Polled, Stream};
+use crate::ticket::{Granted, Ticket};
+use crate::turn::{Holder, Turn, Turns};
+use plimsoll_engine::{Cancel, SessionKey, Shape};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A conversation. Clones are the same conversation.
+#[derive(Clone)]
+pub struct Session(pub(crate) Arc<SessionInner>);
+
+pub(crate) struct SessionInner {
+    pub(crate) model: Model,
+    pub(crate) seat: Seat,
+    turns: Arc<Turns>,
+    conversation: Mutex<Conversation>,
+}
+
+/// What to do after an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// Go on.
+    Continue,
+    /// End the answer; no further event comes.
+    Stop,
+}
+
+impl Session {
+    /// Opens a session of `model`. `config` takes `session.*` keys.
+    ///
+    /// # Errors
+    /// `InvalidConfig`.
+    pub fn open(model: &Model, config: &Config) -> Result<Session> {
+        config.only_session()?;
+        let limit = config.integer("session.kv_limit_mb");
+        let seat = model
+            .runtime
+            .guard
+            .open_session(Arc::clone(&model.loaded.engine), limit)
+            .map_err(|error| Error::caused(ErrorCode::Unsupported, &error))?;
+        let inner = SessionInner {
+            model: model.clone(),
+            seat,
+            turns: Arc::default(),
+            conversation: Mutex::default(),
+        };
+        Ok(Session(Arc::new(inner)))
+    }
+
+    /// Its id, as in memory statistics.
+    pub fn id(&self) -> u64 {
+        self.0.seat.key().0
+    }
+
+    /// Its model.
+    pub fn model(&self) -> &Model {
+        &self.0.model
+    }
+
+    /// What would happen to `request` now: the same walk as [`Session::admit`], without the grant and without any effect.
+    ///
+    /// # Errors
+    /// What is wrong with the request itself; a refusal is a verdict, not an error.
+    pub fn what_if(&self, request: &Request) -> Result<Verdict> {
+        let prepared = self.0.prepare(request)?;
+        self.0.what_if(request, &prepared)
+    }
+
+    /// Prices `request` and, when it is accepted or shrunk, grants its bytes to a ticket.
+    ///
+    /// # Errors
+    /// What is wrong with the request itself; a refusal is a verdict without a ticket.
+    pub fn admit(&self, request: &Request) -> Result<(Verdict, Option<Ticket>)> {
+        let prepared = self.0.prepare(request)?;
+        let (verdict, grant) = self.0.grant(request, &prepared)?;
+        let Some(grant) = grant else { return Ok((verdict, None)) };
+        let granted = Granted { request: request.clone(), prepared, grant, verdict: verdict.clone() };
+        Ok((verdict, Some(self.0.model.runtime.issue_ticket(self.0.seat.key(), granted))))
+    }
+
+    /// Runs `request` and hands each event to `on_event` on this thread, with no lock held. Without a ticket it is admitted
+    /// first.
+    ///
+    /// # Errors
+    /// What is wrong with the request or the ticket, `MemoryRefused` with its numbers, or the engine's failure. The
+    /// conversation is then as it was before.
+    pub fn generate(
+        &self,
+        request: &Request,
+        ticket: Option<&Ticket>,
+        cancel: &Cancel,
+        mut on_event: impl FnMut(&Event<'_>) -> Flow,
+    ) -> Result<Outcome> {
+        let mut stream = self.start(request, ticket, cancel, Holder::Call)?;
+        loop {
+            match stream.next(None)? {
+                Polled::Event(event) => {
+                    if on_event(&event) == Flow::Stop {
+                        stream.stop();
+                    }
+                }
+                Polled::Finished(outcome) => return Ok(outcome),
+                Polled::TimedOut => {}
+            }
+        }
+    }
+
+    /// Starts `request` and returns the stream of its events. The session is taken until the stream has finished or is
+    /// dropped.
+    ///
+    /// # Errors
+    /// As [`Session::generate`].
+    pub fn stream(&self, request: &Request, ticket: Option<&Ticket>, cancel: &Cancel) -> Result<Stream> {
+        self.start(request, ticket, cancel, Holder::Stream)
+    }
+
+    fn start(
+        &self,
+        request: &Request,
+        ticket: Option<&Ticket>,
+        cancel: &Cancel,
+        as_what: Holder,
+    ) -> Result<Stream> {
+        request.validate()?;
+        let turn = self.0.turns.take(as_what)?;
+        let (prepared, grant, verdict) = match ticket {
+            Some(ticket) => {
+                let turn = self.0.lock().turn();
+                let Granted { prepared, grant, verdict, .. } =
+                    ticket.consume(self.0.seat.key(), request, turn)?;
+                (prepared, grant, verdict)
+            }
+            None => {
+                let prepared = self.0.prepare(request)?;
+                match self.0.grant(request, &prepared)? {
+                    (verdict, Some(grant)) => (prepared, grant, verdict),
+                    (verdict, None) => return Err(refusal(&verdict)),
+                }
+            }
+        };
+        Stream::start(Arc::clone(&self.0), turn, request, prepared, grant, verdict, cancel)
+    }
+
+    /// Starts the conversation again, and gives its KV back.
+    ///
+    /// # Errors
+    /// `Busy` or `Reentrant` while a request runs.
+    pub fn reset(&self) -> Result<()> {
+        let _turn = self.turn()?;
+        self.0.lock().reset();
+        self.0.model.runtime.guard.evict_session(&self.0.seat);
+        Ok(())
+    }
+
+    /// Gives the session's KV back; the conversation stays, and the next turn computes it again.
+    ///
+    /// Returns the bytes freed.
+    ///
+    /// # Errors
+    /// `Busy` or `Reentrant` while a request runs.
+    pub fn evict(&self) -> Result<u64> {
+        let _turn = self.turn()?;
+        let freed = self.0.model.runtime.guard.evict_session(&self.0.seat);
+        self.0.lock().forget_kv();
+        Ok(freed)
+    }
+
+    fn turn(&self) -> Result<Turn> {
+        self.0.turns.take(Holder::Call)
+    }
+
+    /// Bytes of KV that the session holds.
+    pub fn kv_bytes(&self) -> u64 {
+        self.0.seat.kv_bytes()
+    }
+}
+
+impl SessionInner {
+    fn lock(&self) -> MutexGuard<'_, Conversation> {
+        // A panic while the lock is held can only come from an allocation; the old conversation is then still whole.
+        self.conversation.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn key(&self) -> SessionKey {
+        self.seat.key()
+    }
+
+    fn prepare(&self, request: &Request) -> Result<Prepared> {
+        request.validate()?;
+        let conversation = self.lock().clone();
+        let prepared = conversation.prepare(&self.model.loaded, request)?;
+        let (tokens, context) = (prepared.tokens.len(), self.model.context_length());
+        if tokens >= context as usize {
+            let text = format!("the conversation has {tokens} tokens, the model's context {context}");
+            return Err(Error::new(ErrorCode::PromptTooLong, text));
+        }
+        Ok(prepared)
+    }
+
+    fn ask(request: &Request, prepared: &Prepared) -> Ask {
+        Ask {
+            shape: Shape {
+                // Below the context length, hence below 2^32.
+                prompt_tokens: u32::try_from(prepared.tokens.len()).unwrap_or(u32::MAX),
+                max_tokens: request.max_tokens,
+                top_logprobs: request.sampling.top_logprobs,
+                penalties: request.sampling.penalises(),
+            },
+            min_tokens: request.min_tokens,
+        }
+    }
+
+    fn what_if(&self, request: &Request, prepared: &Prepared) -> Result<Verdict> {
+        self.model.runtime.sweep_tickets();
+        Ok(self.model.runtime.guard.what_if(&self.seat, &Self::ask(request, prepared))?)
+    }
+
+    fn grant(&self, request: &Request, prepared: &Prepared) -> Result<(Verdict, Option<Grant>)> {
+        self.model.runtime.sweep_tickets();
+        Ok(self.model.runtime.guard.admit(&self.seat, &Self::ask(request, prepared))?)
+    }
+
+    /// Takes a finished turn into the conversation.
+    pub(crate) fn commit(&self, prepared: Prepared, answer: &Answer<'_>) {
+        self.lock().commit(prepared, answer);
+    }
+
+    /// A failed turn: the engine dropped the session's KV, the conversation stays.
+    pub(crate) fn forget_kv(&self) {
+        self.lock().forget_kv();
+    }
+}
+
+/// A refusal as an error, with its numbers.
+pub(crate) fn refusal(verdict: &Verdict) -> Error {
+    debug_assert_eq!(verdict.decision, Decision::Reject);
+    let code = match verdict.reason {
+        Reason::Context => ErrorCode::PromptTooLong,
+        Reason::Busy => ErrorCode::Busy,
+        _ => ErrorCode::MemoryRefused,
+    };
+    Error::new(code, verdict).with_numbers(Numbers {
+        bytes_asked: verdict.bytes_asked,
+        bytes_free: verdict.bytes_free,
+        fits_tokens: verdict.fits_tokens,
+        retry_after: verdict.retry_after,
+    })
+}

@@ -1,0 +1,112 @@
+//! A ticket: a granted request that has not run yet, and owns its bytes.
+
+use crate::conversation::Prepared;
+use crate::error::{Error, ErrorCode, Result};
+use crate::guard::{Grant, Verdict};
+use crate::request::Request;
+use plimsoll_engine::SessionKey;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Bytes granted for one run of one request in one session. They return when the ticket is dropped, is used and the
+/// request ends, or expires.
+#[derive(Debug)]
+pub struct Ticket {
+    held: Arc<Held>,
+    session: SessionKey,
+    verdict: Verdict,
+}
+
+/// The part that the runtime's sweep can take away when the time is over.
+#[derive(Debug)]
+pub(crate) struct Held {
+    expires: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+enum State {
+    Ready(Box<Granted>),
+    Consumed,
+    Expired,
+}
+
+/// What a ticket holds.
+#[derive(Debug)]
+pub(crate) struct Granted {
+    pub(crate) request: Request,
+    pub(crate) prepared: Prepared,
+    pub(crate) grant: Grant,
+    pub(crate) verdict: Verdict,
+}
+
+impl Ticket {
+    pub(crate) fn new(session: SessionKey, expires: Duration, granted: Granted) -> Self {
+        let verdict = granted.verdict.clone();
+        let state = Mutex::new(State::Ready(Box::new(granted)));
+        Ticket { held: Arc::new(Held { expires, state }), session, verdict }
+    }
+
+    pub(crate) fn held(&self) -> &Arc<Held> {
+        &self.held
+    }
+
+    /// What was decided.
+    pub fn verdict(&self) -> &Verdict {
+        &self.verdict
+    }
+
+    /// Takes the grant out for a run.
+    ///
+    /// # Errors
+    /// `TicketMismatch`, `TicketConsumed` or `TicketExpired`; after a mismatch the ticket is still good.
+    pub(crate) fn consume(&self, session: SessionKey, request: &Request, turn: u64) -> Result<Granted> {
+        let mut state = self.held.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*state {
+            State::Consumed => {
+                return Err(Error::new(ErrorCode::TicketConsumed, "the ticket was used before"));
+            }
+            State::Expired => {
+                return Err(Error::new(
+                    ErrorCode::TicketExpired,
+                    "the ticket expired and its bytes are back",
+                ));
+            }
+            State::Ready(granted) => {
+                let what = if session != self.session {
+                    Some("another session")
+                } else if granted.request != *request {
+                    Some("another request")
+                } else if granted.prepared.turn() != turn {
+                    Some("an earlier turn of the session")
+                } else {
+                    None
+                };
+                if let Some(what) = what {
+                    let text = format!("the ticket was granted for {what}");
+                    return Err(Error::new(ErrorCode::TicketMismatch, text));
+                }
+            }
+        }
+        match std::mem::replace(&mut *state, State::Consumed) {
+            State::Ready(granted) => Ok(*granted),
+            _ => Err(Error::new(ErrorCode::Internal, "a ticket changed under its lock")),
+        }
+    }
+}
+
+impl Held {
+    /// Returns the bytes of an unused ticket whose time is over.
+    pub(crate) fn expire(&self, now: Duration) {
+        if now < self.expires {
+            return;
+        }
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*state, State::Ready(_)) {
+            let granted = std::mem::replace(&mut *state, State::Expired);
+            drop(state);
+            // Its leases return outside of the lock.
+            drop(granted);
+        }
+    }
+}
