@@ -1,1 +1,4 @@
 //! The native engine.
+
+mod backend;
+mod sampler;

@@ -4,9 +4,16 @@
 //! matrices of f32 with one row per token, whose sizes follow from a [`StepSpec`]: a backend plans its workspace from it
 //! before the first token, and the plan's bytes are what the ledger leases.
 
+pub(crate) mod cpu;
+
+pub(crate) use cpu::CpuBackend;
+
 use plimsoll_engine::EngineError;
 use plimsoll_formats::Dtype;
 use plimsoll_scheduler::KvBlock;
+
+/// Most threads of one backend.
+pub const MAX_THREADS: usize = 1024;
 
 /// Element type of the KV cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -77,6 +84,54 @@ impl StepSpec {
         let per_token = self.kv_heads.checked_mul(self.head_dim.checked_mul(2)?)?.checked_mul(self.kv_dtype.size())?;
         u64::try_from(self.layers.checked_mul(self.block_tokens)?.checked_mul(per_token)?).ok()
     }
+
+    /// Most rows of a slot and the values in each; `None` on overflow.
+    pub fn extent(&self, slot: Slot) -> Option<(usize, usize)> {
+        Some(match slot {
+            Slot::Hidden | Slot::Normed => (self.max_rows, self.hidden),
+            Slot::Query | Slot::Attended => (self.max_rows, self.heads.checked_mul(self.head_dim)?),
+            Slot::Key | Slot::Value => (self.max_rows, self.kv_heads.checked_mul(self.head_dim)?),
+            Slot::Gate | Slot::Up => (self.max_rows, self.intermediate),
+            Slot::Last => (self.max_sequences, self.hidden),
+            Slot::Logits => (self.max_sequences, self.vocab),
+        })
+    }
+
+    /// Checks what every backend builds on: no size is 0, heads share key heads evenly, the rotation covers a head.
+    ///
+    /// # Errors
+    /// [`EngineError::Invalid`] names the size.
+    pub fn validate(&self) -> Result<(), EngineError> {
+        let invalid = |what: String| Err(EngineError::Invalid(what));
+        let sizes = [
+            ("hidden", self.hidden),
+            ("intermediate", self.intermediate),
+            ("layers", self.layers),
+            ("heads", self.heads),
+            ("kv_heads", self.kv_heads),
+            ("head_dim", self.head_dim),
+            ("vocab", self.vocab),
+            ("context", self.context),
+            ("max_rows", self.max_rows),
+            ("max_sequences", self.max_sequences),
+            ("block_tokens", self.block_tokens),
+            ("threads", self.threads),
+        ];
+        if let Some((name, _)) = sizes.iter().find(|(_, size)| *size == 0) {
+            return invalid(format!("{name} must not be 0"));
+        }
+        if self.threads > MAX_THREADS {
+            return invalid(format!("threads is {}; it must be at most {MAX_THREADS}", self.threads));
+        }
+        if self.heads % self.kv_heads != 0 {
+            return invalid(format!("{} heads cannot share {} key heads evenly", self.heads, self.kv_heads));
+        }
+        if self.head_dim % 2 != 0 || self.rope.inv_freq.len() != self.head_dim / 2 {
+            let pairs = self.rope.inv_freq.len();
+            return invalid(format!("a head of {} values cannot be rotated in {pairs} pairs", self.head_dim));
+        }
+        Ok(())
+    }
 }
 
 /// A named activation: a row of f32 per token of the step.
@@ -103,6 +158,22 @@ pub enum Slot {
     Last,
     /// `[max_sequences, vocab]`.
     Logits,
+}
+
+impl Slot {
+    /// All of them, in order.
+    pub const ALL: [Slot; 10] = [
+        Slot::Hidden,
+        Slot::Normed,
+        Slot::Query,
+        Slot::Key,
+        Slot::Value,
+        Slot::Attended,
+        Slot::Gate,
+        Slot::Up,
+        Slot::Last,
+        Slot::Logits,
+    ];
 }
 
 /// One sequence's share of a step.

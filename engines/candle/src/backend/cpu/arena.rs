@@ -1,0 +1,226 @@
+//! The workspace of a step: planned from the spec, mapped once, never grown.
+//!
+//! [`ArenaLayout`] is arithmetic alone: what a price is made of. [`Arena`] is the memory. Scratch comes first and the
+//! logits last, so the largest step reaches the very end of the plan.
+
+use super::buffer::ALIGN;
+use super::kernels::{PANEL, scratch_len};
+use super::map::Map;
+use crate::backend::{Slot, StepSpec};
+use plimsoll_engine::EngineError;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// A table of f32 in the arena.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Region {
+    /// Bytes from the arena's start, a multiple of [`ALIGN`].
+    offset: usize,
+    rows: usize,
+    width: usize,
+}
+
+/// A part of the arena to work on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Area {
+    /// The first rows of a slot.
+    Slot(Slot, usize),
+    /// The first rows of the table of cosines, `head_dim / 2` wide.
+    Cos(usize),
+    /// The first rows of the table of sines.
+    Sin(usize),
+    /// All threads' scratch, one row each.
+    Scratch,
+}
+
+/// Where everything is in the arena.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ArenaLayout {
+    scratch: Region,
+    cos: Region,
+    sin: Region,
+    slots: [Region; Slot::ALL.len()],
+    end: usize,
+}
+
+impl ArenaLayout {
+    /// The layout for a spec.
+    ///
+    /// # Errors
+    /// [`EngineError::Invalid`] for a spec that no model can have, [`EngineError::PriceOverflow`].
+    pub(super) fn plan(spec: &StepSpec) -> Result<Self, EngineError> {
+        spec.validate()?;
+        Self::place(spec).ok_or(EngineError::PriceOverflow)
+    }
+
+    fn place(spec: &StepSpec) -> Option<Self> {
+        // So that sizes of blocks need no further checks.
+        spec.block_bytes().and_then(|bytes| isize::try_from(bytes).ok())?;
+        let mut end = 0usize;
+        let mut next = |rows: usize, width: usize| {
+            let offset = end.checked_next_multiple_of(ALIGN)?;
+            end = offset.checked_add(rows.checked_mul(width)?.checked_mul(size_of::<f32>())?)?;
+            Some(Region { offset, rows, width })
+        };
+        let attention = scratch_len(spec.heads / spec.kv_heads, spec.block_tokens)?;
+        // A thread attends or fills a panel, never both. Whole cache lines keep threads off each other's.
+        let per_thread = attention.max(PANEL.0 * PANEL.1).checked_next_multiple_of(ALIGN / size_of::<f32>())?;
+        let scratch = next(spec.threads, per_thread)?;
+        let cos = next(spec.max_rows, spec.head_dim / 2)?;
+        let sin = next(spec.max_rows, spec.head_dim / 2)?;
+        let mut slots = [Region::default(); Slot::ALL.len()];
+        for slot in Slot::ALL {
+            let (rows, width) = spec.extent(slot)?;
+            slots[slot as usize] = next(rows, width)?;
+        }
+        isize::try_from(end).ok()?;
+        Some(ArenaLayout { scratch, cos, sin, slots, end })
+    }
+
+    /// Bytes up to the end of the last region.
+    pub(super) fn end(&self) -> usize {
+        self.end
+    }
+
+    /// Bytes that an arena of this layout maps: whole pages.
+    ///
+    /// # Errors
+    /// [`EngineError::PriceOverflow`].
+    pub(super) fn mapped(&self) -> Result<usize, EngineError> {
+        Map::pages(self.end).ok_or(EngineError::PriceOverflow)
+    }
+
+    fn region(&self, area: Area) -> (Region, usize) {
+        match area {
+            Area::Slot(slot, rows) => (self.slots[slot as usize], rows),
+            Area::Cos(rows) => (self.cos, rows),
+            Area::Sin(rows) => (self.sin, rows),
+            Area::Scratch => (self.scratch, self.scratch.rows),
+        }
+    }
+
+    /// Values in each row of an area.
+    pub(super) fn width(&self, area: Area) -> usize {
+        self.region(area).0.width
+    }
+}
+
+/// The mapped memory of a layout.
+#[derive(Debug)]
+pub(super) struct Arena {
+    layout: ArenaLayout,
+    map: Map,
+    /// Bytes from the map's start to the first region.
+    shift: usize,
+    high_water: AtomicUsize,
+}
+
+impl Arena {
+    /// Maps and commits the pages of a layout.
+    ///
+    /// # Errors
+    /// [`EngineError::OutOfMemory`].
+    pub(super) fn new(layout: ArenaLayout) -> Result<Self, EngineError> {
+        let map = Map::new(layout.mapped()?)?;
+        Ok(Arena { layout, map, shift: 0, high_water: AtomicUsize::new(0) })
+    }
+
+    /// The same with the end of the layout against a page that cannot be touched.
+    #[cfg(test)]
+    pub(super) fn guarded(layout: ArenaLayout) -> Result<Self, EngineError> {
+        let mapped = layout.mapped()?;
+        let map = Map::guarded(mapped)?;
+        let shift = mapped - layout.end.next_multiple_of(ALIGN);
+        Ok(Arena { layout, map, shift, high_water: AtomicUsize::new(0) })
+    }
+
+    /// The layout.
+    pub(super) fn layout(&self) -> &ArenaLayout {
+        &self.layout
+    }
+
+    /// Bytes mapped.
+    pub(super) fn held(&self) -> usize {
+        self.map.len()
+    }
+
+    /// The highest end of an area that was ever handed out, in the layout's bytes.
+    #[cfg(test)]
+    pub(super) fn high_water(&self) -> usize {
+        self.high_water.load(Ordering::Relaxed)
+    }
+
+    /// Areas to work on, which must be distinct.
+    ///
+    /// # Errors
+    /// [`EngineError::Execution`] when one has fewer rows than asked for or is asked for twice.
+    pub(super) fn areas<const N: usize>(&mut self, areas: [Area; N]) -> Result<[&mut [f32]; N], EngineError> {
+        let mut found = [(0, 0); N];
+        for (index, area) in areas.into_iter().enumerate() {
+            let (region, rows) = self.layout.region(area);
+            let twice = areas[..index].iter().any(|other| self.layout.region(*other).0 == region);
+            if rows > region.rows || twice {
+                return Err(EngineError::Execution(format!("{area:?} of the step's workspace cannot be had")));
+            }
+            found[index] = (region.offset, rows * region.width);
+            self.high_water.fetch_max(region.offset + rows * region.width * size_of::<f32>(), Ordering::Relaxed);
+        }
+        // SAFETY: regions of a layout are aligned, lie within the map, hold initialised floats (zeros at first) and do not
+        // overlap; no region is in the list twice, and `self` is borrowed for as long as the slices.
+        Ok(found.map(|(offset, len)| unsafe {
+            std::slice::from_raw_parts_mut(self.map.start().add(self.shift + offset).cast::<f32>(), len)
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::cpu::tests::spec;
+
+    #[test]
+    fn regions_are_aligned_and_follow_each_other() {
+        let layout = ArenaLayout::plan(&spec()).unwrap();
+        let mut regions = vec![layout.scratch, layout.cos, layout.sin];
+        regions.extend(layout.slots);
+        let mut end = 0;
+        for region in regions {
+            assert_eq!(region.offset % ALIGN, 0);
+            assert_eq!(region.offset, end.next_multiple_of(ALIGN));
+            end = region.offset + region.rows * region.width * 4;
+        }
+        assert_eq!(layout.end(), end);
+        let arena = Arena::new(layout.clone()).unwrap();
+        assert_eq!(arena.held(), layout.mapped().unwrap());
+        assert!(arena.held() >= end && arena.held() - end < 1 << 16);
+    }
+
+    #[test]
+    fn sizes_that_overflow_or_cannot_be_are_refused() {
+        let huge = usize::MAX / 3;
+        let spoilt: [fn(&mut StepSpec, usize); 6] = [
+            |spec, huge| spec.hidden = huge,
+            |spec, huge| spec.vocab = huge,
+            |spec, huge| spec.max_rows = huge,
+            |spec, huge| spec.block_tokens = huge,
+            |spec, huge| spec.layers = huge,
+            |spec, huge| spec.intermediate = huge,
+        ];
+        for spoil in spoilt {
+            let mut spec = spec();
+            spoil(&mut spec, huge);
+            assert_eq!(ArenaLayout::plan(&spec), Err(EngineError::PriceOverflow));
+            spoil(&mut spec, 0);
+            assert!(matches!(ArenaLayout::plan(&spec), Err(EngineError::Invalid(_))));
+        }
+    }
+
+    #[test]
+    fn areas_are_distinct_and_within_their_rows() {
+        let spec = spec();
+        let mut arena = Arena::new(ArenaLayout::plan(&spec).unwrap()).unwrap();
+        let [gate, up] = arena.areas([Area::Slot(Slot::Gate, 2), Area::Slot(Slot::Up, 1)]).unwrap();
+        assert_eq!((gate.len(), up.len()), (2 * spec.intermediate, spec.intermediate));
+        assert!(arena.areas([Area::Slot(Slot::Gate, 1), Area::Slot(Slot::Gate, 2)]).is_err());
+        assert!(arena.areas([Area::Slot(Slot::Gate, spec.max_rows + 1)]).is_err());
+    }
+}

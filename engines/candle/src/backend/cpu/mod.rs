@@ -1,0 +1,317 @@
+//! The CPU backend: the project's own kernels over an arena that is planned before the first token.
+//!
+//! - `map`, `arena`: the workspace of a step, mapped and committed once;
+//! - `buffer`, `matrix`, `kv`: weights and KV blocks, in exactly the bytes that were priced;
+//! - `pool`, `parts`: threads, and how they share a slice;
+//! - `kernels`, `matmul`: the arithmetic.
+//!
+//! A step of at most [`matmul::FEW_ROWS`] rows allocates nothing. With more rows the `gemm` crate allocates a list of
+//! flags, a few hundred bytes, for the time of each call, and once per thread a packing buffer of the size of the
+//! second-level cache; the products are laid out so that it stays untouched.
+
+mod arena;
+mod buffer;
+pub(crate) mod kernels;
+mod kv;
+mod map;
+mod matmul;
+mod matrix;
+mod parts;
+mod pool;
+
+#[cfg(test)]
+mod guard_tests;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use kv::Block;
+pub(crate) use matrix::{Matrix, Vector};
+
+use super::{Backend, Fill, Into, KvDtype, Slot, Spans, StepSpec};
+use arena::{Arena, ArenaLayout, Area};
+use kernels::{Extent, F16, F32, Level, attend, dequantise, rms_norm, rope, swiglu, with_format};
+use kv::{BlockHead, Geometry, Part};
+use matmul::{Target, matmul};
+use parts::Parts;
+use plimsoll_engine::EngineError;
+use plimsoll_formats::Dtype;
+use pool::Pool;
+use std::sync::Arc;
+
+/// Values that one task of an element-wise operation goes over: less is not worth waking a thread.
+const GRAIN: usize = 16 * 1024;
+
+/// The project's own kernels.
+pub(crate) struct CpuBackend {
+    spec: StepSpec,
+    geometry: Geometry,
+    level: Level,
+    pool: Pool,
+    arena: Arena,
+    /// Marks the blocks of this backend.
+    home: Arc<()>,
+}
+
+impl CpuBackend {
+    fn with_arena(spec: StepSpec, arena: Arena) -> Result<Self, EngineError> {
+        let pool = Pool::new(spec.threads)?;
+        let geometry = Geometry::of(&spec);
+        Ok(CpuBackend { geometry, level: Level::detect(), pool, arena, home: Arc::new(()), spec })
+    }
+
+    /// Runs `task` over the rows of `values`, `width` wide each, with the number of the first row it gets.
+    fn for_rows(pool: &Pool, values: &mut [f32], width: usize, task: impl Fn(usize, &mut [f32]) + Sync) {
+        let rows = values.len() / width;
+        let per_task = (GRAIN / width).clamp(1, rows.max(1));
+        let parts = Parts::new(values);
+        pool.run(rows.div_ceil(per_task), &|number, _| {
+            let (from, to) = (number * per_task, ((number + 1) * per_task).min(rows));
+            // SAFETY: every task has rows of its own.
+            task(from, unsafe { parts.part(from * width..to * width) });
+        });
+    }
+
+    fn width(&self, slot: Slot) -> usize {
+        self.arena.layout().width(Area::Slot(slot, 0))
+    }
+
+    fn store_part<S: Spans<Block>>(&mut self, slot: Slot, part: Part, layer: usize, spans: &S) -> Result<(), EngineError> {
+        let rows = self.checked(layer, spans)?;
+        let width = self.width(slot);
+        let [values] = self.arena.areas([Area::Slot(slot, rows)])?;
+        for index in 0..spans.count() {
+            let span = spans.span(index);
+            let rows = &values[span.first_row * width..(span.first_row + span.rows) * width];
+            // SAFETY: the blocks are of this backend (checked), which is borrowed mutably; its threads are at rest.
+            unsafe { kv::store(self.geometry, layer, &span, part, rows) };
+        }
+        Ok(())
+    }
+
+    /// The end of the spans' rows, once they and the layer are found to be in order.
+    fn checked<S: Spans<Block>>(&self, layer: usize, spans: &S) -> Result<usize, EngineError> {
+        if layer >= self.spec.layers {
+            return Err(EngineError::Execution(format!("layer {layer} of {} does not exist", self.spec.layers)));
+        }
+        kv::check(spans, self.spec.block_tokens, self.spec.max_rows, &self.home)
+    }
+}
+
+/// Refuses operands whose sizes do not fit together: a mistake of the decoder, not of its input.
+fn fits(holds: bool, what: &str) -> Result<(), EngineError> {
+    match holds {
+        true => Ok(()),
+        false => Err(EngineError::Execution(format!("{what} do not fit together"))),
+    }
+}
+
+impl Backend for CpuBackend {
+    type Matrix = Matrix;
+    type Vector = Vector;
+    type Block = Block;
+
+    const NAME: &'static str = "cpu";
+
+    fn workspace_bytes(spec: &StepSpec) -> Result<u64, EngineError> {
+        Ok(ArenaLayout::plan(spec)?.mapped()? as u64)
+    }
+
+    fn new(spec: StepSpec) -> Result<Self, EngineError> {
+        let arena = Arena::new(ArenaLayout::plan(&spec)?)?;
+        Self::with_arena(spec, arena)
+    }
+
+    fn spec(&self) -> &StepSpec {
+        &self.spec
+    }
+
+    fn workspace_held(&self) -> u64 {
+        self.arena.held() as u64
+    }
+
+    fn matrix_bytes(dtype: Dtype, rows: usize, cols: usize) -> Option<u64> {
+        Matrix::bytes_for(dtype, rows, cols).map(|bytes| bytes as u64)
+    }
+
+    fn load_matrix(dtype: Dtype, rows: usize, cols: usize, fill: &mut Fill<'_>) -> Result<Matrix, EngineError> {
+        Matrix::load(dtype, rows, cols, fill)
+    }
+
+    fn vector_bytes(len: usize) -> Option<u64> {
+        Vector::bytes_for(len).map(|bytes| bytes as u64)
+    }
+
+    fn load_vector(dtype: Dtype, len: usize, fill: &mut Fill<'_>) -> Result<Vector, EngineError> {
+        Vector::load(dtype, len, fill)
+    }
+
+    fn allocate_block(&mut self) -> Result<Block, EngineError> {
+        let bytes = self.spec.block_bytes().and_then(|bytes| usize::try_from(bytes).ok());
+        Block::new(bytes.ok_or(EngineError::PriceOverflow)?, &self.home)
+    }
+
+    fn embed(&mut self, table: &Matrix, ids: &[u32]) -> Result<(), EngineError> {
+        fits(table.cols == self.spec.hidden, "the embedding and the residual stream")?;
+        if let Some(id) = ids.iter().find(|id| **id as usize >= table.rows) {
+            return Err(EngineError::Execution(format!("token id {id} has no row in the embedding")));
+        }
+        let [hidden] = self.arena.areas([Area::Slot(Slot::Hidden, ids.len())])?;
+        Self::for_rows(&self.pool, hidden, table.cols, |first, rows| {
+            for (row, id) in rows.chunks_exact_mut(table.cols).zip(&ids[first..]) {
+                let stored = table.rows(*id as usize, *id as usize + 1);
+                with_format!(table.dtype, F => dequantise::<F>(self.level, stored, row));
+            }
+        });
+        Ok(())
+    }
+
+    fn rms_norm(
+        &mut self,
+        src: Slot,
+        weight: &Vector,
+        eps: f32,
+        dst: Slot,
+        rows: usize,
+    ) -> Result<(), EngineError> {
+        let (weight, width) = (weight.values(), self.width(src));
+        fits(weight.len() == width && width == self.width(dst), "a norm and its rows")?;
+        if src == dst {
+            let [values] = self.arena.areas([Area::Slot(dst, rows)])?;
+            Self::for_rows(&self.pool, values, width, |_, rows| rms_norm(self.level, rows, weight, eps));
+            return Ok(());
+        }
+        let [from, to] = self.arena.areas([Area::Slot(src, rows), Area::Slot(dst, rows)])?;
+        let from = &*from;
+        Self::for_rows(&self.pool, to, width, |first, rows| {
+            rows.copy_from_slice(&from[first * width..][..rows.len()]);
+            rms_norm(self.level, rows, weight, eps);
+        });
+        Ok(())
+    }
+
+    fn head_norm(&mut self, slot: Slot, weight: &Vector, eps: f32, rows: usize) -> Result<(), EngineError> {
+        let (weight, width) = (weight.values(), self.width(slot));
+        fits(weight.len() == self.spec.head_dim && width % weight.len() == 0, "a head norm and its heads")?;
+        let [values] = self.arena.areas([Area::Slot(slot, rows)])?;
+        Self::for_rows(&self.pool, values, width, |_, rows| rms_norm(self.level, rows, weight, eps));
+        Ok(())
+    }
+
+    fn matmul(
+        &mut self,
+        matrix: &Matrix,
+        bias: Option<&Vector>,
+        src: Slot,
+        dst: Slot,
+        how: Into,
+        rows: usize,
+    ) -> Result<(), EngineError> {
+        let bias = bias.map(Vector::values);
+        let shaped = matrix.cols == self.width(src) && matrix.rows == self.width(dst);
+        fits(shaped && bias.is_none_or(|bias| bias.len() == matrix.rows), "a matrix and its operands")?;
+        let scratch_width = self.arena.layout().width(Area::Scratch);
+        let areas = [Area::Slot(src, rows), Area::Slot(dst, rows), Area::Scratch];
+        let [inputs, out, scratch] = self.arena.areas(areas)?;
+        let target = Target::new(out, matrix.rows, bias, how);
+        matmul(self.level, &self.pool, matrix, inputs, &target, scratch, scratch_width);
+        Ok(())
+    }
+
+    fn rope_prepare(&mut self, positions: &[u32]) -> Result<(), EngineError> {
+        let [cos, sin] = self.arena.areas([Area::Cos(positions.len()), Area::Sin(positions.len())])?;
+        let inv_freq = &self.spec.rope.inv_freq;
+        let tables = cos.chunks_exact_mut(inv_freq.len()).zip(sin.chunks_exact_mut(inv_freq.len()));
+        for ((cos, sin), position) in tables.zip(positions) {
+            for ((cos, sin), freq) in cos.iter_mut().zip(sin).zip(inv_freq) {
+                // The angle is rounded to f32, as models were trained with it; its sine is then exact.
+                let angle = *position as f32 * freq;
+                (*sin, *cos) = (f64::from(angle).sin() as f32, f64::from(angle).cos() as f32);
+            }
+        }
+        Ok(())
+    }
+
+    fn rope(&mut self, rows: usize) -> Result<(), EngineError> {
+        let (half, interleaved) = (self.spec.head_dim / 2, self.spec.rope.interleaved);
+        for slot in [Slot::Query, Slot::Key] {
+            let width = self.width(slot);
+            let [values, cos, sin] = self.arena.areas([Area::Slot(slot, rows), Area::Cos(rows), Area::Sin(rows)])?;
+            let (cos, sin) = (&*cos, &*sin);
+            Self::for_rows(&self.pool, values, width, |first, rows| {
+                for (index, row) in rows.chunks_exact_mut(width).enumerate() {
+                    let at = (first + index) * half..(first + index + 1) * half;
+                    rope(self.level, row, &cos[at.clone()], &sin[at], interleaved);
+                }
+            });
+        }
+        Ok(())
+    }
+
+    fn store_kv<S: Spans<Block>>(&mut self, layer: usize, spans: &S) -> Result<(), EngineError> {
+        self.store_part(Slot::Key, Part::Key, layer, spans)?;
+        self.store_part(Slot::Value, Part::Value, layer, spans)
+    }
+
+    fn attention<S: Spans<Block>>(&mut self, layer: usize, spans: &S) -> Result<(), EngineError> {
+        let rows = self.checked(layer, spans)?;
+        let StepSpec { heads, kv_heads, head_dim, block_tokens, kv_dtype, .. } = self.spec;
+        let (width, shared) = (heads * head_dim, heads / kv_heads * head_dim);
+        let scratch_width = self.arena.layout().width(Area::Scratch);
+        let areas = [Area::Slot(Slot::Query, rows), Area::Slot(Slot::Attended, rows), Area::Scratch];
+        let [query, out, scratch] = self.arena.areas(areas)?;
+        let (query, out, scratch) = (&*query, Parts::new(out), Parts::new(scratch));
+        let (level, geometry) = (self.level, self.geometry);
+        // Tasks next to each other are rows of one head: they read the same keys.
+        self.pool.run(rows * kv_heads, &|task, thread| {
+            let (head, row) = (task / rows, task % rows);
+            let within = |index: &usize| {
+                let span = spans.span(*index);
+                span.first_row <= row && row < span.first_row + span.rows
+            };
+            // A row of no sequence has nothing to attend to.
+            let Some(span) = (0..spans.count()).find(within).map(|index| spans.span(index)) else { return };
+            let extent = Extent { head_dim, block_tokens, held: span.position + (row - span.first_row) + 1 };
+            let at = row * width + head * shared..row * width + (head + 1) * shared;
+            let query = &query[at.clone()];
+            // SAFETY: a task has a row's query heads of one key head to itself, and a thread its scratch.
+            let (out, scratch) =
+                unsafe { (out.part(at), scratch.part(thread * scratch_width..(thread + 1) * scratch_width)) };
+            // SAFETY: the blocks are of this backend (checked), which is borrowed mutably and only reads them now.
+            let head = unsafe { BlockHead::new(span.blocks, geometry, layer, head) };
+            match kv_dtype {
+                KvDtype::F32 => attend::<F32>(level, extent, &head, query, out, scratch),
+                KvDtype::F16 => attend::<F16>(level, extent, &head, query, out, scratch),
+            }
+        });
+        Ok(())
+    }
+
+    fn swiglu(&mut self, rows: usize) -> Result<(), EngineError> {
+        let width = self.spec.intermediate;
+        let [gate, up] = self.arena.areas([Area::Slot(Slot::Gate, rows), Area::Slot(Slot::Up, rows)])?;
+        let up = &*up;
+        Self::for_rows(&self.pool, gate, width, |first, rows| {
+            swiglu(self.level, rows, &up[first * width..][..rows.len()]);
+        });
+        Ok(())
+    }
+
+    fn select(&mut self, rows: &[u32]) -> Result<(), EngineError> {
+        let width = self.spec.hidden;
+        let areas = [Area::Slot(Slot::Hidden, self.spec.max_rows), Area::Slot(Slot::Last, rows.len())];
+        let [hidden, last] = self.arena.areas(areas)?;
+        for (last, row) in last.chunks_exact_mut(width).zip(rows) {
+            let from = (*row as usize).checked_mul(width).and_then(|from| hidden.get(from..from.checked_add(width)?));
+            let from = from.ok_or_else(|| EngineError::Execution(format!("the step has no row {row}")))?;
+            last.copy_from_slice(from);
+        }
+        Ok(())
+    }
+
+    fn logits(&mut self, index: usize) -> Result<&[f32], EngineError> {
+        let rows = index.checked_add(1).ok_or(EngineError::PriceOverflow)?;
+        let vocab = self.spec.vocab;
+        let [logits] = self.arena.areas([Area::Slot(Slot::Logits, rows)])?;
+        Ok(&logits[index * vocab..])
+    }
+}

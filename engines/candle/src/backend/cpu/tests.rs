@@ -1,0 +1,201 @@
+//! A small spec and steps over it, for the tests of this backend.
+
+use super::*;
+use crate::backend::cpu::kernels::reference::Random;
+use crate::backend::{RopeSpec, Span};
+use plimsoll_engine::{Accounts, Lease, Owner, Region, RequestId};
+use plimsoll_scheduler::KvBlock;
+
+/// Sizes that are no round numbers, for the paths that handle rests.
+pub(crate) fn spec() -> StepSpec {
+    StepSpec {
+        hidden: 40,
+        intermediate: 72,
+        layers: 2,
+        heads: 6,
+        kv_heads: 2,
+        head_dim: 20,
+        vocab: 131,
+        context: 200,
+        max_rows: 50,
+        max_sequences: 3,
+        block_tokens: 16,
+        kv_dtype: KvDtype::F16,
+        threads: 2,
+        rope: RopeSpec { inv_freq: (0..10).map(|i| 0.6f32.powi(i)).collect(), interleaved: false },
+    }
+}
+
+struct NoBooks;
+impl Accounts for NoBooks {
+    fn release(&self, _: Region, _: Owner, _: u64) {}
+}
+
+/// A block with a lease that no ledger issued.
+pub(crate) fn leased<B>(block: B, bytes: u64) -> KvBlock<B> {
+    let owner = Owner::Request(RequestId(1));
+    KvBlock::new(block, Lease::issue(Arc::new(NoBooks), Region::Host, owner, bytes))
+}
+
+/// Sequences side by side.
+pub(crate) struct Sequences<B> {
+    /// First row, rows, position and blocks of each.
+    pub(crate) list: Vec<(usize, usize, usize, Vec<KvBlock<B>>)>,
+}
+
+impl<B: Send + Sync> Spans<B> for Sequences<B> {
+    fn count(&self) -> usize {
+        self.list.len()
+    }
+
+    fn span(&self, index: usize) -> Span<'_, B> {
+        let (first_row, rows, position, blocks) = &self.list[index];
+        Span { first_row: *first_row, rows: *rows, position: *position, blocks }
+    }
+}
+
+/// Sequences of `(rows, position)` one after the other with their blocks.
+pub(crate) fn sequences<B: Backend>(backend: &mut B, shapes: &[(usize, usize)]) -> Sequences<B::Block> {
+    let (block_tokens, bytes) = (backend.spec().block_tokens, backend.spec().block_bytes().unwrap());
+    let mut first_row = 0;
+    let mut list = Vec::new();
+    for &(rows, position) in shapes {
+        let count = (position + rows).div_ceil(block_tokens);
+        let blocks = (0..count).map(|_| leased(backend.allocate_block().unwrap(), bytes)).collect();
+        list.push((first_row, rows, position, blocks));
+        first_row += rows;
+    }
+    Sequences { list }
+}
+
+/// Random bytes of a matrix in its stored format, of values below 1.
+pub(crate) fn stored(dtype: Dtype, values: usize, random: &mut Random) -> Vec<u8> {
+    let floats = random.floats(values);
+    match dtype {
+        Dtype::F32 => floats.iter().flat_map(|value| value.to_le_bytes()).collect(),
+        Dtype::F16 => floats.iter().flat_map(|value| half::f16::from_f32(*value).to_le_bytes()).collect(),
+        Dtype::BF16 => floats.iter().flat_map(|value| half::bf16::from_f32(*value).to_le_bytes()).collect(),
+        Dtype::Q8_0 => floats
+            .chunks(32)
+            .flat_map(|block| {
+                let scale = half::f16::from_f32((1.0 + block[0].abs()) / 256.0).to_le_bytes();
+                scale.into_iter().chain(block.iter().map(|value| (value * 127.0) as i8 as u8)).collect::<Vec<u8>>()
+            })
+            .collect(),
+    }
+}
+
+/// A reader over bytes.
+pub(crate) fn from_bytes(bytes: &[u8]) -> impl FnMut(&mut [u8]) -> Result<(), EngineError> + '_ {
+    let mut at = 0;
+    move |piece| {
+        piece.copy_from_slice(&bytes[at..at + piece.len()]);
+        at += piece.len();
+        Ok(())
+    }
+}
+
+/// A matrix of random values.
+pub(crate) fn matrix<B: Backend>(dtype: Dtype, rows: usize, cols: usize, random: &mut Random) -> B::Matrix {
+    let bytes = stored(dtype, rows * cols, random);
+    B::load_matrix(dtype, rows, cols, &mut from_bytes(&bytes)).unwrap()
+}
+
+/// A vector of random values.
+pub(crate) fn vector<B: Backend>(len: usize, random: &mut Random) -> B::Vector {
+    let bytes = stored(Dtype::F32, len, random);
+    B::load_vector(Dtype::F32, len, &mut from_bytes(&bytes)).unwrap()
+}
+
+fn fill(backend: &mut CpuBackend, slot: Slot, rows: usize, random: &mut Random) -> Vec<f32> {
+    let [values] = backend.arena.areas([Area::Slot(slot, rows)]).unwrap();
+    values.iter_mut().for_each(|value| *value = random.float());
+    values.to_vec()
+}
+
+fn read(backend: &mut CpuBackend, slot: Slot, rows: usize) -> Vec<f32> {
+    backend.arena.areas([Area::Slot(slot, rows)]).unwrap()[0].to_vec()
+}
+
+#[test]
+fn products_follow_the_definition_for_every_format_and_number_of_rows() {
+    let mut spec = spec();
+    // Inputs beyond one panel; a multiple of 32 for the quantised format.
+    (spec.hidden, spec.intermediate) = (544, 83);
+    let mut backend = CpuBackend::new(spec).unwrap();
+    let mut random = Random::new(7);
+    for dtype in [Dtype::F32, Dtype::F16, Dtype::BF16, Dtype::Q8_0] {
+        let matrix = matrix::<CpuBackend>(dtype, 83, 544, &mut random);
+        let bias = vector::<CpuBackend>(83, &mut random);
+        let mut weights = vec![0.0; 83 * 544];
+        with_format!(dtype, F => dequantise::<F>(Level::detect(), matrix.rows(0, 83), &mut weights));
+        for (rows, how, bias) in [
+            (1, Into::Set, None),
+            (3, Into::Add, Some(&bias)),
+            (16, Into::Set, Some(&bias)),
+            (17, Into::Add, Some(&bias)),
+            (50, Into::Set, Some(&bias)),
+            (49, Into::Set, None),
+        ] {
+            let input = fill(&mut backend, Slot::Normed, rows, &mut random);
+            let before = fill(&mut backend, Slot::Gate, rows, &mut random);
+            backend.matmul(&matrix, bias, Slot::Normed, Slot::Gate, how, rows).unwrap();
+            let got = read(&mut backend, Slot::Gate, rows);
+            for row in 0..rows {
+                for output in 0..83 {
+                    let products = input[row * 544..][..544].iter().zip(&weights[output * 544..][..544]);
+                    let mut want: f64 = products.map(|(x, w)| f64::from(*x) * f64::from(*w)).sum();
+                    want += bias.map_or(0.0, |bias| f64::from(bias.values()[output]));
+                    want += if how == Into::Add { f64::from(before[row * 83 + output]) } else { 0.0 };
+                    let got = f64::from(got[row * 83 + output]);
+                    assert!((got - want).abs() < 2e-5, "{dtype:?} {rows} rows, {row} {output}: {got} {want}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_row_of_few_is_the_same_bits_as_alone() {
+    let mut backend = CpuBackend::new(spec()).unwrap();
+    let mut random = Random::new(8);
+    let matrix = matrix::<CpuBackend>(Dtype::BF16, 72, 40, &mut random);
+    let rows = matmul::FEW_ROWS;
+    let inputs = fill(&mut backend, Slot::Normed, rows, &mut random);
+    backend.matmul(&matrix, None, Slot::Normed, Slot::Gate, Into::Set, rows).unwrap();
+    let together = read(&mut backend, Slot::Gate, rows);
+    for row in 0..rows {
+        backend.arena.areas([Area::Slot(Slot::Normed, 1)]).unwrap()[0].copy_from_slice(&inputs[row * 40..][..40]);
+        backend.matmul(&matrix, None, Slot::Normed, Slot::Gate, Into::Set, 1).unwrap();
+        assert_eq!(read(&mut backend, Slot::Gate, 1), together[row * 72..][..72]);
+    }
+}
+
+#[test]
+fn operands_that_do_not_fit_are_refused() {
+    let mut backend = CpuBackend::new(spec()).unwrap();
+    let mut random = Random::new(9);
+    let table = matrix::<CpuBackend>(Dtype::F32, 131, 40, &mut random);
+    let short = vector::<CpuBackend>(3, &mut random);
+    let is_execution = |result: Result<(), EngineError>| assert!(matches!(result, Err(EngineError::Execution(_))));
+    is_execution(backend.embed(&table, &[130, 131]));
+    is_execution(backend.embed(&table, &[0; 51]));
+    is_execution(backend.rms_norm(Slot::Hidden, &short, 1e-5, Slot::Normed, 1));
+    is_execution(backend.head_norm(Slot::Query, &short, 1e-5, 1));
+    is_execution(backend.matmul(&table, None, Slot::Normed, Slot::Gate, Into::Set, 1));
+    is_execution(backend.matmul(&table, Some(&short), Slot::Last, Slot::Logits, Into::Set, 1));
+    is_execution(backend.matmul(&table, None, Slot::Last, Slot::Logits, Into::Set, 4));
+    is_execution(backend.select(&[50]));
+    is_execution(backend.rope_prepare(&[0; 51]));
+    is_execution(backend.logits(3).map(|_| ()));
+    let mut other = CpuBackend::new(spec()).unwrap();
+    let theirs = sequences(&mut other, &[(1, 0)]);
+    is_execution(backend.store_kv(0, &theirs));
+    is_execution(backend.attention(0, &theirs));
+    is_execution(other.store_kv(2, &theirs));
+    let mut short = sequences(&mut other, &[(3, 15)]);
+    short.list[0].3.pop();
+    is_execution(other.store_kv(0, &short));
+    let many = sequences(&mut other, &[(30, 0), (21, 0)]);
+    is_execution(other.attention(0, &many));
+}

@@ -1,0 +1,112 @@
+//! Chooses the next token from logits.
+//!
+//! The order is fixed: log-probabilities of the model's own distribution, penalties, then either the largest logit or
+//! temperature, `top_k`, `top_p`, `min_p` and one draw. Ties go to the lower id, sums run in a fixed order, so the same
+//! seed over the same logits gives the same tokens.
+//!
+//! What a request keeps is a [`Sampler`]; what all requests share while one of them chooses is a [`Scratch`], allocated
+//! when the model loads. Choosing allocates nothing.
+
+mod counts;
+mod distribution;
+mod nucleus;
+mod scratch;
+
+
+pub(crate) use scratch::Scratch;
+
+use counts::Counts;
+use plimsoll_engine::{EngineError, Entropy, Request, Sampling, Shape, TokenEvent, TopLogprob};
+use rand_core::{Rng, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+
+/// One request's way of choosing tokens: its settings, its random numbers, the tokens it has seen.
+#[derive(Debug)]
+pub(crate) struct Sampler {
+    sampling: Sampling,
+    rng: Xoshiro256PlusPlus,
+    counts: Option<Counts>,
+}
+
+impl Sampler {
+    /// Heap bytes of a sampler for a request of this shape; `None` on overflow.
+    pub(crate) fn bytes(shape: &Shape) -> Option<u64> {
+        if !shape.penalties {
+            return Some(0);
+        }
+        Counts::bytes(u64::from(shape.prompt_tokens).checked_add(u64::from(shape.max_tokens))?)
+    }
+
+    /// The sampler of a request, with its memory reserved. The seed is the request's own, else one from `entropy`.
+    ///
+    /// # Errors
+    /// [`EngineError::Invalid`] for a setting out of its range, [`EngineError::OutOfMemory`].
+    pub(crate) fn new(request: &Request, entropy: &dyn Entropy) -> Result<Self, EngineError> {
+        let sampling = request.sampling.clone();
+        sampling.validate().map_err(|setting| EngineError::Invalid(setting.to_string()))?;
+        let seed = sampling.seed.unwrap_or_else(|| entropy.seed());
+        let counts = match sampling.penalises() {
+            true => Some(Counts::new(&request.tokens, request.max_tokens)?),
+            false => None,
+        };
+        Ok(Sampler { sampling, rng: Xoshiro256PlusPlus::seed_from_u64(seed), counts })
+    }
+
+    /// Chooses a token after these logits, one per id. `tops` is cleared and filled with the request's alternatives,
+    /// most likely first; it allocates only when its capacity is below the number the request asked for.
+    ///
+    /// # Errors
+    /// [`EngineError::Execution`] when a logit is NaN or +inf, when all are -inf, or when there are not as many as the
+    /// vocabulary has ids. The sampler is then unchanged.
+    pub(crate) fn sample(
+        &mut self,
+        logits: &[f32],
+        scratch: &mut Scratch,
+        tops: &mut Vec<TopLogprob>,
+    ) -> Result<TokenEvent, EngineError> {
+        let model = scratch.measure(logits)?;
+        model.tops(logits, self.sampling.top_logprobs as usize, tops);
+        let id = self.choose(logits, scratch);
+        if let Some(counts) = &mut self.counts {
+            counts.add(id);
+        }
+        Ok(TokenEvent { id, logprob: model.logprob(logits[id as usize]) })
+    }
+
+    fn choose(&mut self, logits: &[f32], scratch: &mut Scratch) -> u32 {
+        let greedy = self.sampling.temperature == 0.0;
+        let Some(counts) = &self.counts else {
+            return match greedy {
+                true => distribution::argmax(logits),
+                false => self.draw(logits, scratch),
+            };
+        };
+        let mut penalised = std::mem::take(&mut scratch.penalised);
+        penalised.copy_from_slice(logits);
+        counts.penalise(&self.sampling, &mut penalised);
+        let id = match greedy {
+            true => distribution::argmax(&penalised),
+            false => self.draw(&penalised, scratch),
+        };
+        scratch.penalised = penalised;
+        id
+    }
+
+    /// One draw from the logits at the request's temperature, truncated as it asks.
+    fn draw(&mut self, logits: &[f32], scratch: &mut Scratch) -> u32 {
+        // 53 bits: every value is exact and below 1.
+        let uniform = (self.rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
+        let Sampling { temperature, top_k, top_p, min_p, .. } = self.sampling;
+        scratch.weigh(logits, temperature);
+        let k = match top_k as usize {
+            0 => logits.len(),
+            k => k.min(logits.len()),
+        };
+        if k == logits.len() && top_p >= 1.0 {
+            // The likeliest token weighs 1, so `min_p` is a bound on the weight itself.
+            return distribution::pick(&scratch.weights, min_p, uniform);
+        }
+        let kept = nucleus::truncate(&scratch.weights, logits, k, top_p, &mut scratch.candidates);
+        nucleus::pick(kept, &scratch.weights, min_p, uniform)
+    }
+}
