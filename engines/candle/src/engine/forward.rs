@@ -1,0 +1,94 @@
+//! A decoder with its weights and its workspace: all that a forward pass needs but KV.
+
+use super::plan::LoadPlan;
+use super::progress::LoadState;
+use crate::backend::{Backend, Span, Spans};
+use crate::model::Decoder;
+use crate::weights::{Watch, Weights};
+use crate::{LoadError, executor};
+use plimsoll_engine::{EngineError, Lease};
+
+/// Weights, workspace and the order of operations over them.
+pub(crate) struct Forward<B: Backend> {
+    pub(crate) backend: B,
+    decoder: Decoder,
+    weights: Weights<B>,
+    // Declared last, so that the memory is gone before its bytes are free in the books. It pays for the caller's lists
+    // too, which the owner of this declares before it.
+    _workspace: Lease,
+}
+
+impl<B: Backend> Forward<B> {
+    /// Reads the weights, commits the workspace and runs a first step.
+    pub(crate) fn load(
+        plan: &LoadPlan,
+        weights: Lease,
+        mut workspace: Lease,
+        watch: &Watch<'_>,
+    ) -> Result<Self, LoadError> {
+        let needed = plan.workspace_bytes();
+        if workspace.bytes() < needed {
+            return Err(EngineError::Unpaid { what: "workspace", paid: workspace.bytes(), needed }.into());
+        }
+        workspace.shrink_to(needed);
+        watch.tell(LoadState::Queued)?;
+        let weights = Weights::load(&plan.checkpoint, &plan.weights, weights, watch)?;
+        watch.tell(LoadState::Preparing)?;
+        let backend = B::new(plan.spec.clone())?;
+        let lists = executor::scratch_bytes(&plan.spec).ok_or(EngineError::PriceOverflow)?;
+        let held = backend.workspace_held().saturating_add(lists);
+        if held > needed {
+            return Err(EngineError::Unpaid { what: "workspace", paid: needed, needed: held }.into());
+        }
+        let decoder = Decoder::new(&plan.checkpoint.config);
+        let mut forward = Forward { backend, decoder, weights, _workspace: workspace };
+        forward.warm()?;
+        watch.tell(LoadState::Warm)?;
+        Ok(forward)
+    }
+
+    /// Feeds a row per id and leaves logits of the `wanted` rows, in their order, for [`Backend::logits`].
+    pub(crate) fn step<S: Spans<B::Block>>(
+        &mut self,
+        spans: &S,
+        ids: &[u32],
+        positions: &[u32],
+        wanted: &[u32],
+    ) -> Result<(), EngineError> {
+        self.decoder.forward(&mut self.backend, &self.weights, spans, ids, positions)?;
+        self.decoder.head(&mut self.backend, &self.weights, wanted)
+    }
+
+    /// Logits of more rows of the last step.
+    pub(crate) fn head(&mut self, wanted: &[u32]) -> Result<(), EngineError> {
+        self.decoder.head(&mut self.backend, &self.weights, wanted)
+    }
+
+    /// Bytes of weights held.
+    pub(crate) fn weights_bytes(&self) -> u64 {
+        self.weights.bytes()
+    }
+
+    /// One token through every layer: touches every weight, wakes the threads, and shows whether the weights compute
+    /// numbers. It attends to nothing, as no KV is paid for yet.
+    fn warm(&mut self) -> Result<(), EngineError> {
+        self.step(&NoSpans, &[0], &[0], &[0])?;
+        match self.backend.logits(0)?.iter().all(|logit| logit.is_finite()) {
+            true => Ok(()),
+            false => Err(EngineError::Execution("the weights give logits that are not numbers".into())),
+        }
+    }
+}
+
+/// A step of no sequence.
+struct NoSpans;
+
+impl<Block> Spans<Block> for NoSpans {
+    fn count(&self) -> usize {
+        0
+    }
+
+    fn span(&self, _: usize) -> Span<'_, Block> {
+        Span { first_row: 0, rows: 0, position: 0, blocks: &[] }
+    }
+}

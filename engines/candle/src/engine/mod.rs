@@ -1,0 +1,33 @@
+//! The engine: plans, loads and runs a model.
+
+mod error;
+mod evaluator;
+mod forward;
+mod native;
+mod options;
+mod plan;
+mod progress;
+
+pub use error::LoadError;
+pub use evaluator::Evaluator;
+pub(crate) use forward::Forward;
+pub use native::{Environment, NativeEngine};
+pub use options::{BackendKind, Options};
+pub use plan::{LoadKey, LoadPlan};
+pub use progress::{LoadState, Progress};
+
+/// Evaluates an expression with a type alias bound to the backend of this kind.
+macro_rules! with_backend {
+    ($kind:expr, $backend:ident => $body:expr) => {
+        match $kind {
+            $crate::BackendKind::Cpu => {
+                type $backend = $crate::backend::CpuBackend;
+                $body
+            }
+            $crate::BackendKind::Candle => {
+                Err(plimsoll_engine::EngineError::Invalid("the candle backend is not built in".into()).into())
+            }
+        }
+    };
+}
+use with_backend;

@@ -1,0 +1,129 @@
+//! How a model is loaded: the settings that decide its memory and its limits.
+
+use crate::LoadError;
+use crate::backend::{KvDtype, RopeSpec, StepSpec};
+use plimsoll_formats::ModelConfig;
+use std::thread::available_parallelism;
+
+/// Which backend computes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum BackendKind {
+    /// The project's own kernels over memory planned before the first token.
+    #[default]
+    Cpu,
+    /// candle's tensors: slower, an independent oracle.
+    Candle,
+}
+
+/// Settings of a load. [`Default`] suits a small machine.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Options {
+    /// Which backend computes.
+    pub backend: BackendKind,
+    /// Element type of the KV cache.
+    pub kv_dtype: KvDtype,
+    /// Tokens per KV block: 16 or 32.
+    pub block_tokens: u32,
+    /// Threads that compute; 0 takes as many as the process may run at once.
+    pub threads: u32,
+    /// Most requests in one batch: 1 to 128.
+    pub max_sequences: u32,
+    /// Most tokens fed in one step, over all requests: at least `max_sequences`, at most 8192.
+    pub max_step_tokens: u32,
+    /// Most tokens of one request, prompt and generated; 0 takes what the model was made for, which is also the most.
+    pub context_length: u32,
+    /// Most requests that wait for a place in the batch: 1 to 65,536.
+    pub queue: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            backend: BackendKind::Cpu,
+            kv_dtype: KvDtype::F16,
+            block_tokens: 16,
+            threads: 0,
+            max_sequences: 16,
+            max_step_tokens: 256,
+            context_length: 0,
+            queue: 64,
+        }
+    }
+}
+
+impl Options {
+    /// Checks every setting against its range.
+    ///
+    /// # Errors
+    /// [`LoadError::Option`] names the first one out of it.
+    pub fn validate(&self) -> Result<(), LoadError> {
+        let check = |name, value: u32, fits: bool, range| match fits {
+            true => Ok(()),
+            false => Err(LoadError::Option { name, value: u64::from(value), range }),
+        };
+        let block = self.block_tokens;
+        check("block_tokens", block, block == 16 || block == 32, "16 or 32")?;
+        check("threads", self.threads, self.threads <= 256, "at most 256")?;
+        check("max_sequences", self.max_sequences, (1..=128).contains(&self.max_sequences), "from 1 to 128")?;
+        let step = self.max_step_tokens;
+        let range = "at least max_sequences and at most 8192";
+        check("max_step_tokens", step, (self.max_sequences..=8192).contains(&step), range)?;
+        check("queue", self.queue, (1..=65_536).contains(&self.queue), "from 1 to 65536")
+    }
+
+    /// All that a step's memory depends on, for a model of this configuration. Expects checked options and a checked
+    /// configuration.
+    pub(crate) fn step_spec(&self, config: &ModelConfig, inv_freq: Vec<f32>) -> StepSpec {
+        let context = match self.context_length {
+            0 => config.context_length,
+            limit => config.context_length.min(limit as usize),
+        };
+        let threads = match self.threads {
+            0 => available_parallelism().map_or(1, |threads| threads.get().min(256)),
+            threads => threads as usize,
+        };
+        StepSpec {
+            hidden: config.hidden_size,
+            intermediate: config.intermediate_size,
+            layers: config.layers,
+            heads: config.heads,
+            kv_heads: config.kv_heads,
+            head_dim: config.head_dim,
+            vocab: config.vocab_size,
+            context,
+            max_rows: self.max_step_tokens as usize,
+            max_sequences: self.max_sequences as usize,
+            block_tokens: self.block_tokens as usize,
+            kv_dtype: self.kv_dtype,
+            threads,
+            rope: RopeSpec { inv_freq, interleaved: config.rope_interleaved },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_out_of_range_are_named() {
+        Options::default().validate().unwrap();
+        let cases: [(&str, fn(&mut Options)); 9] = [
+            ("block_tokens", |o| o.block_tokens = 0),
+            ("block_tokens", |o| o.block_tokens = 17),
+            ("threads", |o| o.threads = 257),
+            ("max_sequences", |o| o.max_sequences = 0),
+            ("max_sequences", |o| o.max_sequences = 129),
+            ("max_step_tokens", |o| o.max_step_tokens = 15),
+            ("max_step_tokens", |o| o.max_step_tokens = 8193),
+            ("queue", |o| o.queue = 0),
+            ("queue", |o| o.queue = u32::MAX),
+        ];
+        for (expected, spoil) in cases {
+            let mut options = Options::default();
+            spoil(&mut options);
+            let error = options.validate().unwrap_err();
+            assert!(matches!(error, LoadError::Option { name, .. } if name == expected), "{error}");
+        }
+    }
+}

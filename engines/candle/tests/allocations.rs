@@ -1,0 +1,80 @@
+//! On the CPU backend, decoding allocates nothing: not in the step, not in the scheduler, not in the ring.
+//!
+//! The only test of its binary, so that nothing else allocates meanwhile.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use common::{Bench, exact, request};
+use plimsoll_candle::{BackendKind, KvDtype, Options};
+use plimsoll_engine::{Next, Request, Sampling};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Counts calls that hand out memory.
+struct Counting;
+
+static CALLS: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: every call is passed on to the system's allocator unchanged; counting touches no memory of the caller.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        CALLS.fetch_add(1, Ordering::SeqCst);
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        CALLS.fetch_add(1, Ordering::SeqCst);
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+#[test]
+fn decoding_allocates_nothing() {
+    let before = CALLS.load(Ordering::SeqCst);
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(1)));
+    assert!(CALLS.load(Ordering::SeqCst) > before, "the counter counts");
+
+    for (model, kv_dtype) in [("llama3", KvDtype::F16), ("qwen2", KvDtype::F32), ("qwen3", KvDtype::F16)] {
+        let bench = Bench::load(model, Options { kv_dtype, ..exact(BackendKind::Cpu) });
+        // Three lanes, one of them with everything that a sampler can do.
+        let sampling = Sampling {
+            temperature: 0.9,
+            top_k: 40,
+            top_p: 0.95,
+            min_p: 0.01,
+            repetition_penalty: 1.1,
+            presence_penalty: 0.1,
+            frequency_penalty: 0.1,
+            seed: Some(3),
+            top_logprobs: 5,
+        };
+        let plain = bench.submit(request(1, &[1, 2, 3], 200), 0);
+        let _other = bench.submit(request(2, &[4; 30], 200), 0);
+        let _rich = bench.submit(Request { sampling, ..request(3, &[7; 11], 200) }, 0);
+        let mut tops = Vec::with_capacity(8);
+        let mut read = |count: usize| {
+            for _ in 0..count {
+                let next = plain.ring.next(Some(Duration::from_secs(60)), &mut tops);
+                assert!(matches!(next, Next::Token(_)), "{next:?}");
+            }
+        };
+        // By then all three have been admitted and fed.
+        read(20);
+        let before = CALLS.load(Ordering::SeqCst);
+        read(150);
+        assert_eq!(CALLS.load(Ordering::SeqCst) - before, 0, "{model}");
+    }
+}

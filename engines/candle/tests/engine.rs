@@ -1,0 +1,139 @@
+//! The engine through its contract: what is computed does not depend on what runs beside it or was kept before it, and
+//! what is held is what was priced.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use common::{BACKENDS, Bench, WEIGHTS, WORKSPACE, assert_same, exact, request};
+use plimsoll_candle::{BackendKind, KvDtype, LoadPlan, Options};
+use plimsoll_engine::{Engine, EngineError, FinishReason, Owner, Request, SessionKey, Shape};
+use std::sync::Arc;
+use std::time::Duration;
+
+fn prompt(len: usize, salt: u32) -> Vec<u32> {
+    (0..len as u32).map(|i| (i * 37 + salt * 101 + 5) % 352).collect()
+}
+
+/// Waits until the engine holds this many bytes of KV: leases are back before the end is told, but a reclaim's are not.
+fn reclaim(bench: &Bench, session: u64) -> u64 {
+    let (freed, answer) = crossbeam_channel::bounded(1);
+    bench.engine.reclaim(SessionKey(session), freed);
+    answer.recv_timeout(Duration::from_secs(60)).unwrap()
+}
+
+#[test]
+fn a_batch_gives_each_request_what_it_gets_alone() {
+    for backend in BACKENDS {
+        for model in ["llama3", "qwen2", "qwen3"] {
+            let bench = Bench::load(model, exact(backend));
+            let requests: Vec<Request> = [3, 70, 17, 1, 33]
+                .iter()
+                .zip(1..)
+                .map(|(&len, n)| request(u64::from(n), &prompt(len, n), 20))
+                .collect();
+            let alone: Vec<_> = requests.iter().map(|request| bench.run(request.clone())).collect();
+            let together: Vec<_> = requests.iter().map(|request| bench.submit(request.clone(), 0)).collect();
+            for (alone, together) in alone.iter().zip(&together) {
+                assert_eq!(alone.tokens.len(), 20);
+                assert_same(alone, &together.wait(), &format!("{backend:?} {model}"));
+            }
+            assert_eq!(bench.engine.holdings().kv, 0);
+        }
+    }
+}
+
+#[test]
+fn a_second_turn_on_kept_kv_is_the_same_as_from_scratch_also_after_a_reclaim() {
+    for backend in BACKENDS {
+        let bench = Bench::load("llama3", exact(backend));
+        let first = bench.run(Request { keep_kv: true, ..request(1, &prompt(21, 1), 12) });
+        let mut conversation = prompt(21, 1);
+        conversation.extend(first.ids());
+        let known = conversation.len();
+        assert!(first.finish.kv_tokens >= known - 1, "{:?}", first.finish);
+        let kept = bench.engine.holdings().kv;
+        assert!(kept > 0 && kept == bench.books.held(Owner::Kv(SessionKey(1))));
+        conversation.extend(prompt(9, 2));
+
+        let scratch = bench.run(request(2, &conversation, 10));
+        assert_eq!(scratch.finish.cached_tokens, 0);
+        let turn = Request { shared_prefix: known, keep_kv: true, ..request(1, &conversation, 10) };
+        let second = bench.run(turn.clone());
+        assert!(second.finish.cached_tokens >= known - 1, "{:?}", second.finish);
+        assert_same(&scratch, &second, "kept KV");
+
+        let kept = bench.engine.holdings().kv;
+        assert_eq!(reclaim(&bench, 1), kept);
+        assert_eq!((bench.engine.holdings().kv, bench.books.held(Owner::Kv(SessionKey(1)))), (0, 0));
+        let again = bench.run(turn);
+        assert_eq!(again.finish.cached_tokens, 0);
+        assert_same(&scratch, &again, "after a reclaim");
+        assert_eq!(reclaim(&bench, 99), 0, "a session that is not known frees nothing");
+    }
+}
+
+#[test]
+fn what_is_held_is_what_was_priced_and_all_of_it_returns() {
+    for backend in BACKENDS {
+        for (kv_dtype, block_tokens) in [(KvDtype::F32, 16), (KvDtype::F16, 32)] {
+            let options = Options { kv_dtype, block_tokens, ..exact(backend) };
+            let plan = LoadPlan::inspect(&common::golden().join("models/qwen3"), options.clone()).unwrap();
+            let bench = Bench::load("qwen3", options);
+            let holdings = bench.engine.holdings();
+            assert_eq!(
+                (holdings.weights, holdings.workspace),
+                (plan.weights_bytes(), plan.workspace_bytes())
+            );
+            assert_eq!(bench.books.held(WEIGHTS), holdings.weights);
+            assert_eq!(bench.books.held(WORKSPACE), holdings.workspace);
+            // 2 layers of 2 heads of 32 + 32 values.
+            let block = u64::from(block_tokens) * 2 * 2 * 64 * kv_dtype.size() as u64;
+            assert_eq!(plan.block_bytes(), block);
+
+            let answer = bench.run(Request { keep_kv: true, ..request(1, &prompt(40, 3), 30) });
+            assert_eq!(answer.finish.reason, FinishReason::Length);
+            let shape = Shape { prompt_tokens: 40, max_tokens: 30, top_logprobs: 3, penalties: false };
+            let price = bench.engine.estimate(&shape).unwrap();
+            assert_eq!(price.kv_bytes, 70u64.div_ceil(u64::from(block_tokens)) * block);
+            let kept = (answer.finish.kv_tokens as u64).div_ceil(u64::from(block_tokens)) * block;
+            assert_eq!(bench.engine.holdings().kv, kept);
+            let books = Arc::clone(&bench.books);
+            drop(answer);
+            drop(bench);
+            assert_eq!(books.total(), 0, "{backend:?}");
+        }
+    }
+}
+
+#[test]
+fn requests_that_cannot_run_end_with_a_reason_and_others_go_on() {
+    for backend in BACKENDS {
+        let bench = Bench::load("llama3", exact(backend));
+        let bad = bench.submit(request(1, &[5, 352], 4), 0);
+        let good = bench.submit(request(2, &[5, 351], 4), 0);
+        let reason = bad.wait().finish.reason;
+        let FinishReason::Failed(EngineError::Invalid(text)) = reason else { panic!("{reason:?}") };
+        assert!(text.contains("352"), "{text}");
+        assert_eq!(good.wait().tokens.len(), 4);
+        let cancelled = bench.submit(request(3, &prompt(64, 3), 150), 0);
+        cancelled.cancel.cancel();
+        assert_eq!(cancelled.wait().finish.reason, FinishReason::Cancelled);
+        assert_eq!(bench.engine.holdings().kv, 0);
+    }
+}
+
+#[test]
+fn sampling_with_a_seed_repeats() {
+    let mut sampled = Vec::new();
+    for backend in [BackendKind::Cpu, BackendKind::Cpu] {
+        let bench = Bench::load("qwen2", exact(backend));
+        let mut asked = request(1, &prompt(12, 4), 24);
+        asked.sampling.temperature = 1.2;
+        asked.sampling.top_k = 50;
+        asked.sampling.repetition_penalty = 1.1;
+        asked.sampling.seed = Some(7);
+        sampled.push(bench.run(asked).ids());
+    }
+    assert_eq!(sampled[0], sampled[1]);
+}

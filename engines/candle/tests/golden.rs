@@ -1,0 +1,108 @@
+//! Logits against those that transformers computed in f32 from the same weights.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use common::{BACKENDS, Books, GoldenPrompt, WEIGHTS, WORKSPACE, exact, golden, golden_prompts, onward};
+use plimsoll_candle::{Evaluator, KvDtype, LoadPlan, Options};
+use plimsoll_engine::{Owner, SessionKey};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const MODELS: [&str; 8] = [
+    "llama3",
+    "llama-untied",
+    "qwen2",
+    "qwen3",
+    "llama-sharded",
+    "llama-f16",
+    "llama3-bf16",
+    "llama3-newconfig",
+];
+
+/// Of the largest |logit|: what the order of additions in f32 may change.
+const BOUND: f32 = 2e-4;
+
+fn evaluator(path: &Path, options: Options) -> (Arc<Books>, Evaluator) {
+    let plan = LoadPlan::inspect(path, options).unwrap();
+    let books = Arc::new(Books::default());
+    let weights = books.lease(WEIGHTS, plan.weights_bytes());
+    let workspace = books.lease(WORKSPACE, plan.workspace_bytes());
+    let kv = books.lease(Owner::Kv(SessionKey(1)), 8 * plan.block_bytes());
+    let evaluator = Evaluator::load(&plan, weights, workspace, kv, &onward).unwrap();
+    (books, evaluator)
+}
+
+/// The largest difference, as a fraction of the largest golden |logit|.
+fn error(found: &[f32], golden: &[f32]) -> f32 {
+    assert_eq!(found.len(), golden.len());
+    let largest = golden.iter().fold(0f32, |largest, logit| largest.max(logit.abs()));
+    let worst = found.iter().zip(golden).map(|(a, b)| (a - b).abs()).fold(0f32, |worst, difference| {
+        assert!(!difference.is_nan());
+        worst.max(difference)
+    });
+    worst / largest
+}
+
+fn worst(evaluator: &mut Evaluator, prompts: &[GoldenPrompt], chunk: usize) -> f32 {
+    let errors =
+        prompts.iter().map(|prompt| error(&evaluator.logits(&prompt.ids, chunk).unwrap(), &prompt.logits));
+    errors.fold(0f32, f32::max)
+}
+
+fn folder(model: &str) -> PathBuf {
+    golden().join("models").join(model)
+}
+
+#[test]
+fn folders_agree_with_transformers_at_every_position() {
+    for backend in BACKENDS {
+        for model in MODELS {
+            let prompts = golden_prompts(&folder(model).join("logits.safetensors"));
+            assert!(prompts.len() >= 3, "{model}");
+            let (_books, mut evaluator) = evaluator(&folder(model), exact(backend));
+            for chunk in [64, 7, 1] {
+                let error = worst(&mut evaluator, &prompts, chunk);
+                println!("{backend:?} {model} in pieces of {chunk}: {error:.1e}");
+                assert!(error <= BOUND, "{backend:?} {model} in pieces of {chunk}: {error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn half_precision_kv_stays_close() {
+    for backend in BACKENDS {
+        for model in ["llama3", "qwen3"] {
+            let prompts = golden_prompts(&folder(model).join("logits.safetensors"));
+            let options = Options { kv_dtype: KvDtype::F16, ..exact(backend) };
+            let (_books, mut evaluator) = evaluator(&folder(model), options);
+            let error = worst(&mut evaluator, &prompts, 7);
+            println!("{backend:?} {model} with f16 KV: {error:.1e}");
+            assert!(error > 0.0 && error <= 5e-3, "{backend:?} {model} with f16 KV: {error}");
+        }
+    }
+}
+
+#[test]
+fn gguf_files_agree_with_transformers_at_every_position() {
+    let index = std::fs::read(golden().join("gguf/index.json")).unwrap();
+    let index: serde_json::Value = serde_json::from_slice(&index).unwrap();
+    let files = index["files"].as_array().unwrap();
+    let path = |file: &serde_json::Value, key: &str| golden().join(file[key].as_str().unwrap());
+    let types: BTreeSet<_> = files.iter().map(|file| file["type"].as_str().unwrap()).collect();
+    assert_eq!(types, BTreeSet::from(["BF16", "F16", "F32", "Q8_0"]));
+    for backend in BACKENDS {
+        for file in files {
+            let (_books, mut evaluator) = evaluator(&path(file, "file"), exact(backend));
+            let prompts = golden_prompts(&path(file, "logits"));
+            for chunk in [64, 7] {
+                let error = worst(&mut evaluator, &prompts, chunk);
+                println!("{backend:?} {} in pieces of {chunk}: {error:.1e}", file["file"]);
+                assert!(error <= BOUND, "{backend:?} {} in pieces of {chunk}: {error}", file["file"]);
+            }
+        }
+    }
+}
