@@ -41,13 +41,14 @@ impl MemoryGuard {
         self.refresh();
         let quote = Quote::new(&*seat.engine, ask)?;
         let now = self.clock.now();
-        let Appraisal { state, room, found } = self.appraise(seat, &quote, Freeing::Idle, now)?;
+        let Appraisal { mut state, room, found } = self.appraise(seat, &quote, Freeing::Idle, now)?;
         let (best, full) = match found {
             Found::Refused(verdict) => return Ok(verdict),
             Found::Best(best, full) => (best, full),
         };
         let mut verdict = quote.judge(&best, &full, &room, Freeing::Idle, state.retry_after(None, now));
         if let (true, Some(price)) = (verdict.decision != Decision::Reject, &best.price) {
+            state.settle_answered();
             let selection = state.sessions.select(Some(seat.key), room.shortage(price));
             verdict.evict_sessions = u32::try_from(selection.victims.len()).unwrap_or(u32::MAX);
             verdict.evict_bytes = selection.bytes;
@@ -68,7 +69,7 @@ impl MemoryGuard {
         let quote = Quote::new(&*seat.engine, ask)?;
         let now = self.clock.now();
         let mut freeing = Freeing::Idle;
-        let mut until = None;
+        let (mut until, mut bytes_free) = (None, None);
         let (mut rounds, mut evict_sessions, mut evict_bytes) = (0_usize, 0_u32, 0_u64);
         loop {
             let Appraisal { mut state, room, found } = self.appraise(seat, &quote, freeing, now)?;
@@ -80,6 +81,8 @@ impl MemoryGuard {
             let retry = state.retry_after(None, now);
             let mut verdict = quote.judge(&best, &full, &room, freeing, retry);
             (verdict.evict_sessions, verdict.evict_bytes) = (evict_sessions, evict_bytes);
+            // What was free before anything was evicted, as a what-if says.
+            verdict.bytes_free = *bytes_free.get_or_insert(verdict.bytes_free);
             if verdict.decision == Decision::Reject && verdict.retry_after.is_none() {
                 return Ok(state.refuse(verdict));
             }
@@ -103,6 +106,7 @@ impl MemoryGuard {
             if leaving.is_none() && shortage.is_met() {
                 return Ok(self.grant(state, seat, &room, &price, verdict, now));
             }
+            state.settle_answered();
             let selection = state.sessions.select(Some(seat.key), shortage);
             let mut waits = selection.waits;
             waits.extend(leaving);

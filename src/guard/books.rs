@@ -6,7 +6,7 @@ use super::ledger::{Ledger, RegionBook};
 use super::room::{Pool, Room};
 use super::sessions::{Place, Sessions, Settled, Wait};
 use super::stats::Tally;
-use super::{IntegrityError, Purpose, Refusal, RefusalCause};
+use super::{Purpose, Refusal, RefusalCause};
 use plimsoll_engine::{Accounts, Lease, Owner, Region, SessionKey};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -115,19 +115,23 @@ impl State {
 
     /// Takes note of an answered reclaim. Returns the bytes that came back.
     pub(super) fn settle(&mut self, wait: &Wait) -> u64 {
-        let settled = self.sessions.settle(wait);
-        self.count(settled)
+        let Settled { freed, evicted } = self.sessions.settle(wait);
+        self.tally.evictions += u64::from(evicted);
+        freed
     }
 
     /// Takes note of a session's reclaim if its answer has come.
     pub(super) fn settle_if_answered(&mut self, session: SessionKey) {
-        let settled = self.sessions.settle_if_answered(session);
-        self.count(settled);
+        if let Some(wait) = self.sessions.answered(session) {
+            self.settle(&wait);
+        }
     }
 
-    fn count(&mut self, settled: Settled) -> u64 {
-        self.tally.evictions += u64::from(settled.evicted);
-        settled.freed
+    /// Takes note of all answers that have come, late ones included, so that sessions which still hold KV can be asked again.
+    pub(super) fn settle_answered(&mut self) {
+        for wait in self.sessions.all_answered() {
+            self.settle(&wait);
+        }
     }
 
     /// Times that bytes came back.
@@ -200,20 +204,6 @@ impl State {
             .region(region)
             .map_or((0, 0, 0, 0), |book| (book.free(), book.limit, book.used, book.others));
         Refusal { cause, owner, region, bytes_asked, bytes_free, evictable, limit, used, others }
-    }
-
-    /// Proves the ledger, the table, and that they agree.
-    pub(super) fn check(&self) -> Result<(), IntegrityError> {
-        self.ledger.check()?;
-        self.sessions.check()?;
-        self.sessions.iter().try_for_each(|session| {
-            let (table, ledger) = (session.kv, self.ledger.owner(Owner::Kv(session.key)));
-            if table == ledger {
-                Ok(())
-            } else {
-                Err(IntegrityError::Session { session: session.key, table, ledger })
-            }
-        })
     }
 }
 

@@ -38,6 +38,7 @@ impl MemoryGuard {
     /// the bytes that came back within the reclaim deadline. Meant to be called from a timer.
     pub fn evict_idle(&self) -> u64 {
         let mut state = self.books.lock();
+        state.settle_answered();
         // Before the first timeout has passed no open session is old enough.
         let before = self.clock.now().checked_sub(self.config.idle_timeout);
         let expired = state.sessions.idle_since(before);

@@ -48,6 +48,7 @@
 //! the guard can see but not prevent.
 
 mod admission;
+mod audit;
 mod books;
 mod config;
 mod eviction;
@@ -63,6 +64,9 @@ mod sessions;
 mod slab;
 mod stats;
 mod verdict;
+
+#[cfg(test)]
+mod tests;
 
 pub use config::GuardConfig;
 pub use probe::SystemProbe;
@@ -143,6 +147,7 @@ impl MemoryGuard {
             if !patient {
                 return refuse(RefusalCause::Reclaim);
             }
+            state.settle_answered();
             let selection = state.sessions.select(None, Shortage::of(region, short));
             let posts = selection.victims.into_iter().filter_map(|key| state.sessions.leave(key)).collect();
             let seen = state.releases();

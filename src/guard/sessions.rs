@@ -4,10 +4,10 @@
 //! used; so are those that run, and those whose KV is on its way back. The lists run through the table itself
 //! ([`super::slab`]), so that touching, evicting and finding the oldest take the same time whatever the number of sessions.
 
+use super::GuardError;
 use super::room::Shortage;
 use super::slab::{End, List, Slab};
 use super::stats::SessionStats;
-use super::{GuardError, IntegrityError};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
 use plimsoll_engine::{Engine, Region, SessionKey};
 use std::collections::HashMap;
@@ -42,10 +42,11 @@ pub(super) struct Session {
     pub(super) last_used: Duration,
     /// No seat is left; the session stays in the table until its KV is back.
     pub(super) closed: bool,
-    reclaim: Option<Reclaim>,
+    pub(super) reclaim: Option<Reclaim>,
 }
 
-struct Reclaim {
+/// A reclaim that was posted.
+pub(super) struct Reclaim {
     answer: Receiver<u64>,
     kv_before: u64,
 }
@@ -84,14 +85,14 @@ pub(super) struct Settled {
 
 /// All sessions.
 pub(super) struct Sessions {
-    slab: Slab<Session>,
-    index: HashMap<SessionKey, u32>,
-    idle: List,
-    leaving: List,
-    busy: List,
+    pub(super) slab: Slab<Session>,
+    pub(super) index: HashMap<SessionKey, u32>,
+    pub(super) idle: List,
+    pub(super) leaving: List,
+    pub(super) busy: List,
     // KV of idle and leaving sessions by region; a handful.
-    evictable: Vec<(Region, u64)>,
-    open: usize,
+    pub(super) evictable: Vec<(Region, u64)>,
+    pub(super) open: usize,
     next_key: u64,
 }
 
@@ -275,12 +276,14 @@ impl Sessions {
         Settled { freed, evicted }
     }
 
-    /// Settles one session if its answer has already come.
-    pub(super) fn settle_if_answered(&mut self, key: SessionKey) -> Settled {
-        match self.waits_for(key) {
-            Some(wait) if wait.answer.try_recv() != Err(TryRecvError::Empty) => self.settle(&wait),
-            _ => Settled::default(),
-        }
+    /// The session's answer, if it has already come.
+    pub(super) fn answered(&self, key: SessionKey) -> Option<Wait> {
+        self.waits_for(key).filter(|wait| wait.answer.try_recv() != Err(TryRecvError::Empty))
+    }
+
+    /// All answers that have already come.
+    pub(super) fn all_answered(&self) -> Vec<Wait> {
+        self.list(&self.leaving).filter_map(|session| self.answered(session.key)).collect()
     }
 
     /// Leaving sessions first, then idle ones from the least recently used, until the shortage is covered. Sessions that
@@ -331,42 +334,8 @@ impl Sessions {
         })
     }
 
-    /// KV of one engine's sessions.
-    pub(super) fn kv_of(&self, engine: &dyn Engine) -> u64 {
-        let its = |session: &&Session| std::ptr::addr_eq(session.engine.as_ptr(), engine);
-        self.iter().filter(its).fold(0, |sum, session| sum.saturating_add(session.kv))
-    }
-
-    /// Proves that lists, sums and places agree with the sessions themselves.
-    pub(super) fn check(&self) -> Result<(), IntegrityError> {
-        let count = |what, kept: u64, counted: u64| {
-            if kept == counted { Ok(()) } else { Err(IntegrityError::Count { what, kept, counted }) }
-        };
-        let at = |place| self.iter().filter(move |session| session.place == place);
-        for (what, list, place) in [
-            ("idle sessions", &self.idle, Place::Idle),
-            ("leaving sessions", &self.leaving, Place::Leaving),
-            ("busy sessions", &self.busy, Place::Busy),
-        ] {
-            count(what, self.list(list).count() as u64, at(place).count() as u64)?;
-            count(what, self.list(list).filter(|session| session.place == place).count() as u64, list.len())?;
-        }
-        count("open sessions", self.open as u64, self.iter().filter(|s| !s.closed).count() as u64)?;
-        count("sessions by key", self.index.len() as u64, self.iter().count() as u64)?;
-        count("kv of empty sessions", 0, at(Place::Empty).map(|session| session.kv).sum())?;
-        count("idle sessions without kv", 0, at(Place::Idle).filter(|s| s.kv == 0).count() as u64)?;
-        count(
-            "reclaims",
-            at(Place::Leaving).count() as u64,
-            self.iter().filter(|s| s.reclaim.is_some()).count() as u64,
-        )?;
-        self.evictable.iter().try_for_each(|&(region, bytes)| {
-            let counted = at(Place::Idle).chain(at(Place::Leaving)).filter(|s| s.region == region);
-            count("evictable kv", bytes, counted.map(|session| session.kv).sum())
-        })
-    }
-
-    fn list<'a>(&'a self, list: &List) -> impl Iterator<Item = &'a Session> + use<'a> {
+    /// The sessions of a list, in its order.
+    pub(super) fn list<'a>(&'a self, list: &List) -> impl Iterator<Item = &'a Session> + use<'a> {
         self.slab.follow(list.first()).filter_map(|at| self.slab.get(at))
     }
 

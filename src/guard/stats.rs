@@ -1,8 +1,8 @@
 //! Memory statistics, as numbers and as JSON.
 
 use super::verdict::Decision;
-use super::{IntegrityError, MemoryGuard, Purpose};
-use plimsoll_engine::{Engine, ModelId, Owner, Region, SessionKey};
+use super::{MemoryGuard, Purpose};
+use plimsoll_engine::{Owner, Region, SessionKey};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -269,34 +269,5 @@ impl MemoryGuard {
         session_details.sort_unstable_by_key(|session| session.id);
         ledger.sort_unstable_by_key(|entry| (entry.region, entry.owner));
         MemoryStats { session_details, ledger, ..stats }
-    }
-
-    /// Proves that the books add up: owners make up what is used, nothing was booked over a limit or released twice, and the
-    /// session table agrees with the ledger.
-    ///
-    /// # Errors
-    /// The first thing that is wrong.
-    pub fn check_integrity(&self) -> Result<(), IntegrityError> {
-        self.books.lock().check()
-    }
-
-    /// Compares what an engine holds with what the leases of its model and of its sessions pay for. They are equal
-    /// whenever none of its requests is waiting or running.
-    ///
-    /// # Errors
-    /// The first purpose of which the engine holds more or less.
-    pub fn check_holdings(&self, model: ModelId, engine: &dyn Engine) -> Result<(), IntegrityError> {
-        let held = engine.holdings();
-        let state = self.books.lock();
-        let weights = state.ledger.owner(Owner::Weights(model));
-        let workspace = state.ledger.owner(Owner::Workspace(model));
-        let kv = state.sessions.kv_of(engine);
-        drop(state);
-        let compare = |purpose, booked: u64, held: u64| {
-            if booked == held { Ok(()) } else { Err(IntegrityError::Holdings { purpose, booked, held }) }
-        };
-        compare(Purpose::Weights, weights, held.weights)?;
-        compare(Purpose::Workspace, workspace, held.workspace)?;
-        compare(Purpose::Kv, kv, held.kv)
     }
 }
