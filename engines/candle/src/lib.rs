@@ -22,5 +22,6 @@ mod weights;
 
 pub use backend::KvDtype;
 pub use engine::{
-    BackendKind, Environment, Evaluator, LoadError, LoadKey, LoadPlan, LoadState, NativeEngine, Options, Progress,
+    BackendKind, Environment, Evaluator, LoadError, LoadKey, LoadPlan, LoadState, NativeEngine, Options,
+    Progress,
 };

@@ -81,7 +81,8 @@ impl StepSpec {
     /// Bytes of one KV block over all layers:
     /// `layers * block_tokens * kv_heads * (head_dim + head_dim) * element bytes`; `None` on overflow.
     pub fn block_bytes(&self) -> Option<u64> {
-        let per_token = self.kv_heads.checked_mul(self.head_dim.checked_mul(2)?)?.checked_mul(self.kv_dtype.size())?;
+        let per_token =
+            self.kv_heads.checked_mul(self.head_dim.checked_mul(2)?)?.checked_mul(self.kv_dtype.size())?;
         u64::try_from(self.layers.checked_mul(self.block_tokens)?.checked_mul(per_token)?).ok()
     }
 
@@ -246,7 +247,12 @@ pub trait Backend: Send + Sized + 'static {
     ///
     /// # Errors
     /// Those of `fill`; [`EngineError::OutOfMemory`].
-    fn load_matrix(dtype: Dtype, rows: usize, cols: usize, fill: &mut Fill<'_>) -> Result<Self::Matrix, EngineError>;
+    fn load_matrix(
+        dtype: Dtype,
+        rows: usize,
+        cols: usize,
+        fill: &mut Fill<'_>,
+    ) -> Result<Self::Matrix, EngineError>;
 
     /// Bytes of a vector in the backend's layout; pure, `None` on overflow.
     fn vector_bytes(len: usize) -> Option<u64>;
@@ -277,7 +283,13 @@ pub trait Backend: Send + Sized + 'static {
     ) -> Result<(), EngineError>;
 
     /// The same within each head of a row, in place: Qwen3's query and key norm.
-    fn head_norm(&mut self, slot: Slot, weight: &Self::Vector, eps: f32, rows: usize) -> Result<(), EngineError>;
+    fn head_norm(
+        &mut self,
+        slot: Slot,
+        weight: &Self::Vector,
+        eps: f32,
+        rows: usize,
+    ) -> Result<(), EngineError>;
 
     /// `dst = src * matrix^T (+ bias)`, or added to `dst`.
     fn matmul(

@@ -2,10 +2,10 @@
 
 use super::forward::Forward;
 use super::plan::LoadPlan;
-use super::progress::Progress;
 use crate::LoadError;
 use crate::backend::{Backend, Span, Spans};
 use crate::weights::Watch;
+use plimsoll_engine::Progress;
 use plimsoll_engine::{EngineError, Lease};
 use plimsoll_scheduler::KvBlock;
 use std::ops::ControlFlow;

@@ -1,11 +1,11 @@
 //! A decoder with its weights and its workspace: all that a forward pass needs but KV.
 
 use super::plan::LoadPlan;
-use super::progress::LoadState;
 use crate::backend::{Backend, Span, Spans};
 use crate::model::Decoder;
 use crate::weights::{Watch, Weights};
 use crate::{LoadError, executor};
+use plimsoll_engine::LoadState;
 use plimsoll_engine::{EngineError, Lease};
 
 /// Weights, workspace and the order of operations over them.

@@ -6,7 +6,6 @@ mod forward;
 mod native;
 mod options;
 mod plan;
-mod progress;
 
 pub use error::LoadError;
 pub use evaluator::Evaluator;
@@ -14,7 +13,7 @@ pub(crate) use forward::Forward;
 pub use native::{Environment, NativeEngine};
 pub use options::{BackendKind, Options};
 pub use plan::{LoadKey, LoadPlan};
-pub use progress::{LoadState, Progress};
+pub use plimsoll_engine::{LoadState, Progress};
 
 /// Evaluates an expression with a type alias bound to the backend of this kind.
 macro_rules! with_backend {

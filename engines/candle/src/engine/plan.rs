@@ -1,10 +1,10 @@
 //! What a load will take, known before a byte of weights is read.
 
-use super::progress::Progress;
 use super::{Environment, NativeEngine, Options};
 use crate::backend::{Backend, StepSpec};
 use crate::weights::{Watch, WeightsPlan};
 use crate::{LoadError, executor, model};
+use plimsoll_engine::Progress;
 use plimsoll_engine::{EngineError, Lease};
 use plimsoll_formats::{Checkpoint, ModelKey, RopeScaling, Source, Text, fingerprint};
 use std::ops::ControlFlow;

@@ -12,7 +12,6 @@ mod distribution;
 mod nucleus;
 mod scratch;
 
-
 pub(crate) use scratch::Scratch;
 
 use counts::Counts;

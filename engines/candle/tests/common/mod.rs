@@ -1,10 +1,12 @@
 //! What the native engine's tests share: books to lease from, golden fixtures, and a way to run requests.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
-use plimsoll_candle::{BackendKind, Environment, KvDtype, LoadError, LoadPlan, NativeEngine, Options, Progress};
+use plimsoll_candle::{
+    BackendKind, Environment, KvDtype, LoadError, LoadPlan, NativeEngine, Options, Progress,
+};
 use plimsoll_engine::{
-    Accounts, Cancel, Engine, Finish, Job, Lease, ModelId, Next, Owner, Region, Request, RequestId, Ring, Sampling,
-    SessionKey, Shape, TokenEvent, TopLogprob,
+    Accounts, Cancel, Engine, Finish, Job, Lease, ModelId, Next, Owner, Region, Request, RequestId, Ring,
+    Sampling, SessionKey, Shape, TokenEvent, TopLogprob,
 };
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -187,8 +189,16 @@ pub fn golden_prompts(file: &Path) -> Vec<GoldenPrompt> {
         let Ok(ids) = tensors.tensor(&format!("ids_{number}")) else { break };
         let logits = tensors.tensor(&format!("logits_{number}")).unwrap();
         prompts.push(GoldenPrompt {
-            ids: ids.data().chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()) as u32).collect(),
-            logits: logits.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect(),
+            ids: ids
+                .data()
+                .chunks_exact(8)
+                .map(|b| i64::from_le_bytes(b.try_into().unwrap()) as u32)
+                .collect(),
+            logits: logits
+                .data()
+                .chunks_exact(4)
+                .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+                .collect(),
         });
     }
     prompts

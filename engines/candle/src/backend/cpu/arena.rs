@@ -63,7 +63,8 @@ impl ArenaLayout {
         };
         let attention = scratch_len(spec.heads / spec.kv_heads, spec.block_tokens)?;
         // A thread attends or fills a panel, never both. Whole cache lines keep threads off each other's.
-        let per_thread = attention.max(PANEL.0 * PANEL.1).checked_next_multiple_of(ALIGN / size_of::<f32>())?;
+        let per_thread =
+            attention.max(PANEL.0 * PANEL.1).checked_next_multiple_of(ALIGN / size_of::<f32>())?;
         let scratch = next(spec.threads, per_thread)?;
         let cos = next(spec.max_rows, spec.head_dim / 2)?;
         let sin = next(spec.max_rows, spec.head_dim / 2)?;
@@ -159,10 +160,13 @@ impl Arena {
             let (region, rows) = self.layout.region(area);
             let twice = areas[..index].iter().any(|other| self.layout.region(*other).0 == region);
             if rows > region.rows || twice {
-                return Err(EngineError::Execution(format!("{area:?} of the step's workspace cannot be had")));
+                return Err(EngineError::Execution(format!(
+                    "{area:?} of the step's workspace cannot be had"
+                )));
             }
             found[index] = (region.offset, rows * region.width);
-            self.high_water.fetch_max(region.offset + rows * region.width * size_of::<f32>(), Ordering::Relaxed);
+            self.high_water
+                .fetch_max(region.offset + rows * region.width * size_of::<f32>(), Ordering::Relaxed);
         }
         // SAFETY: regions of a layout are aligned, lie within the map, hold initialised floats (zeros at first) and do not
         // overlap; no region is in the list twice, and `self` is borrowed for as long as the slices.

@@ -86,7 +86,11 @@ fn the_largest_step_reaches_the_end_of_the_plan_and_no_further() {
             }
             for lane in 0..spec.max_sequences {
                 let logits = fresh.logits(lane).unwrap().to_vec();
-                assert_eq!(backend.logits(lane).unwrap(), logits, "old contents of the workspace do not matter");
+                assert_eq!(
+                    backend.logits(lane).unwrap(),
+                    logits,
+                    "old contents of the workspace do not matter"
+                );
             }
         }
     }

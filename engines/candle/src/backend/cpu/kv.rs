@@ -84,7 +84,14 @@ impl Block {
     /// # Safety
     /// No one else reads or writes the block while the slice is in use.
     #[expect(clippy::mut_from_ref, reason = "the one writer is the backend's step, see the type")]
-    unsafe fn token_mut(&self, geometry: Geometry, layer: usize, part: Part, head: usize, token: usize) -> &mut [u8] {
+    unsafe fn token_mut(
+        &self,
+        geometry: Geometry,
+        layer: usize,
+        part: Part,
+        head: usize,
+        token: usize,
+    ) -> &mut [u8] {
         let len = geometry.token_bytes();
         let from = geometry.head_offset(layer, part, head) + token * len;
         assert!(from + len <= self.buffer.len(), "a token lies within its block");
@@ -108,7 +115,9 @@ pub(super) fn check<S: Spans<Block>>(
         let tokens = span.position.checked_add(span.rows);
         let room = span.blocks.len().saturating_mul(block_tokens);
         let (Some(end), Some(true)) = (end, tokens.map(|tokens| tokens <= room)) else {
-            return Err(EngineError::Execution(format!("sequence {index} of the step does not fit its rows or blocks")));
+            return Err(EngineError::Execution(format!(
+                "sequence {index} of the step does not fit its rows or blocks"
+            )));
         };
         if !span.blocks.iter().all(|block| Arc::ptr_eq(&block.data().home, home)) {
             return Err(EngineError::Execution(format!("sequence {index} has a block of another backend")));
@@ -164,7 +173,12 @@ impl<'a> BlockHead<'a> {
     ///
     /// # Safety
     /// No one writes the blocks while it is in use.
-    pub(super) unsafe fn new(blocks: &'a [KvBlock<Block>], geometry: Geometry, layer: usize, head: usize) -> Self {
+    pub(super) unsafe fn new(
+        blocks: &'a [KvBlock<Block>],
+        geometry: Geometry,
+        layer: usize,
+        head: usize,
+    ) -> Self {
         BlockHead { blocks, geometry, layer, head }
     }
 }

@@ -38,7 +38,8 @@ impl Map {
     pub(super) fn guarded(len: usize) -> Result<Self, EngineError> {
         let map = Self::reserve(len, page_size())?;
         // SAFETY: the page is the last of the mapping that `map` owns.
-        let result = unsafe { libc::mprotect(map.start.as_ptr().add(len).cast(), map.guard, libc::PROT_NONE) };
+        let result =
+            unsafe { libc::mprotect(map.start.as_ptr().add(len).cast(), map.guard, libc::PROT_NONE) };
         assert_eq!(result, 0, "the guard page can be protected");
         map.commit()?;
         Ok(map)
@@ -69,7 +70,8 @@ impl Map {
         #[cfg(target_os = "linux")]
         {
             // SAFETY: the range is the mapping that `self` owns, without the guard.
-            let result = unsafe { libc::madvise(self.start.as_ptr().cast(), self.len, libc::MADV_POPULATE_WRITE) };
+            let result =
+                unsafe { libc::madvise(self.start.as_ptr().cast(), self.len, libc::MADV_POPULATE_WRITE) };
             if result == 0 {
                 return Ok(());
             }
@@ -130,6 +132,9 @@ mod tests {
     #[test]
     fn what_cannot_be_had_is_an_error() {
         let len = Map::pages(1 << 60).unwrap();
-        assert_eq!(Map::new(len).unwrap_err(), EngineError::OutOfMemory { region: Region::Host, bytes: 1 << 60 });
+        assert_eq!(
+            Map::new(len).unwrap_err(),
+            EngineError::OutOfMemory { region: Region::Host, bytes: 1 << 60 }
+        );
     }
 }

@@ -33,9 +33,16 @@ impl Matrix {
     }
 
     /// Reads a matrix, whose bytes in the file are its bytes here.
-    pub(super) fn load(dtype: Dtype, rows: usize, cols: usize, fill: &mut Fill<'_>) -> Result<Self, EngineError> {
+    pub(super) fn load(
+        dtype: Dtype,
+        rows: usize,
+        cols: usize,
+        fill: &mut Fill<'_>,
+    ) -> Result<Self, EngineError> {
         let bytes = Self::bytes_for(dtype, rows, cols).ok_or_else(|| {
-            EngineError::Invalid(format!("a {dtype:?} matrix of {rows} rows and {cols} columns cannot be stored"))
+            EngineError::Invalid(format!(
+                "a {dtype:?} matrix of {rows} rows and {cols} columns cannot be stored"
+            ))
         })?;
         Ok(Matrix { dtype, rows, cols, buffer: Buffer::filled(bytes, PIECE, fill)? })
     }

@@ -28,7 +28,7 @@ pub(crate) use kv::Block;
 pub(crate) use matrix::{Matrix, Vector};
 
 use super::{Backend, Fill, Into, KvDtype, Slot, Spans, StepSpec};
-use arena::{Arena, ArenaLayout, Area};
+use arena::{Area, Arena, ArenaLayout};
 use kernels::{Extent, F16, F32, Level, attend, dequantise, rms_norm, rope, swiglu, with_format};
 use kv::{BlockHead, Geometry, Part};
 use matmul::{Target, matmul};
@@ -75,7 +75,13 @@ impl CpuBackend {
         self.arena.layout().width(Area::Slot(slot, 0))
     }
 
-    fn store_part<S: Spans<Block>>(&mut self, slot: Slot, part: Part, layer: usize, spans: &S) -> Result<(), EngineError> {
+    fn store_part<S: Spans<Block>>(
+        &mut self,
+        slot: Slot,
+        part: Part,
+        layer: usize,
+        spans: &S,
+    ) -> Result<(), EngineError> {
         let rows = self.checked(layer, spans)?;
         let width = self.width(slot);
         let [values] = self.arena.areas([Area::Slot(slot, rows)])?;
@@ -91,7 +97,10 @@ impl CpuBackend {
     /// The end of the spans' rows, once they and the layer are found to be in order.
     fn checked<S: Spans<Block>>(&self, layer: usize, spans: &S) -> Result<usize, EngineError> {
         if layer >= self.spec.layers {
-            return Err(EngineError::Execution(format!("layer {layer} of {} does not exist", self.spec.layers)));
+            return Err(EngineError::Execution(format!(
+                "layer {layer} of {} does not exist",
+                self.spec.layers
+            )));
         }
         kv::check(spans, self.spec.block_tokens, self.spec.max_rows, &self.home)
     }
@@ -133,7 +142,12 @@ impl Backend for CpuBackend {
         Matrix::bytes_for(dtype, rows, cols).map(|bytes| bytes as u64)
     }
 
-    fn load_matrix(dtype: Dtype, rows: usize, cols: usize, fill: &mut Fill<'_>) -> Result<Matrix, EngineError> {
+    fn load_matrix(
+        dtype: Dtype,
+        rows: usize,
+        cols: usize,
+        fill: &mut Fill<'_>,
+    ) -> Result<Matrix, EngineError> {
         Matrix::load(dtype, rows, cols, fill)
     }
 
@@ -235,7 +249,8 @@ impl Backend for CpuBackend {
         let (half, interleaved) = (self.spec.head_dim / 2, self.spec.rope.interleaved);
         for slot in [Slot::Query, Slot::Key] {
             let width = self.width(slot);
-            let [values, cos, sin] = self.arena.areas([Area::Slot(slot, rows), Area::Cos(rows), Area::Sin(rows)])?;
+            let [values, cos, sin] =
+                self.arena.areas([Area::Slot(slot, rows), Area::Cos(rows), Area::Sin(rows)])?;
             let (cos, sin) = (&*cos, &*sin);
             Self::for_rows(&self.pool, values, width, |first, rows| {
                 for (index, row) in rows.chunks_exact_mut(width).enumerate() {
@@ -301,7 +316,9 @@ impl Backend for CpuBackend {
         let areas = [Area::Slot(Slot::Hidden, self.spec.max_rows), Area::Slot(Slot::Last, rows.len())];
         let [hidden, last] = self.arena.areas(areas)?;
         for (last, row) in last.chunks_exact_mut(width).zip(rows) {
-            let from = (*row as usize).checked_mul(width).and_then(|from| hidden.get(from..from.checked_add(width)?));
+            let from = (*row as usize)
+                .checked_mul(width)
+                .and_then(|from| hidden.get(from..from.checked_add(width)?));
             let from = from.ok_or_else(|| EngineError::Execution(format!("the step has no row {row}")))?;
             last.copy_from_slice(from);
         }

@@ -79,7 +79,10 @@ pub(crate) fn stored(dtype: Dtype, values: usize, random: &mut Random) -> Vec<u8
             .chunks(32)
             .flat_map(|block| {
                 let scale = half::f16::from_f32((1.0 + block[0].abs()) / 256.0).to_le_bytes();
-                scale.into_iter().chain(block.iter().map(|value| (value * 127.0) as i8 as u8)).collect::<Vec<u8>>()
+                scale
+                    .into_iter()
+                    .chain(block.iter().map(|value| (value * 127.0) as i8 as u8))
+                    .collect::<Vec<u8>>()
             })
             .collect(),
     }
@@ -165,7 +168,8 @@ fn a_row_of_few_is_the_same_bits_as_alone() {
     backend.matmul(&matrix, None, Slot::Normed, Slot::Gate, Into::Set, rows).unwrap();
     let together = read(&mut backend, Slot::Gate, rows);
     for row in 0..rows {
-        backend.arena.areas([Area::Slot(Slot::Normed, 1)]).unwrap()[0].copy_from_slice(&inputs[row * 40..][..40]);
+        backend.arena.areas([Area::Slot(Slot::Normed, 1)]).unwrap()[0]
+            .copy_from_slice(&inputs[row * 40..][..40]);
         backend.matmul(&matrix, None, Slot::Normed, Slot::Gate, Into::Set, 1).unwrap();
         assert_eq!(read(&mut backend, Slot::Gate, 1), together[row * 72..][..72]);
     }
@@ -177,7 +181,8 @@ fn operands_that_do_not_fit_are_refused() {
     let mut random = Random::new(9);
     let table = matrix::<CpuBackend>(Dtype::F32, 131, 40, &mut random);
     let short = vector::<CpuBackend>(3, &mut random);
-    let is_execution = |result: Result<(), EngineError>| assert!(matches!(result, Err(EngineError::Execution(_))));
+    let is_execution =
+        |result: Result<(), EngineError>| assert!(matches!(result, Err(EngineError::Execution(_))));
     is_execution(backend.embed(&table, &[130, 131]));
     is_execution(backend.embed(&table, &[0; 51]));
     is_execution(backend.rms_norm(Slot::Hidden, &short, 1e-5, Slot::Normed, 1));

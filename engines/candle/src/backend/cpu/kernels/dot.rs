@@ -26,7 +26,11 @@ pub(super) fn dot_rows<const R: usize, F: Format>(stored: &[u8], rows: [&[f32]; 
 }
 
 #[inline(always)]
-fn add_products<const R: usize>(sums: &mut [[f32; LANES]; R], stored: [f32; LANES], rows: [&[f32; LANES]; R]) {
+fn add_products<const R: usize>(
+    sums: &mut [[f32; LANES]; R],
+    stored: [f32; LANES],
+    rows: [&[f32; LANES]; R],
+) {
     for (sums, row) in sums.iter_mut().zip(rows) {
         for i in 0..LANES {
             sums[i] += stored[i] * row[i];

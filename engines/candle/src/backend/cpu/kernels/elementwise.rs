@@ -57,7 +57,11 @@ mod tests {
             for i in 0..gate.len() {
                 let x = f64::from(gate[i]);
                 let want = x / (1.0 + (-x).exp()) * f64::from(up[i]);
-                assert!((f64::from(got[i]) - want).abs() <= 1e-6 * want.abs().max(1.0), "{x}: {} {want}", got[i]);
+                assert!(
+                    (f64::from(got[i]) - want).abs() <= 1e-6 * want.abs().max(1.0),
+                    "{x}: {} {want}",
+                    got[i]
+                );
             }
         }
     }

@@ -157,7 +157,10 @@ mod tests {
     fn every_half_is_converted_as_the_half_crate_does() {
         for bits in 0..=u16::MAX {
             let (got, want) = (f32_of_f16(bits), half::f16::from_bits(bits).to_f32());
-            assert!(got.to_bits() == want.to_bits() || (got.is_nan() && want.is_nan()), "{bits:#x}: {got} {want}");
+            assert!(
+                got.to_bits() == want.to_bits() || (got.is_nan() && want.is_nan()),
+                "{bits:#x}: {got} {want}"
+            );
         }
     }
 
@@ -165,7 +168,8 @@ mod tests {
     fn a_row_of_any_length_is_read() {
         for level in Level::all() {
             for len in [1, 31, 32, 33, 95] {
-                let bytes: Vec<u8> = (0..len).flat_map(|i| half::bf16::from_f32(i as f32).to_le_bytes()).collect();
+                let bytes: Vec<u8> =
+                    (0..len).flat_map(|i| half::bf16::from_f32(i as f32).to_le_bytes()).collect();
                 assert_eq!(bytes.len(), Bf16::row_bytes(len));
                 let mut values = vec![f32::NAN; len];
                 dequantise::<Bf16>(level, &bytes, &mut values);

@@ -22,7 +22,13 @@ impl Random {
 }
 
 /// `softmax(query . keys / sqrt(head_dim)) . values` of every query over the first `held` tokens.
-pub(crate) fn attention(query: &[f32], keys: &[f32], values: &[f32], head_dim: usize, held: usize) -> Vec<f64> {
+pub(crate) fn attention(
+    query: &[f32],
+    keys: &[f32],
+    values: &[f32],
+    head_dim: usize,
+    held: usize,
+) -> Vec<f64> {
     let mut out = Vec::new();
     for query in query.chunks(head_dim) {
         let score = |key: &[f32]| {
