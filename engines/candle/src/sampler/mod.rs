@@ -12,6 +12,11 @@ mod distribution;
 mod nucleus;
 mod scratch;
 
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod tests;
+
 pub(crate) use scratch::Scratch;
 
 use counts::Counts;

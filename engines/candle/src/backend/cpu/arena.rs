@@ -186,7 +186,7 @@ mod tests {
         let layout = ArenaLayout::plan(&spec()).unwrap();
         let mut regions = vec![layout.scratch, layout.cos, layout.sin];
         regions.extend(layout.slots);
-        let mut end = 0;
+        let mut end = 0usize;
         for region in regions {
             assert_eq!(region.offset % ALIGN, 0);
             assert_eq!(region.offset, end.next_multiple_of(ALIGN));

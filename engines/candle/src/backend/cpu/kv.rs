@@ -10,7 +10,6 @@ use std::sync::Arc;
 /// Where things are in a block: `[layer][key, value][kv_head][token][head_dim]`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Geometry {
-    pub(super) layers: usize,
     pub(super) kv_heads: usize,
     pub(super) head_dim: usize,
     pub(super) block_tokens: usize,
@@ -28,7 +27,6 @@ impl Geometry {
     /// The geometry of a spec whose block's bytes fit, so no product of its sizes overflows.
     pub(super) fn of(spec: &StepSpec) -> Self {
         Geometry {
-            layers: spec.layers,
             kv_heads: spec.kv_heads,
             head_dim: spec.head_dim,
             block_tokens: spec.block_tokens,

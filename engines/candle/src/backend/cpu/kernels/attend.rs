@@ -123,7 +123,7 @@ mod tests {
     fn compare<F: Format>(store: fn(f32) -> Vec<u8>, load: fn(f32) -> f32) {
         let mut random = Random::new(5);
         for (group, head_dim, block_tokens, held) in
-            [(1, 16, 4, 1), (2, 32, 16, 16), (3, 40, 16, 33), (7, 64, 16, 50), (5, 8, 1, 9)]
+            [(1, 16, 4, 1usize), (2, 32, 16, 16), (3, 40, 16, 33), (7, 64, 16, 50), (5, 8, 1, 9)]
         {
             let room = held.div_ceil(block_tokens) * block_tokens * head_dim;
             // Large scores make the running maximum move.
