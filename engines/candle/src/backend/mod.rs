@@ -124,10 +124,10 @@ impl StepSpec {
         if self.threads > MAX_THREADS {
             return invalid(format!("threads is {}; it must be at most {MAX_THREADS}", self.threads));
         }
-        if self.heads % self.kv_heads != 0 {
+        if !self.heads.is_multiple_of(self.kv_heads) {
             return invalid(format!("{} heads cannot share {} key heads evenly", self.heads, self.kv_heads));
         }
-        if self.head_dim % 2 != 0 || self.rope.inv_freq.len() != self.head_dim / 2 {
+        if !self.head_dim.is_multiple_of(2) || self.rope.inv_freq.len() != self.head_dim / 2 {
             let pairs = self.rope.inv_freq.len();
             return invalid(format!("a head of {} values cannot be rotated in {pairs} pairs", self.head_dim));
         }

@@ -93,8 +93,7 @@ fn first_bad(level: Level, logits: &[f32]) -> Option<usize> {
 
 per_level! {
     fn any_bad(logits: &[f32]) -> bool {
-        // NaN fails every comparison.
-        logits.iter().fold(false, |bad, &logit| bad | !(logit < f32::INFINITY))
+        logits.iter().fold(false, |bad, logit| bad | logit.is_nan() | (*logit == f32::INFINITY))
     }
 }
 

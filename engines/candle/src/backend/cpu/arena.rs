@@ -78,6 +78,7 @@ impl ArenaLayout {
     }
 
     /// Bytes up to the end of the last region.
+    #[cfg(test)]
     pub(super) fn end(&self) -> usize {
         self.end
     }

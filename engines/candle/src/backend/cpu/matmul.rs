@@ -26,7 +26,7 @@ const GEMM_OUTPUTS: usize = 16;
 
 /// Where products go: `[rows, width]`, each row once the products are added to what is there.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Target<'a> {
+pub(crate) struct Target<'a> {
     out: Parts<'a>,
     width: usize,
     bias: Option<&'a [f32]>,

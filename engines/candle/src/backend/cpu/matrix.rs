@@ -113,7 +113,8 @@ mod tests {
     fn vectors_of_every_format_become_f32() {
         for len in [1, 255, 256, 257, 1000] {
             let want: Vec<f32> = (0..len).map(|i| (i % 128) as f32 - 60.0).collect();
-            let cases: [(Dtype, fn(f32) -> Vec<u8>); 3] = [
+            type Store = fn(f32) -> Vec<u8>;
+            let cases: [(Dtype, Store); 3] = [
                 (Dtype::F32, |value| value.to_le_bytes().to_vec()),
                 (Dtype::F16, |value| half::f16::from_f32(value).to_le_bytes().to_vec()),
                 (Dtype::BF16, |value| half::bf16::from_f32(value).to_le_bytes().to_vec()),

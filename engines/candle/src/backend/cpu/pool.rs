@@ -151,12 +151,13 @@ impl Pool {
     }
 
     /// Threads, the calling one among them.
-    pub(super) fn threads(&self) -> usize {
+    #[cfg(test)]
+    fn threads(&self) -> usize {
         self.workers.len() + 1
     }
 
     /// Runs `task(number, thread)` for every number below `tasks` and returns when all are done. `thread` is below
-    /// [`Pool::threads`] and different for tasks that run at the same time; the caller is 0.
+    /// the pool's number of threads and different for tasks that run at the same time; the caller is 0.
     ///
     /// # Panics
     /// With the first panic of a task, once no task runs any more.
@@ -172,7 +173,7 @@ impl Pool {
         unsafe { *shared.work.get() = Some(Work { task: erased, tasks, caller: thread::current() }) };
         shared.next.store(0, Ordering::Relaxed);
         self.runs.set((self.runs.get() + 1) & 0xffff_ffff);
-        shared.state.store(self.runs.get() * RUN | OPEN, Ordering::Release);
+        shared.state.store((self.runs.get() * RUN) | OPEN, Ordering::Release);
         for worker in self.workers.iter().take(tasks - 1) {
             worker.thread().unpark();
         }

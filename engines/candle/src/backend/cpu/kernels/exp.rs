@@ -5,7 +5,7 @@ use std::f32::consts::LOG2_E;
 /// Adding and subtracting it rounds a float of modest size to an integer, whose two's complement is then in the low bits.
 const ROUND: f32 = 12_582_912.0;
 /// ln 2 in two parts; the first has so few bits that its product with an exponent is exact.
-const LN_2_HIGH: f32 = 0.693_359_375;
+const LN_2_HIGH: f32 = 355.0 / 512.0;
 const LN_2_LOW: f32 = -2.121_944_4e-4;
 /// Above it the result is infinite.
 const MOST: f32 = 88.722_83;
@@ -15,14 +15,8 @@ const LEAST: f32 = -86.9;
 /// `e^x` within 2 units in the last place; 0 below -86.9, where the true value is under 2e-38.
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
-    // Comparisons with NaN fail, so NaN goes through.
-    let bounded = if x > MOST {
-        MOST
-    } else if x < LEAST {
-        LEAST
-    } else {
-        x
-    };
+    // NaN goes through, here and in the comparisons below.
+    let bounded = x.clamp(LEAST, MOST);
     let shifted = bounded * LOG2_E + ROUND;
     let n = shifted - ROUND;
     let r = (bounded - n * LN_2_HIGH) - n * LN_2_LOW;
