@@ -4,8 +4,10 @@
 //! matrices of f32 with one row per token, whose sizes follow from a [`StepSpec`]: a backend plans its workspace from it
 //! before the first token, and the plan's bytes are what the ledger leases.
 
+pub(crate) mod candle;
 pub(crate) mod cpu;
 
+pub(crate) use candle::CandleBackend;
 pub(crate) use cpu::CpuBackend;
 
 use plimsoll_engine::EngineError;
@@ -196,6 +198,30 @@ pub trait Spans<B>: Sync {
     fn count(&self) -> usize;
     /// The one with this index, below [`Spans::count`].
     fn span(&self, index: usize) -> Span<'_, B>;
+}
+
+/// Checks that there is this layer, that the spans lie within the step's rows and that their blocks are enough. Returns
+/// the end of the last row.
+pub(crate) fn check_spans<B, S: Spans<B>>(
+    spec: &StepSpec,
+    layer: usize,
+    spans: &S,
+) -> Result<usize, EngineError> {
+    if layer >= spec.layers {
+        return Err(EngineError::Execution(format!("layer {layer} of {} does not exist", spec.layers)));
+    }
+    let mut rows = 0;
+    for index in 0..spans.count() {
+        let span = spans.span(index);
+        let end = span.first_row.checked_add(span.rows).filter(|end| *end <= spec.max_rows);
+        let tokens = span.position.checked_add(span.rows);
+        let room = span.blocks.len().saturating_mul(spec.block_tokens);
+        let (Some(end), Some(true)) = (end, tokens.map(|tokens| tokens <= room)) else {
+            return Err(EngineError::Execution(format!("sequence {index} of the step does not fit")));
+        };
+        rows = rows.max(end);
+    }
+    Ok(rows)
 }
 
 /// Fills the slice with the tensor's next bytes from its file, in file order.

@@ -24,7 +24,8 @@ macro_rules! with_backend {
                 $body
             }
             $crate::BackendKind::Candle => {
-                Err(plimsoll_engine::EngineError::Invalid("the candle backend is not built in".into()).into())
+                type $backend = $crate::backend::CandleBackend;
+                $body
             }
         }
     };

@@ -22,12 +22,12 @@ mod pool;
 #[cfg(test)]
 mod guard_tests;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub(crate) use kv::Block;
 pub(crate) use matrix::{Matrix, Vector};
 
-use super::{Backend, Fill, Into, KvDtype, Slot, Spans, StepSpec};
+use super::{Backend, Fill, Into, KvDtype, Slot, Spans, StepSpec, check_spans};
 use arena::{Area, Arena, ArenaLayout};
 use kernels::{Extent, F16, F32, Level, attend, dequantise, rms_norm, rope, swiglu, with_format};
 use kv::{BlockHead, Geometry, Part};
@@ -96,13 +96,15 @@ impl CpuBackend {
 
     /// The end of the spans' rows, once they and the layer are found to be in order.
     fn checked<S: Spans<Block>>(&self, layer: usize, spans: &S) -> Result<usize, EngineError> {
-        if layer >= self.spec.layers {
-            return Err(EngineError::Execution(format!(
-                "layer {layer} of {} does not exist",
-                self.spec.layers
-            )));
-        }
-        kv::check(spans, self.spec.block_tokens, self.spec.max_rows, &self.home)
+        kv::check_home(spans, &self.home)?;
+        check_spans(&self.spec, layer, spans)
+    }
+
+    /// The first rows of a slot, for tests.
+    #[cfg(test)]
+    pub(crate) fn slot(&mut self, slot: Slot, rows: usize) -> &mut [f32] {
+        let [values] = self.arena.areas([Area::Slot(slot, rows)]).unwrap();
+        values
     }
 }
 

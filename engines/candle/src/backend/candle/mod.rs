@@ -1,0 +1,302 @@
+//! The candle backend: the same operations in plain candle tensors, all of them f32.
+//!
+//! It is what the CPU backend is measured against, and it runs wherever candle has a device. It is not built for speed:
+//! weights are kept as f32, every operation makes a new tensor, and candle spreads its work over rayon's threads, whatever
+//! the spec says. Its workspace is therefore an upper bound of what the tensors of a step take, held in the books and not
+//! as memory (see [`workspace_values`]); the packing buffers inside candle's matrix product are not part of it.
+
+mod attention;
+mod weights;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use attention::Block;
+pub(crate) use weights::{Matrix, Vector};
+
+use super::{Backend, Fill, Into, Slot, Spans, StepSpec, check_spans};
+use candle_core::{D, DType, Device, Tensor};
+use plimsoll_engine::{EngineError, Region};
+use plimsoll_formats::Dtype;
+
+/// Candle tensors on a device.
+pub(crate) struct CandleBackend {
+    spec: StepSpec,
+    device: Device,
+    slots: [Option<Tensor>; Slot::ALL.len()],
+    /// Cosines and sines of the step's rows, `[rows, head_dim / 2]` each.
+    rotation: Option<(Tensor, Tensor)>,
+    /// The row of logits that was asked for last, on the host.
+    logits: Vec<f32>,
+    workspace: u64,
+}
+
+/// What candle refuses is a mistake of the decoder, not of its input; its text may carry a backtrace.
+fn failed(error: candle_core::Error) -> EngineError {
+    let text = error.to_string();
+    EngineError::Execution(format!("candle: {}", text.lines().next().unwrap_or_default()))
+}
+
+/// A list with room for exactly `len` values.
+fn reserved<T>(len: usize) -> Result<Vec<T>, EngineError> {
+    let bytes = (len as u64).saturating_mul(size_of::<T>() as u64);
+    let mut list = Vec::new();
+    list.try_reserve_exact(len).map_err(|_| EngineError::OutOfMemory { region: Region::Host, bytes })?;
+    Ok(list)
+}
+
+/// Values of f32 that a step holds at most; `None` on overflow. These are
+/// - the slots and the rotations;
+/// - for an operation on rows: four tensors of the widest of them (operand, two intermediate values, result);
+/// - for attention over one sequence: its keys and values gathered from the blocks and once more as f32, four tensors of
+///   scores or mask, and four of its rows;
+/// - one row of logits on the host.
+fn workspace_values(spec: &StepSpec) -> Option<usize> {
+    let mut slots = spec.max_rows.checked_mul(spec.head_dim)?.checked_add(spec.vocab)?;
+    let mut widest = 0;
+    for slot in Slot::ALL {
+        let (rows, width) = spec.extent(slot)?;
+        let values = rows.checked_mul(width)?;
+        slots = slots.checked_add(values)?;
+        widest = widest.max(values);
+    }
+    let held = spec.context.checked_next_multiple_of(spec.block_tokens)?;
+    let gathered = spec.kv_heads.checked_mul(held)?.checked_mul(spec.head_dim)?.checked_mul(4)?;
+    let scores = attention::SCORES.max(spec.heads.checked_mul(held)?).checked_mul(4)?;
+    let temporary = widest.checked_mul(4)?;
+    slots.checked_add(temporary.max(gathered.checked_add(scores)?.checked_add(temporary)?))
+}
+
+impl CandleBackend {
+    /// The first rows of a slot.
+    fn get(&self, slot: Slot, rows: usize) -> Result<Tensor, EngineError> {
+        let tensor = self.slots[slot as usize].as_ref();
+        let tensor = tensor.ok_or_else(|| EngineError::Execution(format!("{slot:?} is empty")))?;
+        tensor.narrow(0, 0, rows).map_err(failed)
+    }
+
+    /// Replaces a slot. Rows beyond the tensor's are gone.
+    fn put(&mut self, slot: Slot, tensor: Tensor) -> Result<(), EngineError> {
+        let (rows, width) = self.spec.extent(slot).ok_or(EngineError::PriceOverflow)?;
+        match tensor.dims() {
+            [given, columns] if *given <= rows && *columns == width => {
+                self.slots[slot as usize] = Some(tensor);
+                Ok(())
+            }
+            dims => Err(EngineError::Execution(format!("{slot:?} cannot hold a tensor of shape {dims:?}"))),
+        }
+    }
+
+    fn normed(values: &Tensor, weight: &Tensor, eps: f32) -> candle_core::Result<Tensor> {
+        let mean = values.sqr()?.mean_keepdim(D::Minus1)?;
+        values.broadcast_div(&(mean + f64::from(eps))?.sqrt()?)?.broadcast_mul(weight)
+    }
+
+    fn rotated(&self, values: &Tensor, heads: usize) -> candle_core::Result<Tensor> {
+        let Some((cos, sin)) = &self.rotation else {
+            candle_core::bail!("no rotation was prepared");
+        };
+        let (rows, half) = (values.dim(0)?, self.spec.head_dim / 2);
+        let (cos, sin) = (cos.narrow(0, 0, rows)?, sin.narrow(0, 0, rows)?);
+        let (cos, sin) = (cos.reshape((rows, 1, half))?, sin.reshape((rows, 1, half))?);
+        let (a, b) = match self.spec.rope.interleaved {
+            true => {
+                let pairs = values.reshape((rows, heads, half, 2))?;
+                (pairs.narrow(3, 0, 1)?.squeeze(3)?, pairs.narrow(3, 1, 1)?.squeeze(3)?)
+            }
+            false => {
+                let halves = values.reshape((rows, heads, 2 * half))?;
+                (halves.narrow(2, 0, half)?, halves.narrow(2, half, half)?)
+            }
+        };
+        let first = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
+        let second = (a.broadcast_mul(&sin)? + b.broadcast_mul(&cos)?)?;
+        let turned = match self.spec.rope.interleaved {
+            true => Tensor::stack(&[first, second], 3)?,
+            false => Tensor::cat(&[first, second], 2)?,
+        };
+        turned.reshape((rows, heads * 2 * half))
+    }
+
+    fn checked<S: Spans<Block>>(&self, layer: usize, spans: &S) -> Result<usize, EngineError> {
+        check_spans(&self.spec, layer, spans)
+    }
+}
+
+impl Backend for CandleBackend {
+    type Matrix = Matrix;
+    type Vector = Vector;
+    type Block = Block;
+
+    const NAME: &'static str = "candle";
+
+    fn workspace_bytes(spec: &StepSpec) -> Result<u64, EngineError> {
+        spec.validate()?;
+        let values = workspace_values(spec).and_then(|values| u64::try_from(values).ok());
+        values.and_then(|values| values.checked_mul(4)).ok_or(EngineError::PriceOverflow)
+    }
+
+    fn new(spec: StepSpec) -> Result<Self, EngineError> {
+        let workspace = Self::workspace_bytes(&spec)?;
+        let logits = reserved(spec.vocab)?;
+        let slots = [const { None }; Slot::ALL.len()];
+        Ok(CandleBackend { spec, device: Device::Cpu, slots, rotation: None, logits, workspace })
+    }
+
+    fn spec(&self) -> &StepSpec {
+        &self.spec
+    }
+
+    fn workspace_held(&self) -> u64 {
+        self.workspace
+    }
+
+    fn matrix_bytes(dtype: Dtype, rows: usize, cols: usize) -> Option<u64> {
+        Matrix::bytes_for(dtype, rows, cols)
+    }
+
+    fn load_matrix(
+        dtype: Dtype,
+        rows: usize,
+        cols: usize,
+        fill: &mut Fill<'_>,
+    ) -> Result<Matrix, EngineError> {
+        Matrix::load(dtype, rows, cols, fill, &Device::Cpu)
+    }
+
+    fn vector_bytes(len: usize) -> Option<u64> {
+        u64::try_from(len.checked_mul(size_of::<f32>())?).ok()
+    }
+
+    fn load_vector(dtype: Dtype, len: usize, fill: &mut Fill<'_>) -> Result<Vector, EngineError> {
+        Vector::load(dtype, len, fill, &Device::Cpu)
+    }
+
+    fn allocate_block(&mut self) -> Result<Block, EngineError> {
+        Block::new(&self.spec, &self.device)
+    }
+
+    fn embed(&mut self, table: &Matrix, ids: &[u32]) -> Result<(), EngineError> {
+        let rows = table.tensor().dim(0).map_err(failed)?;
+        if let Some(id) = ids.iter().find(|id| **id as usize >= rows) {
+            return Err(EngineError::Execution(format!("token id {id} has no row in the embedding")));
+        }
+        let ids = Tensor::from_slice(ids, ids.len(), &self.device).map_err(failed)?;
+        let hidden = table.tensor().index_select(&ids, 0).map_err(failed)?;
+        self.put(Slot::Hidden, hidden)
+    }
+
+    fn rms_norm(
+        &mut self,
+        src: Slot,
+        weight: &Vector,
+        eps: f32,
+        dst: Slot,
+        rows: usize,
+    ) -> Result<(), EngineError> {
+        let normed = Self::normed(&self.get(src, rows)?, weight.tensor(), eps).map_err(failed)?;
+        self.put(dst, normed)
+    }
+
+    fn head_norm(&mut self, slot: Slot, weight: &Vector, eps: f32, rows: usize) -> Result<(), EngineError> {
+        let values = self.get(slot, rows)?;
+        let normed = || {
+            let heads = values.reshape((rows, (), self.spec.head_dim))?;
+            Self::normed(&heads, weight.tensor(), eps)?.reshape(values.shape())
+        };
+        let normed = normed().map_err(failed)?;
+        self.put(slot, normed)
+    }
+
+    fn matmul(
+        &mut self,
+        matrix: &Matrix,
+        bias: Option<&Vector>,
+        src: Slot,
+        dst: Slot,
+        how: Into,
+        rows: usize,
+    ) -> Result<(), EngineError> {
+        let inputs = self.get(src, rows)?;
+        let before = match how {
+            Into::Set => None,
+            Into::Add => Some(self.get(dst, rows)?),
+        };
+        let product = || {
+            let mut product = inputs.matmul(&matrix.tensor().t()?)?;
+            if let Some(bias) = bias {
+                product = product.broadcast_add(bias.tensor())?;
+            }
+            match before {
+                None => Ok(product),
+                Some(before) => before + product,
+            }
+        };
+        let product = product().map_err(failed)?;
+        self.put(dst, product)
+    }
+
+    fn rope_prepare(&mut self, positions: &[u32]) -> Result<(), EngineError> {
+        let freqs = &self.spec.rope.inv_freq;
+        let angles = positions.iter().flat_map(|position| freqs.iter().map(|freq| *position as f32 * *freq));
+        let shape = (positions.len(), freqs.len());
+        let angles = Tensor::from_iter(angles, &self.device).and_then(|angles| angles.reshape(shape));
+        let rotation = angles.and_then(|angles| Ok((angles.cos()?, angles.sin()?)));
+        self.rotation = Some(rotation.map_err(failed)?);
+        Ok(())
+    }
+
+    fn rope(&mut self, rows: usize) -> Result<(), EngineError> {
+        for (slot, heads) in [(Slot::Query, self.spec.heads), (Slot::Key, self.spec.kv_heads)] {
+            let rotated = self.rotated(&self.get(slot, rows)?, heads).map_err(failed)?;
+            self.put(slot, rotated)?;
+        }
+        Ok(())
+    }
+
+    fn store_kv<S: Spans<Block>>(&mut self, layer: usize, spans: &S) -> Result<(), EngineError> {
+        let rows = self.checked(layer, spans)?;
+        let (keys, values) = (self.get(Slot::Key, rows)?, self.get(Slot::Value, rows)?);
+        for index in 0..spans.count() {
+            attention::store(&self.spec, layer, &spans.span(index), &keys, &values).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    fn attention<S: Spans<Block>>(&mut self, layer: usize, spans: &S) -> Result<(), EngineError> {
+        let rows = self.checked(layer, spans)?;
+        let query = self.get(Slot::Query, rows)?;
+        let attended = query.zeros_like().map_err(failed)?;
+        for index in 0..spans.count() {
+            let span = spans.span(index);
+            attention::attend(&self.spec, layer, &span, &query, &attended).map_err(failed)?;
+        }
+        self.put(Slot::Attended, attended)
+    }
+
+    fn swiglu(&mut self, rows: usize) -> Result<(), EngineError> {
+        let (gate, up) = (self.get(Slot::Gate, rows)?, self.get(Slot::Up, rows)?);
+        let gate = gate.silu().and_then(|gate| gate * up).map_err(failed)?;
+        self.put(Slot::Gate, gate)
+    }
+
+    fn select(&mut self, rows: &[u32]) -> Result<(), EngineError> {
+        let hidden = self.slots[Slot::Hidden as usize].as_ref();
+        let hidden = hidden.ok_or_else(|| EngineError::Execution("Hidden is empty".to_owned()))?;
+        let held = hidden.dim(0).map_err(failed)?;
+        if let Some(row) = rows.iter().find(|row| **row as usize >= held) {
+            return Err(EngineError::Execution(format!("the step has no row {row}")));
+        }
+        let rows = Tensor::from_slice(rows, rows.len(), &self.device);
+        let last = rows.and_then(|rows| hidden.index_select(&rows, 0)).map_err(failed)?;
+        self.put(Slot::Last, last)
+    }
+
+    fn logits(&mut self, index: usize) -> Result<&[f32], EngineError> {
+        let logits = self.slots[Slot::Logits as usize].as_ref();
+        let logits = logits.ok_or_else(|| EngineError::Execution("Logits is empty".to_owned()))?;
+        let row = logits.get(index).and_then(|row| row.to_dtype(DType::F32)?.to_vec1());
+        self.logits = row.map_err(failed)?;
+        Ok(&self.logits)
+    }
+}
