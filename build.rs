@@ -3,8 +3,7 @@
 
 use std::env;
 use std::error::Error;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=build.rs");
@@ -43,8 +42,8 @@ fn header(root: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
         builder = builder.with_src(root.join("src/capi").join(name).with_extension("rs"));
     }
     let inner = ["mod", "boundary", "convert"];
-    for entry in fs::read_dir(root.join("src/capi"))? {
-        let path: PathBuf = entry?.path();
+    for entry in std::fs::read_dir(root.join("src/capi"))? {
+        let path = entry?.path();
         let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
         if !order.contains(&name) && !inner.contains(&name) {
             return Err(

@@ -8,6 +8,8 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+#[cfg(any(feature = "alloc-mimalloc", feature = "alloc-system"))]
+mod alloc;
 #[cfg(feature = "capi")]
 pub mod capi;
 mod config;

@@ -99,6 +99,15 @@ impl Runtime {
         self.inner.guard.stats()
     }
 
+    /// Heap bytes of the library that are live in this process, in a build that counts them (`alloc-mimalloc`,
+    /// `alloc-system`); `None` in others. Weights, workspaces and KV blocks may be mapped rather than on the heap.
+    pub fn heap_bytes(&self) -> Option<u64> {
+        #[cfg(any(feature = "alloc-mimalloc", feature = "alloc-system"))]
+        return Some(crate::alloc::heap_bytes());
+        #[cfg(not(any(feature = "alloc-mimalloc", feature = "alloc-system")))]
+        None
+    }
+
     /// Whether the host may take `bytes` of memory for itself, and `margin` of them more, without coming near the limit.
     pub fn can_allocate(&self, bytes: u64, margin: f64) -> bool {
         self.inner.guard.can_allocate(bytes, margin)

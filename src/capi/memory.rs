@@ -46,6 +46,8 @@ pub struct plimsoll_memory {
     pub degraded_count: u64,
     /// Times that a session lost its KV.
     pub evictions: u64,
+    /// Live heap bytes of the library in this process, whatever owns them; 0 when the library does not count them.
+    pub heap_bytes: u64,
 }
 
 // SAFETY: repr(C), struct_size first, any bytes are valid.
@@ -91,6 +93,7 @@ pub unsafe extern "C" fn plimsoll_memory_stats(
                 routed_count: stats.routed_count,
                 degraded_count: stats.degraded_count,
                 evictions: stats.evictions,
+                heap_bytes: runtime.0.heap_bytes().unwrap_or(0),
             };
             convert::write_sized(memory, size, value);
             Ok(())

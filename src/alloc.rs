@@ -1,0 +1,70 @@
+//! The C library's allocator: a counter over mimalloc, or over the system's for valgrind and sanitizers.
+//!
+//! A C host cannot count Rust's allocations from outside, so the library does it itself. Rust hosts bring their own
+//! allocator and build without these features.
+
+use std::alloc::{GlobalAlloc, Layout};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+#[cfg(feature = "alloc-mimalloc")]
+type Inner = mimalloc::MiMalloc;
+#[cfg(not(feature = "alloc-mimalloc"))]
+type Inner = std::alloc::System;
+
+#[cfg(feature = "alloc-mimalloc")]
+const INNER: Inner = mimalloc::MiMalloc;
+#[cfg(not(feature = "alloc-mimalloc"))]
+const INNER: Inner = std::alloc::System;
+
+#[global_allocator]
+static COUNTER: Counting = Counting { inner: INNER, live: AtomicU64::new(0) };
+
+struct Counting {
+    inner: Inner,
+    live: AtomicU64,
+}
+
+/// Heap bytes of the library that are live now.
+pub(crate) fn heap_bytes() -> u64 {
+    COUNTER.live.load(Ordering::Relaxed)
+}
+
+// SAFETY: every call goes to the inner allocator unchanged; only a counter is kept beside it.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promises are the inner allocator's.
+        let memory = unsafe { self.inner.alloc(layout) };
+        self.grew(memory, layout.size())
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promises are the inner allocator's.
+        let memory = unsafe { self.inner.alloc_zeroed(layout) };
+        self.grew(memory, layout.size())
+    }
+
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: the caller's promises are the inner allocator's.
+        let moved = unsafe { self.inner.realloc(memory, layout, size) };
+        if !moved.is_null() {
+            self.live.fetch_add(size as u64, Ordering::Relaxed);
+            self.live.fetch_sub(layout.size() as u64, Ordering::Relaxed);
+        }
+        moved
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        self.live.fetch_sub(layout.size() as u64, Ordering::Relaxed);
+        // SAFETY: the caller's promises are the inner allocator's.
+        unsafe { self.inner.dealloc(memory, layout) };
+    }
+}
+
+impl Counting {
+    fn grew(&self, memory: *mut u8, size: usize) -> *mut u8 {
+        if !memory.is_null() {
+            self.live.fetch_add(size as u64, Ordering::Relaxed);
+        }
+        memory
+    }
+}
