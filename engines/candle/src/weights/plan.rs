@@ -61,8 +61,14 @@ impl WeightsPlan {
                 Form::Matrix { rows, cols } => B::matrix_bytes(tensor.dtype, rows, cols),
                 Form::Vector { len } => B::vector_bytes(len),
             };
+            let held = held.ok_or_else(|| {
+                let dtype = tensor.dtype;
+                EngineError::Invalid(format!(
+                    "tensor {name} of type {dtype} and shape {shape:?} has no layout"
+                ))
+            })?;
             let add = |sum: u64, more: u64| sum.checked_add(more).ok_or(EngineError::PriceOverflow);
-            bytes = add(bytes, held.ok_or(EngineError::PriceOverflow)?)?;
+            bytes = add(bytes, held)?;
             file_bytes = add(file_bytes, tensor.bytes)?;
             let (dtype, file, offset) = (tensor.dtype, tensor.file, tensor.offset);
             items.push(Item { name, dtype, form, file, offset, bytes: tensor.bytes });
