@@ -124,9 +124,9 @@ fn requests_that_cannot_run_end_with_a_reason_and_others_go_on() {
 }
 
 #[test]
-fn sampling_with_a_seed_repeats() {
+fn sampling_with_a_seed_repeats_and_backends_agree_on_it() {
     let mut sampled = Vec::new();
-    for backend in [BackendKind::Cpu, BackendKind::Cpu] {
+    for backend in [BackendKind::Cpu, BackendKind::Cpu, BackendKind::Candle] {
         let bench = Bench::load("qwen2", exact(backend));
         let mut asked = request(1, &prompt(12, 4), 24);
         asked.sampling.temperature = 1.2;
@@ -136,4 +136,5 @@ fn sampling_with_a_seed_repeats() {
         sampled.push(bench.run(asked).ids());
     }
     assert_eq!(sampled[0], sampled[1]);
+    assert_eq!(sampled[0], sampled[2]);
 }

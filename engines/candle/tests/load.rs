@@ -184,7 +184,9 @@ fn weights_that_give_no_numbers_are_found_at_load() {
         std::fs::write(&file, bytes).unwrap();
         let plan = LoadPlan::inspect(&scratch.0, exact(backend)).unwrap();
         let (_books, loaded) = load(plan, &onward);
-        assert!(matches!(loaded, Err(LoadError::Engine(EngineError::Execution(_)))), "{backend:?}");
+        let error = loaded.unwrap_err();
+        assert!(matches!(error, LoadError::Engine(EngineError::Execution(_))), "{backend:?}: {error}");
+        assert!(error.to_string().contains("not numbers"), "{backend:?}: {error}");
     }
 }
 

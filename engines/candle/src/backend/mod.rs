@@ -338,7 +338,8 @@ pub trait Backend: Send + Sized + 'static {
     fn store_kv<S: Spans<Self::Block>>(&mut self, layer: usize, spans: &S) -> Result<(), EngineError>;
 
     /// Causal attention of [`Slot::Query`] over the blocks of `layer` into [`Slot::Attended`], scaled by
-    /// `1 / sqrt(head_dim)`; query head `h` reads key head `h / (heads / kv_heads)`.
+    /// `1 / sqrt(head_dim)`; query head `h` reads key head `h / (heads / kv_heads)`. Rows of no span attend to nothing:
+    /// what they get is finite and otherwise not specified.
     fn attention<S: Spans<Self::Block>>(&mut self, layer: usize, spans: &S) -> Result<(), EngineError>;
 
     /// `Gate = silu(Gate) * Up`.

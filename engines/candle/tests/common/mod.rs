@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-pub const BACKENDS: [BackendKind; 1] = [BackendKind::Cpu];
+pub const BACKENDS: [BackendKind; 2] = [BackendKind::Cpu, BackendKind::Candle];
 
 /// A ledger without limits that knows what each owner holds.
 #[derive(Default)]

@@ -264,8 +264,10 @@ impl Backend for CandleBackend {
     }
 
     fn attention<S: Spans<Block>>(&mut self, layer: usize, spans: &S) -> Result<(), EngineError> {
-        let rows = self.checked(layer, spans)?;
-        let query = self.get(Slot::Query, rows)?;
+        self.checked(layer, spans)?;
+        // All rows of the step: those of no span attend to nothing.
+        let query = self.slots[Slot::Query as usize].clone();
+        let query = query.ok_or_else(|| EngineError::Execution("Query is empty".to_owned()))?;
         let attended = query.zeros_like().map_err(failed)?;
         for index in 0..spans.count() {
             let span = spans.span(index);
