@@ -106,6 +106,10 @@ fn a_full_queue_refuses_and_a_gated_step_does_not_block_callers() {
         assert_eq!(end(sent).1, FinishReason::Length);
     }
     drop(sent);
+    // The thread lets go of a ring just after it has told the end; with its next answer it surely has.
+    let (answer, freed) = bounded(1);
+    handle.reclaim(SessionKey(0), answer);
+    assert_eq!(freed.recv_timeout(PATIENCE), Ok(0));
     assert_eq!(books.total(), handle.kv_bytes());
     books.check();
 }
