@@ -105,7 +105,8 @@ fn a_lease_that_is_too_small_is_refused_and_one_too_large_is_cut() {
 
 #[test]
 fn a_shard_that_changes_after_it_was_inspected_is_refused() {
-    let cases: [(&str, fn(&Path)); 3] = [
+    type Spoil = fn(&Path);
+    let cases: [(&str, Spoil); 3] = [
         ("truncated", |file| {
             let bytes = std::fs::read(file).unwrap();
             std::fs::write(file, &bytes[..bytes.len() / 2]).unwrap();

@@ -108,7 +108,8 @@ mod tests {
     #[test]
     fn settings_out_of_range_are_named() {
         Options::default().validate().unwrap();
-        let cases: [(&str, fn(&mut Options)); 9] = [
+        type Spoil = fn(&mut Options);
+        let cases: [(&str, Spoil); 9] = [
             ("block_tokens", |o| o.block_tokens = 0),
             ("block_tokens", |o| o.block_tokens = 17),
             ("threads", |o| o.threads = 257),
