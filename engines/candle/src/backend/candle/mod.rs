@@ -68,11 +68,15 @@ fn workspace_values(spec: &StepSpec) -> Option<usize> {
 }
 
 impl CandleBackend {
+    /// All rows of a slot.
+    fn all(&self, slot: Slot) -> Result<&Tensor, EngineError> {
+        let tensor = self.slots[slot as usize].as_ref();
+        tensor.ok_or_else(|| EngineError::Execution(format!("{slot:?} is empty")))
+    }
+
     /// The first rows of a slot.
     fn get(&self, slot: Slot, rows: usize) -> Result<Tensor, EngineError> {
-        let tensor = self.slots[slot as usize].as_ref();
-        let tensor = tensor.ok_or_else(|| EngineError::Execution(format!("{slot:?} is empty")))?;
-        tensor.narrow(0, 0, rows).map_err(failed)
+        self.all(slot)?.narrow(0, 0, rows).map_err(failed)
     }
 
     /// Replaces a slot. Rows beyond the tensor's are gone.
@@ -264,14 +268,16 @@ impl Backend for CandleBackend {
     }
 
     fn attention<S: Spans<Block>>(&mut self, layer: usize, spans: &S) -> Result<(), EngineError> {
-        self.checked(layer, spans)?;
-        // All rows of the step: those of no span attend to nothing.
-        let query = self.slots[Slot::Query as usize].clone();
-        let query = query.ok_or_else(|| EngineError::Execution("Query is empty".to_owned()))?;
+        let rows = self.checked(layer, spans)?;
+        let query = self.all(Slot::Query)?;
+        if rows > query.dim(0).map_err(failed)? {
+            return Err(EngineError::Execution(format!("the step has fewer than {rows} rows of queries")));
+        }
+        // Rows of no sequence attend to nothing and stay zero.
         let attended = query.zeros_like().map_err(failed)?;
         for index in 0..spans.count() {
             let span = spans.span(index);
-            attention::attend(&self.spec, layer, &span, &query, &attended).map_err(failed)?;
+            attention::attend(&self.spec, layer, &span, query, &attended).map_err(failed)?;
         }
         self.put(Slot::Attended, attended)
     }
@@ -283,8 +289,7 @@ impl Backend for CandleBackend {
     }
 
     fn select(&mut self, rows: &[u32]) -> Result<(), EngineError> {
-        let hidden = self.slots[Slot::Hidden as usize].as_ref();
-        let hidden = hidden.ok_or_else(|| EngineError::Execution("Hidden is empty".to_owned()))?;
+        let hidden = self.all(Slot::Hidden)?;
         let held = hidden.dim(0).map_err(failed)?;
         if let Some(row) = rows.iter().find(|row| **row as usize >= held) {
             return Err(EngineError::Execution(format!("the step has no row {row}")));
@@ -295,9 +300,7 @@ impl Backend for CandleBackend {
     }
 
     fn logits(&mut self, index: usize) -> Result<&[f32], EngineError> {
-        let logits = self.slots[Slot::Logits as usize].as_ref();
-        let logits = logits.ok_or_else(|| EngineError::Execution("Logits is empty".to_owned()))?;
-        let row = logits.get(index).and_then(|row| row.to_dtype(DType::F32)?.to_vec1());
+        let row = self.all(Slot::Logits)?.get(index).and_then(|row| row.to_dtype(DType::F32)?.to_vec1());
         self.logits = row.map_err(failed)?;
         Ok(&self.logits)
     }
