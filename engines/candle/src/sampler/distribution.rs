@@ -1,6 +1,6 @@
 //! A whole vocabulary's logits as a distribution.
 
-use crate::backend::cpu::kernels::{LANES, Level, exp, per_level};
+use crate::backend::cpu::kernels::{Level, exp, per_level};
 use plimsoll_engine::{EngineError, TopLogprob};
 
 /// What turns a logit into a log-probability.
@@ -55,15 +55,10 @@ impl Distribution {
     }
 }
 
-/// The id of the largest logit, the lowest among equals.
-pub(super) fn argmax(logits: &[f32]) -> u32 {
-    let mut best = 0;
-    for (id, &logit) in logits.iter().enumerate() {
-        if logit > logits[best] {
-            best = id;
-        }
-    }
-    best as u32
+/// The id of the largest logit, the lowest among equals. None is NaN.
+pub(super) fn argmax(level: Level, logits: &[f32]) -> u32 {
+    let largest = largest(level, logits);
+    logits.iter().position(|logit| *logit == largest).unwrap_or(0) as u32
 }
 
 /// Draws from weights of which those below `floor` do not count; `uniform` is in [0, 1). The largest weight is 1.
@@ -92,43 +87,47 @@ fn first_bad(level: Level, logits: &[f32]) -> Option<usize> {
 }
 
 per_level! {
-    fn any_bad(logits: &[f32]) -> bool {
+    fn any_bad[_simd](logits: &[f32]) -> bool {
         logits.iter().fold(false, |bad, logit| bad | logit.is_nan() | (*logit == f32::INFINITY))
     }
 }
 
 per_level! {
-    /// The largest logit; -inf of none.
-    pub(super) fn largest(logits: &[f32]) -> f32 {
-        let mut lanes = [f32::NEG_INFINITY; LANES];
-        let (chunks, rest) = logits.as_chunks::<LANES>();
-        for chunk in chunks {
-            for (lane, &logit) in lanes.iter_mut().zip(chunk) {
-                *lane = if logit > *lane { logit } else { *lane };
-            }
-        }
-        lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |most, &logit| if logit > most { logit } else { most })
+    /// The largest logit, none of which is NaN; -inf of none.
+    pub(super) fn largest[_simd](logits: &[f32]) -> f32 {
+        // The order of floats is that of these integers, whose maximum is found in vectors.
+        let key = |bits: i32| bits ^ ((bits >> 31) & i32::MAX);
+        let keys = logits.iter().map(|logit| key(logit.to_bits().cast_signed()));
+        let largest = keys.fold(key(f32::NEG_INFINITY.to_bits().cast_signed()), i32::max);
+        f32::from_bits(key(largest).cast_unsigned())
     }
 }
 
+/// Terms that are summed in f32 before they go into the total.
+const TERMS: usize = 1024;
+
 per_level! {
     /// The sum of `exp(logit - largest)`.
-    fn sum_exp(logits: &[f32], largest: f32) -> f64 {
-        let mut lanes = [0.0f64; LANES];
-        let (chunks, rest) = logits.as_chunks::<LANES>();
-        for chunk in chunks {
-            for (lane, &logit) in lanes.iter_mut().zip(chunk) {
-                *lane += f64::from(exp(logit - largest));
+    fn sum_exp[simd](logits: &[f32], largest: f32) -> f64 {
+        let mut total = 0.0;
+        for logits in logits.chunks(TERMS) {
+            let mut terms = [0.0; TERMS];
+            for (term, logit) in terms.iter_mut().zip(logits) {
+                *term = exp(*logit - largest);
             }
+            let mut sum = simd.zero();
+            for terms in terms.as_chunks().0 {
+                sum = simd.add(sum, simd.load(terms));
+            }
+            total += f64::from(simd.sum(sum));
         }
-        let rest: f64 = rest.iter().map(|&logit| f64::from(exp(logit - largest))).sum();
-        lanes.iter().sum::<f64>() + rest
+        total
     }
 }
 
 per_level! {
     /// `weights = exp((logit - largest) / temperature)`: 1 for the largest.
-    pub(super) fn weigh(logits: &[f32], largest: f32, temperature: f32, weights: &mut [f32]) {
+    pub(super) fn weigh[_simd](logits: &[f32], largest: f32, temperature: f32, weights: &mut [f32]) {
         for (weight, &logit) in weights.iter_mut().zip(logits) {
             *weight = exp((logit - largest) / temperature);
         }

@@ -81,7 +81,7 @@ impl Sampler {
         let greedy = self.sampling.temperature == 0.0;
         let Some(counts) = &self.counts else {
             return match greedy {
-                true => distribution::argmax(logits),
+                true => distribution::argmax(scratch.level, logits),
                 false => self.draw(logits, scratch),
             };
         };
@@ -89,7 +89,7 @@ impl Sampler {
         penalised.copy_from_slice(logits);
         counts.penalise(&self.sampling, &mut penalised);
         let id = match greedy {
-            true => distribution::argmax(&penalised),
+            true => distribution::argmax(scratch.level, &penalised),
             false => self.draw(&penalised, scratch),
         };
         scratch.penalised = penalised;

@@ -13,7 +13,7 @@ pub(crate) struct Scratch {
     pub(super) weights: Vec<f32>,
     /// Ids in the order that truncation needs.
     pub(super) candidates: Vec<u32>,
-    level: Level,
+    pub(super) level: Level,
 }
 
 impl Scratch {

@@ -1,7 +1,7 @@
 //! Attention of one row's query heads that share a key head.
 
 use super::dot::dot_rows;
-use super::{Format, LANES, add_scaled, exp, per_level};
+use super::{Format, LANES, Simd, exp, per_level};
 
 /// Keys and values of one head, block by block.
 pub(crate) trait Head {
@@ -31,34 +31,29 @@ pub(crate) const fn scratch_len(group: usize, block_tokens: usize) -> Option<usi
 per_level! {
     /// `out = softmax(query . keys / sqrt(head_dim)) . values` for the query heads of one key head, `[group, head_dim]`
     /// each, in one pass over the blocks: the running maximum rescales what was summed before.
-    pub(crate) fn attend<F: Format>(
+    pub(crate) fn attend<F: Format>[simd](
         extent: Extent, head: &dyn Head, query: &[f32], out: &mut [f32], scratch: &mut [f32],
     ) {
         let Extent { head_dim, block_tokens, held } = extent;
         let group = query.len() / head_dim;
         let (scores, state) = scratch.split_at_mut(group * block_tokens);
         let (most, sum) = state.split_at_mut(group);
-        let scale = 1.0 / (head_dim as f32).sqrt();
         most.fill(f32::NEG_INFINITY);
         sum[..group].fill(0.0);
         out.fill(0.0);
         for index in 0..held.div_ceil(block_tokens) {
             let tokens = block_tokens.min(held - index * block_tokens);
             let (keys, values) = head.block(index);
-            for (at, key) in keys.chunks_exact(F::row_bytes(head_dim)).take(tokens).enumerate() {
-                for (four, queries) in query.chunks(4 * head_dim).enumerate() {
-                    let row = |r: usize| &queries[r * head_dim..(r + 1) * head_dim];
-                    let mut put = |products: &[f32]| {
-                        for (r, product) in products.iter().enumerate() {
-                            scores[(4 * four + r) * block_tokens + at] = product * scale;
-                        }
-                    };
-                    match queries.len() / head_dim {
-                        1 => put(&dot_rows::<1, F>(key, [row(0)])),
-                        2 => put(&dot_rows::<2, F>(key, [row(0), row(1)])),
-                        3 => put(&dot_rows::<3, F>(key, [row(0), row(1), row(2)])),
-                        _ => put(&dot_rows::<4, F>(key, [row(0), row(1), row(2), row(3)])),
-                    }
+            // Up to four query heads share each key that is decoded.
+            for first in (0..group).step_by(4) {
+                let heads = 4.min(group - first);
+                let query = &query[first * head_dim..(first + heads) * head_dim];
+                let scores = &mut scores[first * block_tokens..(first + heads) * block_tokens];
+                match heads {
+                    1 => score::<1, S, F>(simd, extent, tokens, keys, query, scores),
+                    2 => score::<2, S, F>(simd, extent, tokens, keys, query, scores),
+                    3 => score::<3, S, F>(simd, extent, tokens, keys, query, scores),
+                    _ => score::<4, S, F>(simd, extent, tokens, keys, query, scores),
                 }
             }
             for h in 0..group {
@@ -69,34 +64,87 @@ per_level! {
                     sum[h] *= shrink;
                     out[h * head_dim..][..head_dim].iter_mut().for_each(|value| *value *= shrink);
                 }
-                for score in scores {
+                for score in scores.iter_mut() {
                     *score = exp(*score - new_most);
-                    sum[h] += *score;
                 }
+                sum[h] += scores.iter().sum::<f32>();
                 most[h] = new_most;
             }
-            for (at, value) in values.chunks_exact(F::row_bytes(head_dim)).take(tokens).enumerate() {
-                let full = head_dim / LANES;
-                for chunk in 0..full {
-                    let decoded = F::decode(&value[chunk * F::STRIDE..][..F::STRIDE]);
-                    for h in 0..group {
-                        let out = &mut out[h * head_dim + chunk * LANES..][..LANES];
-                        add_scaled(out, scores[h * block_tokens + at], &decoded);
-                    }
-                }
-                let rest = head_dim % LANES;
-                if rest > 0 {
-                    let decoded = F::decode_tail(&value[full * F::STRIDE..]);
-                    for h in 0..group {
-                        let out = &mut out[h * head_dim + full * LANES..][..rest];
-                        add_scaled(out, scores[h * block_tokens + at], &decoded[..rest]);
-                    }
+            for first in (0..group).step_by(4) {
+                let heads = 4.min(group - first);
+                let weights = &scores[first * block_tokens..(first + heads) * block_tokens];
+                let out = &mut out[first * head_dim..(first + heads) * head_dim];
+                match heads {
+                    1 => gather::<1, S, F>(simd, extent, tokens, values, weights, out),
+                    2 => gather::<2, S, F>(simd, extent, tokens, values, weights, out),
+                    3 => gather::<3, S, F>(simd, extent, tokens, values, weights, out),
+                    _ => gather::<4, S, F>(simd, extent, tokens, values, weights, out),
                 }
             }
         }
         for (out, sum) in out.chunks_exact_mut(head_dim).zip(sum) {
             let scale = 1.0 / *sum;
             out.iter_mut().for_each(|value| *value *= scale);
+        }
+    }
+}
+
+/// `scores[r][token] = query[r] . keys[token] / sqrt(head_dim)` of one block; rows of scores are `block_tokens` apart.
+#[inline(always)]
+fn score<const R: usize, S: Simd, F: Format>(
+    simd: S,
+    extent: Extent,
+    tokens: usize,
+    keys: &[u8],
+    query: &[f32],
+    scores: &mut [f32],
+) {
+    let scale = 1.0 / (extent.head_dim as f32).sqrt();
+    let key_bytes = F::row_bytes(extent.head_dim);
+    let mut rows: [&[f32]; R] = [&[]; R];
+    for r in 0..R {
+        rows[r] = &query[r * extent.head_dim..(r + 1) * extent.head_dim];
+    }
+    for token in 0..tokens {
+        let products = dot_rows::<R, S, F>(simd, &keys[token * key_bytes..(token + 1) * key_bytes], rows);
+        for r in 0..R {
+            scores[r * extent.block_tokens + token] = products[r] * scale;
+        }
+    }
+}
+
+/// `out[r] += weights[r][token] * values[token]` over one block; rows of weights are `block_tokens` apart.
+#[inline(always)]
+fn gather<const R: usize, S: Simd, F: Format>(
+    simd: S,
+    extent: Extent,
+    tokens: usize,
+    values: &[u8],
+    weights: &[f32],
+    out: &mut [f32],
+) {
+    let Extent { head_dim, block_tokens, .. } = extent;
+    let value_bytes = F::row_bytes(head_dim);
+    for chunk in 0..head_dim.div_ceil(LANES) {
+        let from = chunk * LANES;
+        let count = LANES.min(head_dim - from);
+        let mut sums = [simd.zero(); R];
+        for token in 0..tokens {
+            let (chunks, tail) = F::chunks(&values[token * value_bytes..(token + 1) * value_bytes]);
+            let value = match chunks.get(chunk) {
+                Some(value) => F::decode(simd, value),
+                None => F::decode_tail(simd, tail),
+            };
+            for r in 0..R {
+                let weight = simd.splat(weights[r * block_tokens + token]);
+                sums[r] = simd.add(sums[r], simd.mul(weight, value));
+            }
+        }
+        for r in 0..R {
+            let out = &mut out[r * head_dim + from..][..count];
+            let mut added = [0.0; LANES];
+            simd.store(sums[r], &mut added);
+            out.iter_mut().zip(added).for_each(|(out, added)| *out += added);
         }
     }
 }

@@ -1,47 +1,49 @@
 //! Products of weight rows with a few activation rows.
 
-use super::{Format, LANES, per_level, sum_lanes};
+use super::{Format, LANES, Simd, per_level};
 use crate::backend::cpu::matmul::Target;
-use std::array;
 
 /// The dot products of one stored row with `R` rows of activations of the same length. Each sum has its own lanes:
 /// it does not depend on the other rows.
 #[inline(always)]
-pub(super) fn dot_rows<const R: usize, F: Format>(stored: &[u8], rows: [&[f32]; R]) -> [f32; R] {
-    let len = rows.first().map_or(0, |row| row.len());
-    let full = len / LANES * F::STRIDE;
-    let mut sums = [[0.0; LANES]; R];
-    for (at, bytes) in stored[..full].chunks_exact(F::STRIDE).enumerate() {
-        add_products(&mut sums, F::decode(bytes), array::from_fn(|r| &rows[r].as_chunks().0[at]));
+pub(super) fn dot_rows<const R: usize, S: Simd, F: Format>(
+    simd: S,
+    stored: &[u8],
+    rows: [&[f32]; R],
+) -> [f32; R] {
+    let (stored, tail) = F::chunks(stored);
+    // Loops, not `array::map`: it is not always inlined, and vectors would pass through memory.
+    let mut inputs: [&[[f32; LANES]]; R] = [&[]; R];
+    for r in 0..R {
+        inputs[r] = &rows[r].as_chunks().0[..stored.len()];
     }
-    let rest = len % LANES;
-    if rest > 0 {
-        let mut padded = [[0.0; LANES]; R];
-        for (padded, row) in padded.iter_mut().zip(rows) {
-            padded[..rest].copy_from_slice(&row[len - rest..]);
-        }
-        add_products(&mut sums, F::decode_tail(&stored[full..]), array::from_fn(|r| &padded[r]));
-    }
-    array::from_fn(|r| sum_lanes(sums[r]))
-}
-
-#[inline(always)]
-fn add_products<const R: usize>(
-    sums: &mut [[f32; LANES]; R],
-    stored: [f32; LANES],
-    rows: [&[f32; LANES]; R],
-) {
-    for (sums, row) in sums.iter_mut().zip(rows) {
-        for i in 0..LANES {
-            sums[i] += stored[i] * row[i];
+    let mut sums = [simd.zero(); R];
+    for (at, stored) in stored.iter().enumerate() {
+        let stored = F::decode(simd, stored);
+        for r in 0..R {
+            sums[r] = simd.add(sums[r], simd.mul(stored, simd.load(&inputs[r][at])));
         }
     }
+    if !tail.is_empty() {
+        let stored = F::decode_tail(simd, tail);
+        for r in 0..R {
+            let rest = rows[r].as_chunks::<LANES>().1;
+            let mut padded = [0.0; LANES];
+            padded[..rest.len()].copy_from_slice(rest);
+            sums[r] = simd.add(sums[r], simd.mul(stored, simd.load(&padded)));
+        }
+    }
+    let mut products = [0.0; R];
+    for r in 0..R {
+        products[r] = simd.sum(sums[r]);
+    }
+    products
 }
 
 per_level! {
     /// The products of a run of weight rows, the first of which makes output `first`, with all rows of `inputs`,
     /// each `cols` long. Every weight row comes from memory once.
-    pub(crate) fn products<F: Format>(
+    pub(crate) fn products<F: Format>[simd](
         weights: &[u8], first: usize, inputs: &[f32], cols: usize, target: &Target<'_>,
     ) {
         for (at, stored) in weights.chunks_exact(F::row_bytes(cols)).enumerate() {
@@ -49,10 +51,10 @@ per_level! {
                 let row = |r: usize| &rows[r * cols..(r + 1) * cols];
                 let put = |values: &[f32]| target.put(4 * group, first + at, values);
                 match rows.len() / cols {
-                    1 => put(&dot_rows::<1, F>(stored, [row(0)])),
-                    2 => put(&dot_rows::<2, F>(stored, [row(0), row(1)])),
-                    3 => put(&dot_rows::<3, F>(stored, [row(0), row(1), row(2)])),
-                    _ => put(&dot_rows::<4, F>(stored, [row(0), row(1), row(2), row(3)])),
+                    1 => put(&dot_rows::<1, S, F>(simd, stored, [row(0)])),
+                    2 => put(&dot_rows::<2, S, F>(simd, stored, [row(0), row(1)])),
+                    3 => put(&dot_rows::<3, S, F>(simd, stored, [row(0), row(1), row(2)])),
+                    _ => put(&dot_rows::<4, S, F>(simd, stored, [row(0), row(1), row(2), row(3)])),
                 }
             }
         }
@@ -66,14 +68,14 @@ mod tests {
     use crate::backend::cpu::kernels::{F32, Level};
 
     per_level! {
-        fn dot_pair(stored: &[u8], a: &[f32], b: &[f32]) -> [f32; 2] {
-            dot_rows::<2, F32>(stored, [a, b])
+        fn dot_pair[simd](stored: &[u8], a: &[f32], b: &[f32]) -> [f32; 2] {
+            dot_rows::<2, S, F32>(simd, stored, [a, b])
         }
     }
 
     per_level! {
-        fn dot_one(stored: &[u8], a: &[f32]) -> [f32; 1] {
-            dot_rows::<1, F32>(stored, [a])
+        fn dot_one[simd](stored: &[u8], a: &[f32]) -> [f32; 1] {
+            dot_rows::<1, S, F32>(simd, stored, [a])
         }
     }
 

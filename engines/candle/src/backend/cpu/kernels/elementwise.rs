@@ -4,7 +4,7 @@ use super::{exp, per_level};
 
 per_level! {
     /// `gate = silu(gate) * up`, with `silu(x) = x / (1 + e^-x)`.
-    pub(crate) fn swiglu(gate: &mut [f32], up: &[f32]) {
+    pub(crate) fn swiglu[_simd](gate: &mut [f32], up: &[f32]) {
         for (gate, up) in gate.iter_mut().zip(up) {
             *gate = *gate / (1.0 + exp(-*gate)) * up;
         }
@@ -14,7 +14,7 @@ per_level! {
 per_level! {
     /// Rotates the heads of one row, each `2 * cos.len()` wide. Pairs are neighbours when `interleaved`, else the
     /// halves of a head.
-    pub(crate) fn rope(row: &mut [f32], cos: &[f32], sin: &[f32], interleaved: bool) {
+    pub(crate) fn rope[_simd](row: &mut [f32], cos: &[f32], sin: &[f32], interleaved: bool) {
         let half = cos.len();
         for head in row.chunks_exact_mut(2 * half) {
             if interleaved {
@@ -29,14 +29,6 @@ per_level! {
                 }
             }
         }
-    }
-}
-
-/// `sum += scale * values`.
-#[inline(always)]
-pub(crate) fn add_scaled(sum: &mut [f32], scale: f32, values: &[f32]) {
-    for (sum, value) in sum.iter_mut().zip(values) {
-        *sum += scale * value;
     }
 }
 

@@ -1,26 +1,34 @@
 //! Storage formats of weights and of the KV cache, and how they turn into f32.
 
-use super::{LANES, per_level};
+use super::{LANES, Simd, per_level};
 
 /// A storage format, read [`LANES`] values at a time. Bytes are little-endian, as in files.
 pub(crate) trait Format: Copy + Send + Sync + 'static {
-    /// Bytes of [`LANES`] values.
-    const STRIDE: usize;
+    /// The bytes of [`LANES`] values.
+    type Chunk: AsMut<[u8]>;
 
-    /// The values of [`Format::STRIDE`] bytes.
-    fn decode(bytes: &[u8]) -> [f32; LANES];
+    /// A chunk of zeros.
+    const ZEROS: Self::Chunk;
+
+    /// A row's chunks, and the bytes after them.
+    fn chunks(row: &[u8]) -> (&[Self::Chunk], &[u8]);
+
+    /// The values of a chunk.
+    fn decode<S: Simd>(simd: S, chunk: &Self::Chunk) -> S::Lanes;
 
     /// Bytes of a row of `len` values, which is a whole number of the format's blocks.
+    #[inline(always)]
     fn row_bytes(len: usize) -> usize {
-        len / LANES * Self::STRIDE + len % LANES * (Self::STRIDE / LANES)
+        let chunk = size_of::<Self::Chunk>();
+        len / LANES * chunk + len % LANES * (chunk / LANES)
     }
 
-    /// The values of the last bytes of a row, fewer than [`Format::STRIDE`]; zeros after them.
+    /// The values of the last bytes of a row, fewer than a chunk; zeros after them.
     #[inline(always)]
-    fn decode_tail(bytes: &[u8]) -> [f32; LANES] {
-        let mut padded = [0; 4 * LANES];
-        padded[..bytes.len()].copy_from_slice(bytes);
-        Self::decode(&padded[..Self::STRIDE])
+    fn decode_tail<S: Simd>(simd: S, bytes: &[u8]) -> S::Lanes {
+        let mut chunk = Self::ZEROS;
+        chunk.as_mut()[..bytes.len()].copy_from_slice(bytes);
+        Self::decode(simd, &chunk)
     }
 }
 
@@ -38,56 +46,69 @@ pub(crate) struct Bf16;
 pub(crate) struct Q8_0;
 
 impl Format for F32 {
-    const STRIDE: usize = 4 * LANES;
+    type Chunk = [u8; 4 * LANES];
+
+    const ZEROS: Self::Chunk = [0; 4 * LANES];
 
     #[inline(always)]
-    fn decode(bytes: &[u8]) -> [f32; LANES] {
-        let mut values = [0.0; LANES];
-        for (value, bytes) in values.iter_mut().zip(bytes.as_chunks().0) {
-            *value = f32::from_le_bytes(*bytes);
-        }
-        values
+    fn chunks(row: &[u8]) -> (&[Self::Chunk], &[u8]) {
+        row.as_chunks()
+    }
+
+    #[inline(always)]
+    fn decode<S: Simd>(simd: S, chunk: &Self::Chunk) -> S::Lanes {
+        simd.decode_f32(chunk)
     }
 }
 
 impl Format for F16 {
-    const STRIDE: usize = 2 * LANES;
+    type Chunk = [u8; 2 * LANES];
+
+    const ZEROS: Self::Chunk = [0; 2 * LANES];
 
     #[inline(always)]
-    fn decode(bytes: &[u8]) -> [f32; LANES] {
-        let mut values = [0.0; LANES];
-        for (value, bytes) in values.iter_mut().zip(bytes.as_chunks().0) {
-            *value = f32_of_f16(u16::from_le_bytes(*bytes));
-        }
-        values
+    fn chunks(row: &[u8]) -> (&[Self::Chunk], &[u8]) {
+        row.as_chunks()
+    }
+
+    #[inline(always)]
+    fn decode<S: Simd>(simd: S, chunk: &Self::Chunk) -> S::Lanes {
+        simd.decode_f16(chunk)
     }
 }
 
 impl Format for Bf16 {
-    const STRIDE: usize = 2 * LANES;
+    type Chunk = [u8; 2 * LANES];
+
+    const ZEROS: Self::Chunk = [0; 2 * LANES];
 
     #[inline(always)]
-    fn decode(bytes: &[u8]) -> [f32; LANES] {
-        let mut values = [0.0; LANES];
-        for (value, bytes) in values.iter_mut().zip(bytes.as_chunks().0) {
-            *value = f32::from_bits(u32::from(u16::from_le_bytes(*bytes)) << 16);
-        }
-        values
+    fn chunks(row: &[u8]) -> (&[Self::Chunk], &[u8]) {
+        row.as_chunks()
+    }
+
+    #[inline(always)]
+    fn decode<S: Simd>(simd: S, chunk: &Self::Chunk) -> S::Lanes {
+        simd.decode_bf16(chunk)
     }
 }
 
 impl Format for Q8_0 {
-    const STRIDE: usize = 2 + LANES;
+    type Chunk = [u8; 2 + LANES];
+
+    const ZEROS: Self::Chunk = [0; 2 + LANES];
 
     #[inline(always)]
-    fn decode(bytes: &[u8]) -> [f32; LANES] {
-        let scale = f32_of_f16(u16::from_le_bytes([bytes[0], bytes[1]]));
-        let mut values = [0.0; LANES];
-        for (value, &byte) in values.iter_mut().zip(&bytes[2..]) {
-            // 11 bits of the scale times 8 bits: the product is exact.
-            *value = scale * f32::from(byte as i8);
-        }
-        values
+    fn chunks(row: &[u8]) -> (&[Self::Chunk], &[u8]) {
+        row.as_chunks()
+    }
+
+    #[inline(always)]
+    fn decode<S: Simd>(simd: S, chunk: &Self::Chunk) -> S::Lanes {
+        let [low, high, bytes @ ..] = chunk;
+        // 11 bits of the scale times 8 bits: the products are exact.
+        let scale = f32_of_f16(u16::from_le_bytes([*low, *high]));
+        simd.mul(simd.splat(scale), simd.decode_i8(bytes))
     }
 }
 
@@ -136,14 +157,16 @@ pub(crate) use with_format;
 
 per_level! {
     /// The values of one row.
-    pub(crate) fn dequantise<F: Format>(row: &[u8], values: &mut [f32]) {
+    pub(crate) fn dequantise<F: Format>[simd](row: &[u8], values: &mut [f32]) {
+        let (stored, tail) = F::chunks(row);
         let (chunks, rest) = values.as_chunks_mut::<LANES>();
-        let full = chunks.len() * F::STRIDE;
-        for (chunk, bytes) in chunks.iter_mut().zip(row[..full].chunks_exact(F::STRIDE)) {
-            *chunk = F::decode(bytes);
+        for (values, stored) in chunks.iter_mut().zip(stored) {
+            simd.store(F::decode(simd, stored), values);
         }
         if !rest.is_empty() {
-            rest.copy_from_slice(&F::decode_tail(&row[full..])[..rest.len()]);
+            let mut values = [0.0; LANES];
+            simd.store(F::decode_tail(simd, tail), &mut values);
+            rest.copy_from_slice(&values[..rest.len()]);
         }
     }
 }

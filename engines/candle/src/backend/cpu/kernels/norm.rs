@@ -1,28 +1,26 @@
 //! Root mean square normalisation.
 
-use super::{LANES, per_level, sum_lanes};
+use super::{LANES, Simd, per_level};
 
 /// `1 / sqrt(mean(x^2) + eps)`.
 #[inline(always)]
-fn inverse_rms(values: &[f32], eps: f32) -> f32 {
-    let mut lanes = [0.0; LANES];
+fn inverse_rms<S: Simd>(simd: S, values: &[f32], eps: f32) -> f32 {
     let (chunks, rest) = values.as_chunks::<LANES>();
-    for chunk in chunks {
-        for i in 0..LANES {
-            lanes[i] += chunk[i] * chunk[i];
-        }
+    let mut padded = [0.0; LANES];
+    padded[..rest.len()].copy_from_slice(rest);
+    let mut sum = simd.zero();
+    for chunk in chunks.iter().chain([&padded]) {
+        let chunk = simd.load(chunk);
+        sum = simd.add(sum, simd.mul(chunk, chunk));
     }
-    for (lane, value) in lanes.iter_mut().zip(rest) {
-        *lane += value * value;
-    }
-    1.0 / (sum_lanes(lanes) / values.len() as f32 + eps).sqrt()
+    1.0 / (simd.sum(sum) / values.len() as f32 + eps).sqrt()
 }
 
 per_level! {
     /// Normalises runs of `weight.len()` values in place. To normalise into another place, copy first.
-    pub(crate) fn rms_norm(values: &mut [f32], weight: &[f32], eps: f32) {
+    pub(crate) fn rms_norm[simd](values: &mut [f32], weight: &[f32], eps: f32) {
         for run in values.chunks_exact_mut(weight.len()) {
-            let scale = inverse_rms(run, eps);
+            let scale = inverse_rms(simd, run, eps);
             for (value, weight) in run.iter_mut().zip(weight) {
                 *value = *value * scale * weight;
             }

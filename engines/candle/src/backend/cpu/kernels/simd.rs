@@ -1,0 +1,174 @@
+//! Vectors of [`LANES`] values, over whatever registers an instruction set has.
+//!
+//! A value of a [`Simd`] type is the proof that the processor has its instructions, so its methods are safe. All types
+//! compute the same bits: nothing is fused, and sums fold in one fixed tree.
+
+use super::LANES;
+use super::format::f32_of_f16;
+
+/// An instruction set, as operations on vectors of [`LANES`] values.
+pub(crate) trait Simd: Copy {
+    /// Values of f32 in registers.
+    type Lanes: Copy;
+
+    /// Zeros.
+    fn zero(self) -> Self::Lanes;
+    /// The same value everywhere.
+    fn splat(self, value: f32) -> Self::Lanes;
+    /// Values from memory.
+    fn load(self, values: &[f32; LANES]) -> Self::Lanes;
+    /// Values to memory.
+    fn store(self, lanes: Self::Lanes, values: &mut [f32; LANES]);
+    /// `a + b`.
+    fn add(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
+    /// `a * b`.
+    fn mul(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
+    /// The sum: lane `i` takes lane `i + 16`, then `i + 8`, 4, 2, 1.
+    fn sum(self, lanes: Self::Lanes) -> f32;
+    /// Little-endian f32.
+    fn decode_f32(self, bytes: &[u8; 4 * LANES]) -> Self::Lanes;
+    /// Little-endian f16.
+    fn decode_f16(self, bytes: &[u8; 2 * LANES]) -> Self::Lanes;
+    /// Little-endian bf16.
+    fn decode_bf16(self, bytes: &[u8; 2 * LANES]) -> Self::Lanes;
+    /// Signed bytes.
+    fn decode_i8(self, bytes: &[u8; LANES]) -> Self::Lanes;
+}
+
+/// What every processor has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Portable;
+
+impl Simd for Portable {
+    type Lanes = [f32; LANES];
+
+    #[inline(always)]
+    fn zero(self) -> [f32; LANES] {
+        [0.0; LANES]
+    }
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> [f32; LANES] {
+        [value; LANES]
+    }
+
+    #[inline(always)]
+    fn load(self, values: &[f32; LANES]) -> [f32; LANES] {
+        *values
+    }
+
+    #[inline(always)]
+    fn store(self, lanes: [f32; LANES], values: &mut [f32; LANES]) {
+        *values = lanes;
+    }
+
+    #[inline(always)]
+    fn add(self, mut a: [f32; LANES], b: [f32; LANES]) -> [f32; LANES] {
+        for i in 0..LANES {
+            a[i] += b[i];
+        }
+        a
+    }
+
+    #[inline(always)]
+    fn mul(self, mut a: [f32; LANES], b: [f32; LANES]) -> [f32; LANES] {
+        for i in 0..LANES {
+            a[i] *= b[i];
+        }
+        a
+    }
+
+    #[inline(always)]
+    fn sum(self, mut lanes: [f32; LANES]) -> f32 {
+        let mut width = LANES / 2;
+        while width > 0 {
+            for i in 0..width {
+                lanes[i] += lanes[i + width];
+            }
+            width /= 2;
+        }
+        lanes[0]
+    }
+
+    #[inline(always)]
+    fn decode_f32(self, bytes: &[u8; 4 * LANES]) -> [f32; LANES] {
+        let mut values = [0.0; LANES];
+        for (value, bytes) in values.iter_mut().zip(bytes.as_chunks().0) {
+            *value = f32::from_le_bytes(*bytes);
+        }
+        values
+    }
+
+    #[inline(always)]
+    fn decode_f16(self, bytes: &[u8; 2 * LANES]) -> [f32; LANES] {
+        let mut values = [0.0; LANES];
+        for (value, bytes) in values.iter_mut().zip(bytes.as_chunks().0) {
+            *value = f32_of_f16(u16::from_le_bytes(*bytes));
+        }
+        values
+    }
+
+    #[inline(always)]
+    fn decode_bf16(self, bytes: &[u8; 2 * LANES]) -> [f32; LANES] {
+        let mut values = [0.0; LANES];
+        for (value, bytes) in values.iter_mut().zip(bytes.as_chunks().0) {
+            *value = f32::from_bits(u32::from(u16::from_le_bytes(*bytes)) << 16);
+        }
+        values
+    }
+
+    #[inline(always)]
+    fn decode_i8(self, bytes: &[u8; LANES]) -> [f32; LANES] {
+        let mut values = [0.0; LANES];
+        for (value, byte) in values.iter_mut().zip(bytes) {
+            *value = f32::from(byte.cast_signed());
+        }
+        values
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::cpu::kernels::reference::Random;
+    use crate::backend::cpu::kernels::{Level, per_level};
+
+    per_level! {
+        /// Everything at once: what each operation gives for the same bytes.
+        fn everything[simd](bytes: &[u8; 4 * LANES], floats: &[f32; LANES]) -> Vec<u32> {
+            let half: &[u8; 2 * LANES] = bytes.first_chunk().unwrap();
+            let loaded = simd.load(floats);
+            let results = [
+                simd.zero(),
+                simd.splat(1.5),
+                simd.decode_f32(bytes),
+                simd.decode_f16(half),
+                simd.decode_bf16(half),
+                simd.decode_i8(bytes.first_chunk().unwrap()),
+                simd.add(loaded, simd.splat(0.1)),
+                simd.mul(loaded, simd.decode_i8(bytes.last_chunk().unwrap())),
+            ];
+            let mut bits = vec![simd.sum(loaded).to_bits()];
+            for result in results {
+                let mut values = [0.0; LANES];
+                simd.store(result, &mut values);
+                // The payload of a NaN is nobody's concern.
+                bits.extend(values.map(|value| if value.is_nan() { f32::NAN } else { value }.to_bits()));
+            }
+            bits
+        }
+    }
+
+    #[test]
+    fn all_sets_compute_the_same_bits() {
+        let mut random = Random::new(31);
+        for _ in 0..200 {
+            let floats = std::array::from_fn(|_| random.float());
+            let bytes = std::array::from_fn(|_| (random.float() * 128.0) as i8 as u8);
+            let want = everything(Level::all()[0], &bytes, &floats);
+            for level in Level::all() {
+                assert_eq!(everything(level, &bytes, &floats), want, "{level:?}");
+            }
+        }
+    }
+}

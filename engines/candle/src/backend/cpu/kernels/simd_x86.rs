@@ -1,0 +1,227 @@
+//! AVX2 and AVX-512 vectors.
+
+use super::LANES;
+use super::simd::Simd;
+use std::arch::x86_64::*;
+
+/// AVX2 and F16C.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Avx2(());
+
+/// AVX-512 F, BW, DQ and VL, and all of [`Avx2`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Avx512(());
+
+impl Avx2 {
+    /// # Safety
+    /// The processor has AVX2 and F16C.
+    #[inline(always)]
+    pub(super) unsafe fn new() -> Self {
+        Avx2(())
+    }
+
+    /// Applies an operation to each register.
+    #[inline(always)]
+    fn each(self, operation: impl Fn(usize) -> __m256) -> [__m256; 4] {
+        [operation(0), operation(1), operation(2), operation(3)]
+    }
+}
+
+impl Avx512 {
+    /// # Safety
+    /// The processor has AVX-512 F, BW, DQ and VL, AVX2 and F16C.
+    #[inline(always)]
+    pub(super) unsafe fn new() -> Self {
+        Avx512(())
+    }
+}
+
+/// The sum of eight values: lane `i` takes lane `i + 4`, then `i + 2`, then 1.
+///
+/// # Safety
+/// The processor has AVX.
+#[inline(always)]
+unsafe fn sum_of_eight(lanes: __m256) -> f32 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let four = _mm_add_ps(_mm256_castps256_ps128(lanes), _mm256_extractf128_ps::<1>(lanes));
+        let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+        _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps::<1>(two, two)))
+    }
+}
+
+// Every `unsafe` below: the value `self` proves that the processor has the instructions, and what is loaded or stored lies
+// within the array that the reference is to (offsets are register numbers times register sizes).
+impl Simd for Avx2 {
+    type Lanes = [__m256; 4];
+
+    #[inline(always)]
+    fn zero(self) -> Self::Lanes {
+        // SAFETY: see above.
+        self.each(|_| unsafe { _mm256_setzero_ps() })
+    }
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> Self::Lanes {
+        // SAFETY: see above.
+        self.each(|_| unsafe { _mm256_set1_ps(value) })
+    }
+
+    #[inline(always)]
+    fn load(self, values: &[f32; LANES]) -> Self::Lanes {
+        // SAFETY: see above.
+        self.each(|i| unsafe { _mm256_loadu_ps(values.as_ptr().add(8 * i)) })
+    }
+
+    #[inline(always)]
+    fn store(self, lanes: Self::Lanes, values: &mut [f32; LANES]) {
+        for (i, lanes) in lanes.into_iter().enumerate() {
+            // SAFETY: see above.
+            unsafe { _mm256_storeu_ps(values.as_mut_ptr().add(8 * i), lanes) };
+        }
+    }
+
+    #[inline(always)]
+    fn add(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes {
+        // SAFETY: see above.
+        self.each(|i| unsafe { _mm256_add_ps(a[i], b[i]) })
+    }
+
+    #[inline(always)]
+    fn mul(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes {
+        // SAFETY: see above.
+        self.each(|i| unsafe { _mm256_mul_ps(a[i], b[i]) })
+    }
+
+    #[inline(always)]
+    fn sum(self, [a, b, c, d]: Self::Lanes) -> f32 {
+        // SAFETY: see above.
+        unsafe { sum_of_eight(_mm256_add_ps(_mm256_add_ps(a, c), _mm256_add_ps(b, d))) }
+    }
+
+    #[inline(always)]
+    fn decode_f32(self, bytes: &[u8; 4 * LANES]) -> Self::Lanes {
+        // SAFETY: see above.
+        self.each(|i| unsafe { _mm256_loadu_ps(bytes.as_ptr().add(32 * i).cast()) })
+    }
+
+    #[inline(always)]
+    fn decode_f16(self, bytes: &[u8; 2 * LANES]) -> Self::Lanes {
+        // SAFETY: see above.
+        self.each(|i| unsafe { _mm256_cvtph_ps(_mm_loadu_si128(bytes.as_ptr().add(16 * i).cast())) })
+    }
+
+    #[inline(always)]
+    fn decode_bf16(self, bytes: &[u8; 2 * LANES]) -> Self::Lanes {
+        // SAFETY: see above.
+        self.each(|i| unsafe {
+            let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(bytes.as_ptr().add(16 * i).cast()));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide))
+        })
+    }
+
+    #[inline(always)]
+    fn decode_i8(self, bytes: &[u8; LANES]) -> Self::Lanes {
+        // SAFETY: see above.
+        self.each(|i| unsafe {
+            let wide = _mm256_cvtepi8_epi32(_mm_loadl_epi64(bytes.as_ptr().add(8 * i).cast()));
+            _mm256_cvtepi32_ps(wide)
+        })
+    }
+}
+
+impl Simd for Avx512 {
+    type Lanes = [__m512; 2];
+
+    #[inline(always)]
+    fn zero(self) -> Self::Lanes {
+        // SAFETY: see above.
+        [unsafe { _mm512_setzero_ps() }; 2]
+    }
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> Self::Lanes {
+        // SAFETY: see above.
+        [unsafe { _mm512_set1_ps(value) }; 2]
+    }
+
+    #[inline(always)]
+    fn load(self, values: &[f32; LANES]) -> Self::Lanes {
+        let start = values.as_ptr();
+        // SAFETY: see above.
+        unsafe { [_mm512_loadu_ps(start), _mm512_loadu_ps(start.add(16))] }
+    }
+
+    #[inline(always)]
+    fn store(self, [a, b]: Self::Lanes, values: &mut [f32; LANES]) {
+        let start = values.as_mut_ptr();
+        // SAFETY: see above.
+        unsafe {
+            _mm512_storeu_ps(start, a);
+            _mm512_storeu_ps(start.add(16), b);
+        }
+    }
+
+    #[inline(always)]
+    fn add(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes {
+        // SAFETY: see above.
+        unsafe { [_mm512_add_ps(a[0], b[0]), _mm512_add_ps(a[1], b[1])] }
+    }
+
+    #[inline(always)]
+    fn mul(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes {
+        // SAFETY: see above.
+        unsafe { [_mm512_mul_ps(a[0], b[0]), _mm512_mul_ps(a[1], b[1])] }
+    }
+
+    #[inline(always)]
+    fn sum(self, [a, b]: Self::Lanes) -> f32 {
+        // SAFETY: see above.
+        unsafe {
+            let lanes = _mm512_add_ps(a, b);
+            let high = _mm512_extractf32x8_ps::<1>(lanes);
+            sum_of_eight(_mm256_add_ps(_mm512_castps512_ps256(lanes), high))
+        }
+    }
+
+    #[inline(always)]
+    fn decode_f32(self, bytes: &[u8; 4 * LANES]) -> Self::Lanes {
+        let start = bytes.as_ptr().cast::<f32>();
+        // SAFETY: see above.
+        unsafe { [_mm512_loadu_ps(start), _mm512_loadu_ps(start.add(16))] }
+    }
+
+    #[inline(always)]
+    fn decode_f16(self, bytes: &[u8; 2 * LANES]) -> Self::Lanes {
+        let start = bytes.as_ptr().cast::<__m256i>();
+        // SAFETY: see above.
+        unsafe {
+            [_mm512_cvtph_ps(_mm256_loadu_si256(start)), _mm512_cvtph_ps(_mm256_loadu_si256(start.add(1)))]
+        }
+    }
+
+    #[inline(always)]
+    fn decode_bf16(self, bytes: &[u8; 2 * LANES]) -> Self::Lanes {
+        let start = bytes.as_ptr().cast::<__m256i>();
+        // SAFETY: see above.
+        unsafe {
+            let wide = |half| _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(half));
+            [
+                _mm512_castsi512_ps(wide(_mm256_loadu_si256(start))),
+                _mm512_castsi512_ps(wide(_mm256_loadu_si256(start.add(1)))),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    fn decode_i8(self, bytes: &[u8; LANES]) -> Self::Lanes {
+        let start = bytes.as_ptr().cast::<__m128i>();
+        // SAFETY: see above.
+        unsafe {
+            [
+                _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(start))),
+                _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(start.add(1)))),
+            ]
+        }
+    }
+}
