@@ -14,7 +14,7 @@ use tokenizers::processors::PostProcessorWrapper;
 use tokenizers::{AddedToken, AddedVocabulary, Encoding, PostProcessor};
 
 /// Largest file, in bytes. The largest in use have 34 MB.
-const MAX_FILE: usize = 96 << 20;
+const MAX_FILE: usize = 128 << 20;
 
 /// Most added tokens. Models in use have fewer than 7,000.
 const MAX_ADDED: usize = 1 << 16;
