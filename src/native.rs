@@ -70,7 +70,7 @@ fn text_side(checkpoint: &formats::Checkpoint) -> Result<TextSide> {
             eos: vocab.eos,
             eot: vocab.eot,
             // Files of that pre-tokeniser begin a text with its token unless they say otherwise.
-            add_bos: vocab.add_bos.unwrap_or(vocab.pre == "llama-bpe"),
+            add_bos: vocab.add_bos.unwrap_or(vocab.pre == "llama-bpe" && vocab.bos.is_some()),
         }),
     }
     .map_err(tokenizer_error)?;

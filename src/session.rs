@@ -81,7 +81,7 @@ impl Session {
         let prepared = self.0.prepare(request)?;
         let (verdict, grant) = self.0.grant(request, &prepared)?;
         let Some(grant) = grant else { return Ok((verdict, None)) };
-        let granted = Granted { request: request.clone(), prepared, grant, verdict: verdict.clone() };
+        let granted = Granted { request: request.clone(), prepared, grant, verdict };
         Ok((verdict, Some(self.0.model.runtime.issue_ticket(self.0.seat.key(), granted))))
     }
 

@@ -298,7 +298,7 @@ impl Stream {
         self.result = Some(Ok(Outcome {
             ending,
             text: self.answer.clone(),
-            verdict: self.verdict.clone(),
+            verdict: self.verdict,
             prompt_tokens: count(prompt_tokens),
             cached_tokens: count(finish.cached_tokens),
             generated_tokens: count(self.tokens.len()),

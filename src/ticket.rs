@@ -42,7 +42,7 @@ pub(crate) struct Granted {
 
 impl Ticket {
     pub(crate) fn new(session: SessionKey, expires: Duration, granted: Granted) -> Self {
-        let verdict = granted.verdict.clone();
+        let verdict = granted.verdict;
         let state = Mutex::new(State::Ready(Box::new(granted)));
         Ticket { held: Arc::new(Held { expires, state }), session, verdict }
     }
