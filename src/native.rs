@@ -90,7 +90,7 @@ fn options(config: &Config) -> Result<Options> {
     if config.name("native.kv_type") == Some("f32") {
         options.kv_dtype = KvDtype::F32;
     }
-    let mut set = |key, field: &mut u32| {
+    let set = |key, field: &mut u32| {
         if let Some(value) = config.integer(key) {
             // Every key's range ends below 2^32.
             *field = u32::try_from(value).unwrap_or(u32::MAX);
