@@ -203,8 +203,8 @@ pub unsafe extern "C" fn plimsoll_model_token_bytes(
     model: *const plimsoll_model,
     token: u32,
 ) -> plimsoll_str {
-    // SAFETY: the header's rule for handles.
     quiet(lend(b""), || {
+        // SAFETY: the header's rule for handles.
         let model = unsafe { model.as_ref() };
         lend(model.and_then(|model| model.0.token_bytes(token)).unwrap_or(b""))
     })

@@ -41,9 +41,10 @@ pub unsafe extern "C" fn plimsoll_can_allocate(
     bytes: u64,
     margin: f64,
 ) -> i32 {
-    // SAFETY: the header's rule for handles.
     quiet(0, || {
-        unsafe { runtime.as_ref() }.is_some_and(|runtime| runtime.0.can_allocate(bytes, margin)).into()
+        // SAFETY: the header's rule for handles.
+        let runtime = unsafe { runtime.as_ref() };
+        runtime.is_some_and(|runtime| runtime.0.can_allocate(bytes, margin)).into()
     })
 }
 
@@ -53,8 +54,11 @@ pub unsafe extern "C" fn plimsoll_can_allocate(
 /// Ownership: borrows the runtime. Threads: any. Errors: none. Since: 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn plimsoll_is_low_memory(runtime: *const plimsoll_runtime, threshold: f64) -> i32 {
-    // SAFETY: the header's rule for handles.
-    quiet(0, || unsafe { runtime.as_ref() }.is_some_and(|runtime| runtime.0.is_low_memory(threshold)).into())
+    quiet(0, || {
+        // SAFETY: the header's rule for handles.
+        let runtime = unsafe { runtime.as_ref() };
+        runtime.is_some_and(|runtime| runtime.0.is_low_memory(threshold)).into()
+    })
 }
 
 /// Frees a runtime; NULL is fine. Models and sessions made from it keep what they need and stay usable.

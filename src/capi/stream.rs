@@ -121,7 +121,10 @@ pub unsafe extern "C" fn plimsoll_stream_cancel(stream: *const plimsoll_stream) 
     if !stream.is_null() {
         // SAFETY: the header's rule for handles. Only the flag is touched, so another thread may be in
         // plimsoll_stream_next() meanwhile: a reference to the whole stream would alias its exclusive one.
-        unsafe { (*(&raw const (*stream).cancel)).cancel() };
+        unsafe {
+            let cancel = &raw const (*stream).cancel;
+            (*cancel).cancel();
+        }
     }
 }
 

@@ -120,7 +120,8 @@ mod tests {
 
     #[test]
     fn settings_out_of_range_are_named() {
-        let cases: [(&str, fn(&mut Sampling)); 9] = [
+        type Spoil = fn(&mut Sampling);
+        let cases: [(&str, Spoil); 9] = [
             ("temperature", |s| s.temperature = f32::NAN),
             ("temperature", |s| s.temperature = f32::INFINITY),
             ("temperature", |s| s.temperature = -1.0),
