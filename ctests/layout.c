@@ -1,0 +1,181 @@
+/* The layout of every public struct on 64-bit systems and the value of every constant, in numbers that never change: members
+ * are only ever appended, and then these lines stay and new ones follow. Compiling this file is the test. */
+#include "plimsoll.h"
+
+#include <stdio.h>
+
+/* C99 has no _Static_assert: an array of negative size does not compile. */
+#define AT(type, member, offset) typedef char type##_##member##_is_at_##offset[offsetof(type, member) == (offset) ? 1 : -1]
+/* A struct that may grow is at least as long as in the release that brought it. */
+#define AT_LEAST(type, size) typedef char type##_has_##size[sizeof(type) >= (size) ? 1 : -1]
+/* A struct without struct_size cannot grow. */
+#define SIZE(type, size) typedef char type##_has_##size[sizeof(type) == (size) ? 1 : -1]
+
+/* Numbers are never changed and never used again. */
+#define VALUE(name, value) typedef char name##_is_##value[(name) == (value) ? 1 : -1]
+
+VALUE(PLIMSOLL_OK, 0);
+VALUE(PLIMSOLL_ERR_INVALID_ARGUMENT, 100);
+VALUE(PLIMSOLL_ERR_NULL_POINTER, 101);
+VALUE(PLIMSOLL_ERR_INVALID_UTF8, 102);
+VALUE(PLIMSOLL_ERR_INVALID_CONFIG, 103);
+VALUE(PLIMSOLL_ERR_INVALID_STRUCT_SIZE, 104);
+VALUE(PLIMSOLL_ERR_REENTRANT, 105);
+VALUE(PLIMSOLL_ERR_TICKET_EXPIRED, 106);
+VALUE(PLIMSOLL_ERR_TICKET_CONSUMED, 107);
+VALUE(PLIMSOLL_ERR_TICKET_MISMATCH, 108);
+VALUE(PLIMSOLL_ERR_POISONED, 109);
+VALUE(PLIMSOLL_ERR_UNSUPPORTED, 110);
+VALUE(PLIMSOLL_ERR_EMPTY_REQUEST, 111);
+VALUE(PLIMSOLL_ERR_PROMPT_TOO_LONG, 112);
+VALUE(PLIMSOLL_ERR_INVALID_TOKEN, 113);
+VALUE(PLIMSOLL_ERR_MEMORY_REFUSED, 200);
+VALUE(PLIMSOLL_ERR_OUT_OF_MEMORY, 201);
+VALUE(PLIMSOLL_ERR_QUEUE_FULL, 202);
+VALUE(PLIMSOLL_ERR_BUSY, 203);
+VALUE(PLIMSOLL_ERR_MODEL_NOT_FOUND, 300);
+VALUE(PLIMSOLL_ERR_MODEL_MALFORMED, 301);
+VALUE(PLIMSOLL_ERR_MODEL_UNSUPPORTED, 302);
+VALUE(PLIMSOLL_ERR_TOKENIZER, 303);
+VALUE(PLIMSOLL_ERR_TEMPLATE, 304);
+VALUE(PLIMSOLL_ERR_ENGINE_FAILED, 305);
+VALUE(PLIMSOLL_ERR_ENGINE_CLOSED, 306);
+VALUE(PLIMSOLL_ERR_LOAD_CANCELLED, 307);
+VALUE(PLIMSOLL_ERR_INTERNAL, 900);
+VALUE(PLIMSOLL_SECTION_REQUEST, 1);
+VALUE(PLIMSOLL_SECTION_LOADING, 2);
+VALUE(PLIMSOLL_SECTION_MEMORY, 3);
+VALUE(PLIMSOLL_SECTION_GENERATION, 4);
+VALUE(PLIMSOLL_SECTION_CLEANUP, 5);
+VALUE(PLIMSOLL_SECTION_HEALTH, 6);
+VALUE(PLIMSOLL_SECTION_AUTHENTICATION, 7);
+VALUE(PLIMSOLL_SECTION_INTERNAL, 9);
+VALUE(PLIMSOLL_LOG_OFF, 0);
+VALUE(PLIMSOLL_LOG_ERROR, 1);
+VALUE(PLIMSOLL_LOG_WARN, 2);
+VALUE(PLIMSOLL_LOG_INFO, 3);
+VALUE(PLIMSOLL_LOG_DEBUG, 4);
+VALUE(PLIMSOLL_LOG_TRACE, 5);
+VALUE(PLIMSOLL_LOAD_QUEUED, 0);
+VALUE(PLIMSOLL_LOAD_READING, 1);
+VALUE(PLIMSOLL_LOAD_PREPARING, 2);
+VALUE(PLIMSOLL_LOAD_WARM, 3);
+VALUE(PLIMSOLL_LOAD_READY, 4);
+VALUE(PLIMSOLL_LOAD_FAILED, 5);
+VALUE(PLIMSOLL_DECISION_ACCEPT, 1);
+VALUE(PLIMSOLL_DECISION_SHRINK, 2);
+VALUE(PLIMSOLL_DECISION_ROUTE, 3);
+VALUE(PLIMSOLL_DECISION_REJECT, 4);
+VALUE(PLIMSOLL_EVENT_TOKEN, 1);
+VALUE(PLIMSOLL_EVENT_TEXT, 2);
+VALUE(PLIMSOLL_EVENT_END, 3);
+VALUE(PLIMSOLL_EVENT_TIMEOUT, 4);
+VALUE(PLIMSOLL_ENDING_END_OF_TEXT, 1);
+VALUE(PLIMSOLL_ENDING_LENGTH, 2);
+VALUE(PLIMSOLL_ENDING_STOP_STRING, 3);
+VALUE(PLIMSOLL_ENDING_STOPPED, 4);
+VALUE(PLIMSOLL_ENDING_CANCELLED, 5);
+VALUE(PLIMSOLL_ENDING_DEADLINE, 6);
+
+#if defined(__LP64__)
+SIZE(plimsoll_str, 16);
+AT(plimsoll_str, ptr, 0);
+AT(plimsoll_str, len, 8);
+
+AT_LEAST(plimsoll_memory, 136);
+AT(plimsoll_memory, struct_size, 0);
+AT(plimsoll_memory, capacity_bytes, 8);
+AT(plimsoll_memory, limit_bytes, 16);
+AT(plimsoll_memory, used_bytes, 24);
+AT(plimsoll_memory, free_bytes, 32);
+AT(plimsoll_memory, peak_bytes, 40);
+AT(plimsoll_memory, weights_bytes, 48);
+AT(plimsoll_memory, workspace_bytes, 56);
+AT(plimsoll_memory, kv_bytes, 64);
+AT(plimsoll_memory, request_bytes, 72);
+AT(plimsoll_memory, active_sessions, 80);
+AT(plimsoll_memory, accepted_count, 88);
+AT(plimsoll_memory, shrunk_count, 96);
+AT(plimsoll_memory, rejected_count, 104);
+AT(plimsoll_memory, routed_count, 112);
+AT(plimsoll_memory, degraded_count, 120);
+AT(plimsoll_memory, evictions, 128);
+
+AT_LEAST(plimsoll_progress, 40);
+AT(plimsoll_progress, struct_size, 0);
+AT(plimsoll_progress, state, 8);
+AT(plimsoll_progress, shard, 12);
+AT(plimsoll_progress, shards, 16);
+AT(plimsoll_progress, reserved, 20);
+AT(plimsoll_progress, bytes_done, 24);
+AT(plimsoll_progress, bytes_total, 32);
+
+AT_LEAST(plimsoll_model_facts, 64);
+AT(plimsoll_model_facts, struct_size, 0);
+AT(plimsoll_model_facts, context_length, 8);
+AT(plimsoll_model_facts, vocab_size, 12);
+AT(plimsoll_model_facts, weights_bytes, 16);
+AT(plimsoll_model_facts, workspace_bytes, 24);
+AT(plimsoll_model_facts, kv_bytes, 32);
+AT(plimsoll_model_facts, block_tokens, 40);
+AT(plimsoll_model_facts, max_sequences, 44);
+AT(plimsoll_model_facts, engine, 48);
+
+SIZE(plimsoll_message, 32);
+AT(plimsoll_message, role, 0);
+AT(plimsoll_message, content, 16);
+
+AT_LEAST(plimsoll_verdict, 112);
+AT(plimsoll_verdict, struct_size, 0);
+AT(plimsoll_verdict, decision, 8);
+AT(plimsoll_verdict, asked_tokens, 12);
+AT(plimsoll_verdict, granted_tokens, 16);
+AT(plimsoll_verdict, fits_tokens, 20);
+AT(plimsoll_verdict, bytes_asked, 24);
+AT(plimsoll_verdict, bytes_free, 32);
+AT(plimsoll_verdict, kv_bytes, 40);
+AT(plimsoll_verdict, kv_held_bytes, 48);
+AT(plimsoll_verdict, request_bytes, 56);
+AT(plimsoll_verdict, workspace_bytes, 64);
+AT(plimsoll_verdict, evict_bytes, 72);
+AT(plimsoll_verdict, evict_sessions, 80);
+AT(plimsoll_verdict, reserved, 84);
+AT(plimsoll_verdict, retry_after_ms, 88);
+AT(plimsoll_verdict, reason, 96);
+
+SIZE(plimsoll_logprob, 8);
+AT(plimsoll_logprob, token, 0);
+AT(plimsoll_logprob, logprob, 4);
+
+AT_LEAST(plimsoll_event, 48);
+AT(plimsoll_event, struct_size, 0);
+AT(plimsoll_event, kind, 8);
+AT(plimsoll_event, token, 12);
+AT(plimsoll_event, logprob, 16);
+AT(plimsoll_event, top_count, 20);
+AT(plimsoll_event, top, 24);
+AT(plimsoll_event, text, 32);
+
+AT_LEAST(plimsoll_result, 88);
+AT(plimsoll_result, struct_size, 0);
+AT(plimsoll_result, ending, 8);
+AT(plimsoll_result, decision, 12);
+AT(plimsoll_result, prompt_tokens, 16);
+AT(plimsoll_result, cached_tokens, 20);
+AT(plimsoll_result, generated_tokens, 24);
+AT(plimsoll_result, granted_tokens, 28);
+AT(plimsoll_result, queued_us, 32);
+AT(plimsoll_result, prefill_us, 40);
+AT(plimsoll_result, decode_us, 48);
+AT(plimsoll_result, tokens_per_second, 56);
+AT(plimsoll_result, leased_bytes, 64);
+AT(plimsoll_result, kv_bytes, 72);
+AT(plimsoll_result, bytes_free, 80);
+
+SIZE(plimsoll_status, 4);
+#endif
+
+int main(void) {
+    puts("ok layout: compiled");
+    return 0;
+}

@@ -1,0 +1,167 @@
+/* Tickets: bytes granted before a run. */
+#define _POSIX_C_SOURCE 200809L
+
+#include "check.h"
+
+#include <time.h>
+
+SUITE("tickets");
+
+static plimsoll_runtime *runtime;
+static plimsoll_model *model;
+
+static plimsoll_ticket *admit(const plimsoll_session *session, const plimsoll_request *request, plimsoll_verdict *verdict) {
+    plimsoll_ticket *ticket = NULL;
+    verdict->struct_size = sizeof *verdict;
+    CHECK_OK(plimsoll_admit(session, request, verdict, &ticket, &error));
+    return ticket;
+}
+
+static plimsoll_status use(const plimsoll_session *session, const plimsoll_request *request,
+                           const plimsoll_ticket *ticket, plimsoll_error **error) {
+    return plimsoll_generate(session, request, ticket, NULL, NULL, NULL, NULL, error);
+}
+
+static bool same_numbers(const plimsoll_verdict *a, const plimsoll_verdict *b) {
+    return a->decision == b->decision && a->asked_tokens == b->asked_tokens && a->granted_tokens == b->granted_tokens
+           && a->fits_tokens == b->fits_tokens && a->bytes_asked == b->bytes_asked && a->bytes_free == b->bytes_free
+           && a->kv_bytes == b->kv_bytes && a->kv_held_bytes == b->kv_held_bytes && a->request_bytes == b->request_bytes
+           && a->workspace_bytes == b->workspace_bytes && a->evict_bytes == b->evict_bytes
+           && a->evict_sessions == b->evict_sessions && a->retry_after_ms == b->retry_after_ms;
+}
+
+/* A what-if changes nothing, and the admission after it says the same. */
+static void what_if_is_admit(void) {
+    plimsoll_session *session = open_session(model);
+    plimsoll_request *request = request_of("hello", 20);
+    plimsoll_memory before = memory_of(runtime);
+    plimsoll_verdict guess = what_if(session, request), verdict;
+    plimsoll_memory after = memory_of(runtime);
+    CHECK_EQ(before.used_bytes, after.used_bytes);
+    CHECK_EQ(before.accepted_count, after.accepted_count);
+    plimsoll_ticket *ticket = admit(session, request, &verdict);
+    CHECK(ticket != NULL);
+    CHECK(same_numbers(&guess, &verdict));
+    CHECK_EQ(verdict.decision, PLIMSOLL_DECISION_ACCEPT);
+    CHECK(reason_is(&verdict, "fits"));
+    /* What was asked is what is leased now. */
+    after = memory_of(runtime);
+    CHECK_EQ(after.used_bytes - before.used_bytes, verdict.bytes_asked);
+    CHECK_EQ(after.accepted_count, before.accepted_count + 1);
+    plimsoll_ticket_free(ticket);
+    CHECK_EQ(memory_of(runtime).used_bytes, before.used_bytes);
+    plimsoll_request_free(request);
+    plimsoll_session_free(session);
+}
+
+static void a_ticket_runs_once(void) {
+    plimsoll_session *session = open_session(model);
+    plimsoll_request *request = request_of("hello", 20);
+    plimsoll_verdict verdict;
+    plimsoll_ticket *ticket = admit(session, request, &verdict);
+    plimsoll_result result = {.struct_size = sizeof result};
+    CHECK_OK(plimsoll_generate(session, request, ticket, NULL, NULL, NULL, &result, &error));
+    CHECK_EQ(result.generated_tokens, 20);
+    CHECK_EQ(result.leased_bytes, verdict.bytes_asked);
+    CHECK_EQ(result.kv_bytes, verdict.kv_bytes);
+    CHECK_ERROR(PLIMSOLL_ERR_TICKET_CONSUMED, use(session, request, ticket, &error));
+    plimsoll_stream *stream = NULL;
+    CHECK_ERROR(PLIMSOLL_ERR_TICKET_CONSUMED,
+                plimsoll_stream_start(session, request, ticket, NULL, &stream, &error));
+    plimsoll_ticket_free(ticket);
+    CHECK_EQ(memory_of(runtime).request_bytes, 0);
+    plimsoll_request_free(request);
+    plimsoll_session_free(session);
+}
+
+/* For another session, another request or another turn it is not good, and stays good for its own. */
+static void a_ticket_is_for_one_run(void) {
+    plimsoll_session *session = open_session(model), *other = open_session(model);
+    plimsoll_request *request = request_of("hello", 8), *more = request_of("hello", 9);
+    plimsoll_verdict verdict;
+    enum { MISMATCH = PLIMSOLL_ERR_TICKET_MISMATCH };
+    plimsoll_ticket *ticket = admit(session, request, &verdict);
+    CHECK_ERROR(MISMATCH, use(other, request, ticket, &error));
+    CHECK_ERROR(MISMATCH, use(session, more, ticket, &error));
+    CHECK_OK(plimsoll_request_add_message(request, "user", 4, "more", 4, &error));
+    CHECK_ERROR(MISMATCH, use(session, request, ticket, &error));
+    CHECK_OK(plimsoll_request_clear(request, &error));
+    CHECK_OK(plimsoll_request_add_message(request, "user", 4, "hello", 5, &error));
+    CHECK_OK(use(session, request, ticket, &error));
+    plimsoll_ticket_free(ticket);
+    plimsoll_request_free(request), plimsoll_request_free(more);
+    plimsoll_session_free(session), plimsoll_session_free(other);
+    CHECK_EQ(memory_of(runtime).request_bytes, 0);
+}
+
+/* A session with a ticket outstanding runs nothing else. */
+static void one_ticket_at_a_time(void) {
+    plimsoll_session *session = open_session(model);
+    plimsoll_request *request = request_of("hello", 8);
+    plimsoll_verdict verdict, second;
+    plimsoll_ticket *ticket = admit(session, request, &verdict);
+    CHECK(admit(session, request, &second) == NULL);
+    CHECK_EQ(second.decision, PLIMSOLL_DECISION_REJECT);
+    CHECK(reason_is(&second, "busy"));
+    CHECK_ERROR(PLIMSOLL_ERR_BUSY, use(session, request, NULL, &error));
+    CHECK_OK(use(session, request, ticket, &error));
+    CHECK_OK(use(session, request, NULL, &error));
+    plimsoll_ticket_free(ticket);
+    plimsoll_request_free(request);
+    plimsoll_session_free(session);
+}
+
+static void freed_after_everything_else(void) {
+    plimsoll_runtime *own = runtime_of(NULL);
+    plimsoll_model *loaded = load(own);
+    plimsoll_session *session = open_session(loaded);
+    plimsoll_request *request = request_of("hello", 8);
+    plimsoll_verdict verdict;
+    plimsoll_ticket *ticket = admit(session, request, &verdict);
+    CHECK(ticket != NULL);
+    plimsoll_request_free(request);
+    plimsoll_model_unload(loaded);
+    plimsoll_session_free(session);
+    CHECK(memory_of(own).request_bytes > 0);
+    plimsoll_ticket_free(ticket);
+    CHECK_EQ(memory_of(own).used_bytes, 0);
+    plimsoll_runtime_free(own);
+}
+
+/* The bytes of an expired ticket come back by themselves, and the session runs on without it. */
+static void a_ticket_expires(void) {
+    const char *const pairs[] = {"guard.ticket_ttl_s", "0.05", NULL};
+    plimsoll_runtime *hasty = runtime_of(pairs);
+    plimsoll_model *loaded = load(hasty);
+    plimsoll_session *session = open_session(loaded);
+    plimsoll_request *request = request_of("hello", 8);
+    plimsoll_verdict verdict;
+    plimsoll_ticket *ticket = admit(session, request, &verdict);
+    CHECK(memory_of(hasty).request_bytes > 0);
+    const struct timespec pause = {0, 50 * 1000 * 1000};
+    for (int i = 0; i < 200 && memory_of(hasty).request_bytes > 0; i++) {
+        nanosleep(&pause, NULL);
+    }
+    CHECK_EQ(memory_of(hasty).request_bytes, 0);
+    CHECK_ERROR(PLIMSOLL_ERR_TICKET_EXPIRED, use(session, request, ticket, &error));
+    CHECK_OK(use(session, request, NULL, &error));
+    plimsoll_ticket_free(ticket);
+    plimsoll_request_free(request);
+    plimsoll_session_free(session);
+    plimsoll_model_unload(loaded);
+    plimsoll_runtime_free(hasty);
+}
+
+int main(void) {
+    runtime = runtime_of(NULL);
+    model = load(runtime);
+    RUN(what_if_is_admit);
+    RUN(a_ticket_runs_once);
+    RUN(a_ticket_is_for_one_run);
+    RUN(one_ticket_at_a_time);
+    RUN(freed_after_everything_else);
+    RUN(a_ticket_expires);
+    plimsoll_model_unload(model);
+    plimsoll_runtime_free(runtime);
+    return RESULT();
+}
