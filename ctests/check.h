@@ -4,6 +4,9 @@
 #ifndef CTESTS_CHECK_H
 #define CTESTS_CHECK_H
 
+/* For nanosleep(), pthreads, mkdtemp(), setenv(). */
+#define _POSIX_C_SOURCE 200809L
+
 #include "plimsoll.h"
 
 #include <inttypes.h>
@@ -11,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 extern const char *check_suite; /* each program names itself */
 extern int check_failures;
@@ -151,6 +155,15 @@ static inline plimsoll_memory memory_of(const plimsoll_runtime *runtime) {
     plimsoll_memory memory = {.struct_size = sizeof memory};
     CHECK_OK(plimsoll_memory_stats(runtime, &memory, &error));
     return memory;
+}
+
+/* Whether no session holds KV, at the latest in a moment: the engine's thread gives the KV of a closed session back. */
+static inline bool kv_comes_back(const plimsoll_runtime *runtime) {
+    for (int i = 0; i < 500 && memory_of(runtime).kv_bytes > 0; i++) {
+        const struct timespec pause = {0, 10 * 1000 * 1000};
+        nanosleep(&pause, NULL);
+    }
+    return memory_of(runtime).kv_bytes == 0;
 }
 
 static inline plimsoll_session *open_session(const plimsoll_model *model) {

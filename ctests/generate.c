@@ -1,6 +1,4 @@
 /* Running requests with a callback: answers, turns, stops, cancels, deadlines, and what is wrong with a request. */
-#define _POSIX_C_SOURCE 200809L
-
 #include "check.h"
 
 #include <math.h>

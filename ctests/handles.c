@@ -24,9 +24,10 @@ static void freed_from_the_runtime_down(void) {
     plimsoll_event event = {.struct_size = sizeof event};
     int tokens = 0;
     do {
+        event.kind = PLIMSOLL_EVENT_END; /* stays when the call fails */
         CHECK_OK(plimsoll_stream_next(stream, -1, &event, &error));
         tokens += event.kind == PLIMSOLL_EVENT_TOKEN;
-    } while (check_failures == 0 && event.kind != PLIMSOLL_EVENT_END);
+    } while (event.kind != PLIMSOLL_EVENT_END);
     CHECK_EQ(tokens, 16);
     plimsoll_stream_free(stream);
 }

@@ -82,7 +82,7 @@ SIZE(plimsoll_str, 16);
 AT(plimsoll_str, ptr, 0);
 AT(plimsoll_str, len, 8);
 
-AT_LEAST(plimsoll_memory, 136);
+AT_LEAST(plimsoll_memory, 144);
 AT(plimsoll_memory, struct_size, 0);
 AT(plimsoll_memory, capacity_bytes, 8);
 AT(plimsoll_memory, limit_bytes, 16);
@@ -100,6 +100,7 @@ AT(plimsoll_memory, rejected_count, 104);
 AT(plimsoll_memory, routed_count, 112);
 AT(plimsoll_memory, degraded_count, 120);
 AT(plimsoll_memory, evictions, 128);
+AT(plimsoll_memory, heap_bytes, 136);
 
 AT_LEAST(plimsoll_progress, 40);
 AT(plimsoll_progress, struct_size, 0);

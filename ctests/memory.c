@@ -49,13 +49,18 @@ static void statistics(void) {
 
     CHECK_EQ(plimsoll_can_allocate(runtime, memory.free_bytes, 0), 1);
     CHECK_EQ(plimsoll_can_allocate(runtime, memory.free_bytes + 1, 0), 0);
-    CHECK_EQ(plimsoll_can_allocate(runtime, memory.free_bytes / 2, 0.9), 0);
+    CHECK_EQ(plimsoll_can_allocate(runtime, memory.free_bytes, 0.1), 0);
+    CHECK_EQ(plimsoll_can_allocate(runtime, memory.free_bytes / 2, 0.5), 1);
+    CHECK_EQ(plimsoll_can_allocate(runtime, memory.free_bytes / 2, 1.5), 0);
+    /* A margin that is negative or no number is none. */
+    CHECK_EQ(plimsoll_can_allocate(runtime, memory.free_bytes, -1), 1);
+    CHECK_EQ(plimsoll_can_allocate(runtime, memory.free_bytes + 1, (double)NAN), 0);
     CHECK_EQ(plimsoll_is_low_memory(runtime, 0.99), 0);
     CHECK_EQ(plimsoll_is_low_memory(runtime, 0), 1);
 
     plimsoll_request_free(request);
     plimsoll_session_free(session);
-    CHECK_EQ(memory_of(runtime).kv_bytes, 0);
+    CHECK(kv_comes_back(runtime));
     plimsoll_model_unload(model);
     CHECK_EQ(memory_of(runtime).used_bytes, 0);
     plimsoll_runtime_free(runtime);
@@ -210,6 +215,32 @@ static void the_idle_give_way(void) {
     plimsoll_runtime_free(runtime);
 }
 
+/* What a closed session held is there for the next one, although the engine gives it back in its own time. */
+static void the_closed_give_way(void) {
+    plimsoll_runtime *wide = runtime_of_bytes(256 << 20);
+    plimsoll_model *model = load(wide);
+    plimsoll_session *session = open_session(model);
+    plimsoll_request *request = request_of("hello", 100);
+    uint64_t bytes = what_if(session, request).bytes_asked;
+    plimsoll_session_free(session);
+    plimsoll_model_unload(model);
+    plimsoll_runtime_free(wide);
+
+    plimsoll_runtime *runtime = runtime_of_bytes(model_bytes + bytes);
+    model = load(runtime);
+    for (int i = 0; i < 5; i++) {
+        session = open_session(model);
+        answer *a = run(session, request);
+        CHECK_EQ(a->result.decision, PLIMSOLL_DECISION_ACCEPT);
+        CHECK_EQ(a->result.generated_tokens, 100);
+        free(a);
+        plimsoll_session_free(session);
+    }
+    plimsoll_request_free(request);
+    plimsoll_model_unload(model);
+    plimsoll_runtime_free(runtime);
+}
+
 /* A session has at most what its own limit allows, whatever is free. */
 static void a_session_has_its_limit(void) {
     plimsoll_runtime *runtime = runtime_of(NULL);
@@ -243,6 +274,7 @@ int main(void) {
     RUN(a_request_is_shrunk);
     RUN(evicted_and_recomputed);
     RUN(the_idle_give_way);
+    RUN(the_closed_give_way);
     RUN(a_session_has_its_limit);
     return RESULT();
 }

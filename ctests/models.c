@@ -1,6 +1,4 @@
 /* Model files that are missing, damaged or of an unknown kind: each a clear error, and the runtime works on. */
-#define _POSIX_C_SOURCE 200809L
-
 #include "check.h"
 
 #include <sys/stat.h>

@@ -1,7 +1,5 @@
 /* A panic inside the library, forced by PLIMSOLL_PANIC_IN in a build with the feature `faults`: the call says INTERNAL, the
  * session or stream it happened in can only be freed, and the runtime works on. */
-#define _POSIX_C_SOURCE 200809L
-
 #include "check.h"
 
 SUITE("panic");

@@ -1,9 +1,5 @@
 /* Tickets: bytes granted before a run. */
-#define _POSIX_C_SOURCE 200809L
-
 #include "check.h"
-
-#include <time.h>
 
 SUITE("tickets");
 

@@ -48,9 +48,9 @@ typedef struct {
 /* --- Setting up ------------------------------------------------------------------------------------------------- */
 
 /* Shows an error and ends the program: half a benchmark is none. */
-static void expect(plimsoll_status status, plimsoll_error *error) {
+static void expect(plimsoll_status status, plimsoll_error **error) {
     if (status != PLIMSOLL_OK) {
-        plimsoll_str message = plimsoll_error_message(error);
+        plimsoll_str message = plimsoll_error_message(*error);
         fprintf(stderr, "bench: error %" PRId32 " (%s): %.*s\n", status, status_name(status), (int)message.len,
                 message.ptr);
         exit(1);
@@ -113,17 +113,17 @@ static void set(plimsoll_config *config, const char *key, uint64_t value) {
     char text[24];
     plimsoll_error *error = NULL;
     int length = snprintf(text, sizeof text, "%" PRIu64, value);
-    expect(plimsoll_config_set(config, key, strlen(key), text, (size_t)length, &error), error);
+    expect(plimsoll_config_set(config, key, strlen(key), text, (size_t)length, &error), &error);
 }
 
 static void open_bench(bench *b) {
     plimsoll_error *error = NULL;
     plimsoll_config *config = NULL;
-    expect(plimsoll_config_new(&config, &error), error);
+    expect(plimsoll_config_new(&config, &error), &error);
     /* The machine's memory is the bound here, not what one session may have. */
     set(config, "guard.session_limit_mb", 1 << 20);
     set(config, "guard.kv_limit_mb", 1 << 20);
-    expect(plimsoll_runtime_new(config, &b->runtime, &error), error);
+    expect(plimsoll_runtime_new(config, &b->runtime, &error), &error);
     plimsoll_config_free(config);
 
     uint32_t sequences = 1;
@@ -131,18 +131,18 @@ static void open_bench(bench *b) {
         sequences = b->options.batches[i] > sequences ? b->options.batches[i] : sequences;
     }
     config = NULL;
-    expect(plimsoll_config_new(&config, &error), error);
+    expect(plimsoll_config_new(&config, &error), &error);
     set(config, "native.threads", b->options.threads);
     set(config, "native.max_sequences", sequences);
     const char *path = b->options.model;
     double start = seconds();
     expect(plimsoll_model_load(b->runtime, "bench", strlen("bench"), path, strlen(path), config, NULL, NULL, &b->model,
                                &error),
-           error);
+           &error);
     b->load_seconds = seconds() - start;
     plimsoll_config_free(config);
     b->facts.struct_size = sizeof b->facts;
-    expect(plimsoll_model_get_facts(b->model, &b->facts, &error), error);
+    expect(plimsoll_model_get_facts(b->model, &b->facts, &error), &error);
 }
 
 /* --- One run ---------------------------------------------------------------------------------------------------- */
@@ -177,13 +177,13 @@ static sequence new_sequence(const bench *b, uint32_t prompt, uint32_t decode, u
         state = state * 6364136223846793005u + 1442695040888963407u;
         tokens[i] = (uint32_t)((state >> 33) % b->facts.vocab_size);
     }
-    expect(plimsoll_session_open(b->model, NULL, &s.session, &error), error);
-    expect(plimsoll_request_new(&s.request, &error), error);
-    expect(plimsoll_request_set_tokens(s.request, tokens, prompt, &error), error);
+    expect(plimsoll_session_open(b->model, NULL, &s.session, &error), &error);
+    expect(plimsoll_request_new(&s.request, &error), &error);
+    expect(plimsoll_request_set_tokens(s.request, tokens, prompt, &error), &error);
     /* Fewer tokens than asked for would be another benchmark. */
-    expect(plimsoll_request_set_max_tokens(s.request, decode, &error), error);
-    expect(plimsoll_request_set_min_tokens(s.request, decode, &error), error);
-    expect(plimsoll_request_set_ignore_eos(s.request, 1, &error), error);
+    expect(plimsoll_request_set_max_tokens(s.request, decode, &error), &error);
+    expect(plimsoll_request_set_min_tokens(s.request, decode, &error), &error);
+    expect(plimsoll_request_set_ignore_eos(s.request, 1, &error), &error);
     free(tokens);
     return s;
 }
@@ -195,9 +195,9 @@ static void free_sequence(sequence *s) {
 
 static void run(sequence *s) {
     plimsoll_error *error = NULL;
-    expect(plimsoll_session_reset(s->session, &error), error);
+    expect(plimsoll_session_reset(s->session, &error), &error);
     s->first = s->last = 0;
-    expect(plimsoll_generate(s->session, s->request, NULL, NULL, on_event, s, &s->result, &error), error);
+    expect(plimsoll_generate(s->session, s->request, NULL, NULL, on_event, s, &s->result, &error), &error);
 }
 
 static int compare(const void *a, const void *b) {

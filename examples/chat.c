@@ -149,9 +149,9 @@ static void fail(chat *c, plimsoll_error *error) {
 }
 
 /* What the library does not take from the command line is the user's mistake. */
-static void expect(plimsoll_status status, plimsoll_error *error) {
+static void expect(plimsoll_status status, plimsoll_error **error) {
     if (status != PLIMSOLL_OK) {
-        plimsoll_str message = plimsoll_error_message(error);
+        plimsoll_str message = plimsoll_error_message(*error);
         usage_error("chat", "%.*s", (int)message.len, message.ptr);
     }
 }
@@ -159,28 +159,28 @@ static void expect(plimsoll_status status, plimsoll_error *error) {
 static plimsoll_config *new_config(void) {
     plimsoll_config *config = NULL;
     plimsoll_error *error = NULL;
-    expect(plimsoll_config_new(&config, &error), error);
+    expect(plimsoll_config_new(&config, &error), &error);
     return config;
 }
 
 static void set(plimsoll_config *config, const char *key, const char *value) {
     if (value != NULL) {
         plimsoll_error *error = NULL;
-        expect(plimsoll_config_set(config, key, strlen(key), value, strlen(value), &error), error);
+        expect(plimsoll_config_set(config, key, strlen(key), value, strlen(value), &error), &error);
     }
 }
 
 static plimsoll_request *new_request(const options *o) {
     plimsoll_request *r = NULL;
     plimsoll_error *error = NULL;
-    expect(plimsoll_request_new(&r, &error), error);
-    expect(plimsoll_request_set_max_tokens(r, o->max_tokens, &error), error);
-    expect(plimsoll_request_set_temperature(r, o->temperature, &error), error);
-    expect(plimsoll_request_set_top_p(r, o->top_p, &error), error);
-    expect(plimsoll_request_set_top_logprobs(r, o->logprobs, &error), error);
-    expect(plimsoll_request_set_ignore_eos(r, o->ignore_eos, &error), error);
+    expect(plimsoll_request_new(&r, &error), &error);
+    expect(plimsoll_request_set_max_tokens(r, o->max_tokens, &error), &error);
+    expect(plimsoll_request_set_temperature(r, o->temperature, &error), &error);
+    expect(plimsoll_request_set_top_p(r, o->top_p, &error), &error);
+    expect(plimsoll_request_set_top_logprobs(r, o->logprobs, &error), &error);
+    expect(plimsoll_request_set_ignore_eos(r, o->ignore_eos, &error), &error);
     if (o->seeded) {
-        expect(plimsoll_request_set_seed(r, o->seed, &error), error);
+        expect(plimsoll_request_set_seed(r, o->seed, &error), &error);
     }
     return r;
 }
@@ -204,7 +204,7 @@ static bool open_chat(chat *c) {
 
     plimsoll_config *config = new_config();
     set(config, "memory.budget", o->memory);
-    expect(plimsoll_runtime_new(config, &c->runtime, &error), error);
+    expect(plimsoll_runtime_new(config, &c->runtime, &error), &error);
     plimsoll_config_free(config);
 
     config = new_config();

@@ -498,6 +498,10 @@ typedef struct {
      * Times that a session lost its KV.
      */
     uint64_t evictions;
+    /**
+     * Live heap bytes of the library in this process, whatever owns them; 0 when the library does not count them.
+     */
+    uint64_t heap_bytes;
 } plimsoll_memory;
 
 /**
@@ -932,19 +936,23 @@ plimsoll_status plimsoll_log_set(plimsoll_on_log on_log,
 plimsoll_status plimsoll_runtime_new(const plimsoll_config *config, plimsoll_runtime **out, plimsoll_error **error);
 
 /**
- * 1 when `bytes` more of host memory could be used and a share `margin` (0 to 1) of the limit would still be free, else
- * 0; also 0 for NULL. A cheap check for the host's own allocations: nothing is reserved.
+ * 1 when the host may take `bytes` of memory for itself, and `margin` of them more (0.1 is a tenth), without coming near
+ * the limit, else 0; also 0 for NULL. A cheap check: nothing is reserved.
  *
  * Ownership: borrows the runtime. Threads: any. Errors: none. Since: 0.1.
  */
-int32_t plimsoll_can_allocate(const plimsoll_runtime *runtime, uint64_t bytes, double margin);
+int32_t plimsoll_can_allocate(const plimsoll_runtime *runtime,
+                              uint64_t bytes,
+                              double margin);
 
 /**
- * 1 when more than the share `threshold` (0 to 1) of the host limit is in use, else 0; also 0 for NULL.
+ * 1 when at least the share `threshold` (0 to 1) of the host's capacity is in use, by plimsoll and others, else 0; also 0
+ * for NULL.
  *
  * Ownership: borrows the runtime. Threads: any. Errors: none. Since: 0.1.
  */
-int32_t plimsoll_is_low_memory(const plimsoll_runtime *runtime, double threshold);
+int32_t plimsoll_is_low_memory(const plimsoll_runtime *runtime,
+                               double threshold);
 
 /**
  * Frees a runtime; NULL is fine. Models and sessions made from it keep what they need and stay usable.

@@ -22,8 +22,8 @@ ROOT = pathlib.Path(__file__).parents[2]
 HELD_OUT = pathlib.Path(__file__).with_name("heldout.jsonl")
 MAX_TOKENS = 64
 PASS, CONTROL = 0.80, 0.10
-# What the result's finish reason is called when the model itself ended its answer.
-ENDED = {"stop", "eos", "end", "end_of_text"}
+# What the result says when the model itself ended its answer.
+ENDED = "end_of_text"
 
 
 def normalised(text):
@@ -72,10 +72,7 @@ def ask_chat(items, model, program):
         if run.returncode != 0 or len(results) != 1:
             raise SystemExit(f"{' '.join(command)}\nexit status {run.returncode}, {len(results)} results\n{run.stderr}")
         result = results[0]
-        reason = result.get("finish_reason", result.get("finish"))
-        if reason is None:
-            raise SystemExit(f"the result names no finish reason: {result}")
-        yield result["text"], reason in ENDED
+        yield result["text"], result["ending"] == ENDED
 
 
 def ask_transformers(items, model, _program):

@@ -70,19 +70,25 @@ pub enum Next {
 /// Room for every granted token of one request, and its end. The engine writes, one consumer reads.
 ///
 /// Nothing is allocated after [`Ring::new`], and the engine never waits for the reader. The ring owns the lease that
-/// pays for it.
+/// pays for it. Memory and lease go when the end is read, whoever still has the ring: a request that follows at once finds
+/// the bytes free.
 pub struct Ring {
     state: Mutex<State>,
     arrived: Condvar,
     top: usize,
-    _lease: Lease,
 }
 
 struct State {
-    tokens: Vec<TokenEvent>,
-    tops: Vec<TopLogprob>,
+    room: Option<Room>,
     read: usize,
     finish: Option<Finish>,
+}
+
+/// The fields are dropped in this order: first the memory, then what paid for it.
+struct Room {
+    tokens: Vec<TokenEvent>,
+    tops: Vec<TopLogprob>,
+    _lease: Lease,
 }
 
 impl Ring {
@@ -96,23 +102,26 @@ impl Ring {
     /// A ring with its memory reserved, paid for by `lease`.
     pub fn new(tokens: u32, top: u32, lease: Lease) -> Result<Ring, TryReserveError> {
         let (tokens, top) = (tokens as usize, top as usize);
-        let mut state = State { tokens: Vec::new(), tops: Vec::new(), read: 0, finish: None };
-        state.tokens.try_reserve_exact(tokens)?;
+        let mut room = Room { tokens: Vec::new(), tops: Vec::new(), _lease: lease };
+        room.tokens.try_reserve_exact(tokens)?;
         // A product beyond usize cannot be reserved either; saturating asks for it and is refused.
-        state.tops.try_reserve_exact(tokens.saturating_mul(top))?;
-        Ok(Ring { state: Mutex::new(state), arrived: Condvar::new(), top, _lease: lease })
+        room.tops.try_reserve_exact(tokens.saturating_mul(top))?;
+        let state = State { room: Some(room), read: 0, finish: None };
+        Ok(Ring { state: Mutex::new(state), arrived: Condvar::new(), top })
     }
 
     /// Adds a token and its most likely alternatives (at most as many as the ring was made for). Returns false when the
     /// ring is full: the engine generated more than was granted.
     pub fn push(&self, token: TokenEvent, tops: &[TopLogprob]) -> bool {
         let mut state = self.lock();
-        if state.finish.is_some() || state.tokens.len() == state.tokens.capacity() {
+        let ended = state.finish.is_some();
+        let Some(room) = state.room.as_mut() else { return false };
+        if ended || room.tokens.len() == room.tokens.capacity() {
             return false;
         }
-        state.tokens.push(token);
+        room.tokens.push(token);
         let filler = TopLogprob { id: u32::MAX, logprob: f32::NEG_INFINITY };
-        state.tops.extend((0..self.top).map(|i| tops.get(i).copied().unwrap_or(filler)));
+        room.tops.extend((0..self.top).map(|i| tops.get(i).copied().unwrap_or(filler)));
         drop(state);
         self.arrived.notify_one();
         true
@@ -133,14 +142,19 @@ impl Ring {
         let mut state = self.lock();
         loop {
             tops.clear();
-            if let Some(&token) = state.tokens.get(state.read) {
-                let from = state.read * self.top;
-                tops.extend(state.tops[from..from + self.top].iter().filter(|top| top.id != u32::MAX));
-                state.read += 1;
+            let State { room, read, finish } = &mut *state;
+            if let Some((room, &token)) = room.as_ref().and_then(|room| Some((room, room.tokens.get(*read)?))) {
+                let from = *read * self.top;
+                tops.extend(room.tops[from..from + self.top].iter().filter(|top| top.id != u32::MAX));
+                *read += 1;
                 return Next::Token(token);
             }
-            if let Some(finish) = &state.finish {
-                return Next::Finished(finish.clone());
+            if let Some(finish) = finish {
+                let (finish, room) = (finish.clone(), room.take());
+                drop(state);
+                // The lease returns outside of the lock.
+                drop(room);
+                return Next::Finished(finish);
             }
             state = match until {
                 None => self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner),
@@ -171,20 +185,26 @@ mod tests {
     use super::*;
     use crate::{Accounts, Owner, Region, RequestId};
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
 
-    struct NoBooks;
-    impl Accounts for NoBooks {
-        fn release(&self, _: Region, _: Owner, _: u64) {}
+    /// Bytes that came back.
+    #[derive(Default)]
+    struct Back(AtomicU64);
+
+    impl Accounts for Back {
+        fn release(&self, _: Region, _: Owner, bytes: u64) {
+            self.0.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
+    fn ring_of(tokens: u32, top: u32, back: &Arc<Back>) -> Ring {
+        let bytes = Ring::bytes(tokens, top).unwrap();
+        let books: Arc<dyn Accounts> = Arc::<Back>::clone(back);
+        Ring::new(tokens, top, Lease::issue(books, Region::Host, Owner::Request(RequestId(1)), bytes)).unwrap()
     }
 
     fn ring(tokens: u32, top: u32) -> Ring {
-        let bytes = Ring::bytes(tokens, top).unwrap();
-        Ring::new(
-            tokens,
-            top,
-            Lease::issue(Arc::new(NoBooks), Region::Host, Owner::Request(RequestId(1)), bytes),
-        )
-        .unwrap()
+        ring_of(tokens, top, &Arc::default())
     }
 
     fn finish() -> Finish {
@@ -215,6 +235,21 @@ mod tests {
         ring.finish(finish());
         assert_eq!(ring.next(None, &mut tops), Next::Finished(finish()));
         assert_eq!(ring.next(None, &mut tops), Next::Finished(finish()));
+    }
+
+    #[test]
+    fn its_bytes_are_back_when_the_end_is_read() {
+        let back = Arc::default();
+        let ring = ring_of(2, 1, &back);
+        assert!(ring.push(TokenEvent { id: 5, logprob: -1.0 }, &[]));
+        ring.finish(finish());
+        assert!(matches!(ring.next(None, &mut Vec::new()), Next::Token(_)));
+        assert_eq!(back.0.load(Ordering::Relaxed), 0);
+        assert_eq!(ring.next(None, &mut Vec::new()), Next::Finished(finish()));
+        assert_eq!(back.0.load(Ordering::Relaxed), Ring::bytes(2, 1).unwrap());
+        assert!(!ring.push(TokenEvent { id: 6, logprob: 0.0 }, &[]));
+        drop(ring);
+        assert_eq!(back.0.load(Ordering::Relaxed), Ring::bytes(2, 1).unwrap());
     }
 
     #[test]
