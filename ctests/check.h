@@ -157,13 +157,26 @@ static inline plimsoll_memory memory_of(const plimsoll_runtime *runtime) {
     return memory;
 }
 
+static inline void pause_briefly(void) {
+    const struct timespec pause = {0, 10 * 1000 * 1000};
+    nanosleep(&pause, NULL);
+}
+
 /* Whether no session holds KV, at the latest in a moment: the engine's thread gives the KV of a closed session back. */
 static inline bool kv_comes_back(const plimsoll_runtime *runtime) {
     for (int i = 0; i < 500 && memory_of(runtime).kv_bytes > 0; i++) {
-        const struct timespec pause = {0, 10 * 1000 * 1000};
-        nanosleep(&pause, NULL);
+        pause_briefly();
     }
     return memory_of(runtime).kv_bytes == 0;
+}
+
+/* The bytes of requests that have ended are back, and, once the engine has done with closed sessions, the books add up. */
+static inline void check_idle(const plimsoll_runtime *runtime, const plimsoll_model *model) {
+    CHECK_EQ(memory_of(runtime).request_bytes, 0);
+    for (int i = 0; i < 500 && plimsoll_model_check_integrity(model, NULL) != PLIMSOLL_OK; i++) {
+        pause_briefly();
+    }
+    CHECK_OK(plimsoll_model_check_integrity(model, &error));
 }
 
 static inline plimsoll_session *open_session(const plimsoll_model *model) {

@@ -76,7 +76,7 @@ static void sessions_together_as_alone(void) {
         }
     }
     CHECK(kv_comes_back(runtime));
-    CHECK_OK(plimsoll_model_check_integrity(model, &error));
+    check_idle(runtime, model);
     plimsoll_memory memory = memory_of(runtime);
     CHECK_EQ(memory.request_bytes, 0);
     CHECK_EQ(memory.active_sessions, 0);
