@@ -11,6 +11,9 @@ pub(crate) struct Conversation {
     messages: Vec<Message>,
     text: String,
     tokens: Vec<u32>,
+    /// Bytes of `text` that `tokens` stand for. An answer may end inside a token's text; the rest of it is tokenised with
+    /// the next turn.
+    tokenised: usize,
     kv_tokens: usize,
     turn: u64,
 }
@@ -72,20 +75,25 @@ impl Conversation {
                     let text = format!("token {id} is not below the vocabulary's size {vocab}");
                     return Err(Error::new(ErrorCode::InvalidToken, text));
                 }
+                let pending = &self.text[self.tokenised..];
+                let pending = if pending.is_empty() {
+                    Vec::new()
+                } else {
+                    model.encode(pending, false, self.tokens.len())?
+                };
                 let text = [self.text.as_str(), &model.decode(new)].concat();
-                (text, [self.tokens.as_slice(), new].concat())
+                (text, [self.tokens.as_slice(), &pending, new].concat())
             }
         };
         if tokens.is_empty() {
             return Err(Error::new(ErrorCode::EmptyRequest, "the request has no tokens"));
         }
-        let held = &self.tokens[..self.kv_tokens.min(self.tokens.len())];
-        let shared_prefix = tokens.iter().zip(held).take_while(|(new, old)| new == old).count();
+        let shared_prefix = self.in_common(&tokens).min(self.kv_tokens);
         Ok(Prepared { messages, chat, text, tokens, shared_prefix, turn: self.turn })
     }
 
     fn extend(&self, model: &Loaded, text: &str, start: bool) -> Result<Vec<u32>> {
-        match text.strip_prefix(self.text.as_str()) {
+        match text.strip_prefix(&self.text[..self.tokenised]) {
             Some(new) if !self.tokens.is_empty() => {
                 let mut tokens = self.tokens.clone();
                 tokens.extend(model.encode(new, false, tokens.len())?);
@@ -95,19 +103,29 @@ impl Conversation {
         }
     }
 
-    /// Takes a turn's outcome in. A turn that generated nothing leaves the messages as they were.
+    /// Leading tokens that are the same.
+    fn in_common(&self, tokens: &[u32]) -> usize {
+        tokens.iter().zip(&self.tokens).take_while(|(new, old)| new == old).count()
+    }
+
+    /// Takes a turn's outcome in. A turn that generated nothing leaves the conversation as it was.
     pub(crate) fn commit(&mut self, prepared: Prepared, answer: &Answer<'_>) {
+        self.turn += 1;
+        if answer.text.is_empty() && answer.kept.is_empty() {
+            self.kv_tokens = self.in_common(&prepared.tokens).min(answer.kv_tokens);
+            return;
+        }
         let Prepared { mut messages, chat, mut text, mut tokens, .. } = prepared;
-        text.push_str(answer.kept_text);
+        self.tokenised = text.len() + answer.kept_text.len();
+        text.push_str(answer.text);
         tokens.extend_from_slice(answer.kept);
         self.kv_tokens = answer.kv_tokens.min(tokens.len());
-        if chat && !(answer.text.is_empty() && answer.kept.is_empty()) {
+        if chat {
             messages.push(Message { role: "assistant".into(), content: answer.text.into() });
             self.messages = messages;
         }
         self.text = text;
         self.tokens = tokens;
-        self.turn += 1;
     }
 
     /// The engine holds no KV for it any more.

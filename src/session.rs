@@ -86,7 +86,7 @@ impl Session {
     }
 
     /// Runs `request` and hands each event to `on_event` on this thread, with no lock held. Without a ticket it is admitted
-    /// first.
+    /// first. A request that ends before it has generated anything leaves the conversation as it was.
     ///
     /// # Errors
     /// What is wrong with the request or the ticket, `MemoryRefused` with its numbers, or the engine's failure. The
@@ -132,6 +132,8 @@ impl Session {
         let turn = self.0.turns.take(as_what)?;
         let (prepared, grant, verdict) = match ticket {
             Some(ticket) => {
+                // A ticket whose time is over is not good, even when nobody has looked at the clock since.
+                self.0.model.runtime.sweep_tickets();
                 let turn = self.0.lock().turn();
                 let Granted { prepared, grant, verdict, .. } =
                     ticket.consume(self.0.seat.key(), request, turn)?;

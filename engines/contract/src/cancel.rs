@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[derive(Clone, Debug, Default)]
 pub struct Cancel {
     raised: Arc<AtomicBool>,
-    parent: Option<Arc<AtomicBool>>,
+    /// The flags above, up to the first: a raised one counts as this one's own.
+    above: Vec<Arc<AtomicBool>>,
 }
 
 impl Cancel {
@@ -16,10 +17,10 @@ impl Cancel {
         Self::default()
     }
 
-    /// A flag of its own that also counts as raised when this one is. Raising the child leaves this one alone. A chain
-    /// has one link: the child of a child follows its own parent only.
+    /// A flag of its own that also counts as raised when this one does. Raising the child leaves this one alone.
     pub fn child(&self) -> Self {
-        Cancel { raised: Arc::default(), parent: Some(Arc::clone(&self.raised)) }
+        let above = self.above.iter().chain([&self.raised]).cloned().collect();
+        Cancel { raised: Arc::default(), above }
     }
 
     /// Raises the flag. It cannot be lowered.
@@ -29,8 +30,7 @@ impl Cancel {
 
     /// Whether the flag is raised.
     pub fn is_cancelled(&self) -> bool {
-        self.raised.load(Ordering::Acquire)
-            || self.parent.as_ref().is_some_and(|parent| parent.load(Ordering::Acquire))
+        self.above.iter().chain([&self.raised]).any(|flag| flag.load(Ordering::Acquire))
     }
 }
 
@@ -42,9 +42,11 @@ mod tests {
     fn a_child_follows_its_parent_and_not_the_other_way() {
         let parent = Cancel::new();
         let (child, sibling) = (parent.child(), parent.child());
+        let grandchild = sibling.child();
         child.cancel();
         assert!(child.is_cancelled() && !parent.is_cancelled() && !sibling.is_cancelled());
+        assert!(!grandchild.is_cancelled());
         parent.cancel();
-        assert!(sibling.is_cancelled());
+        assert!(sibling.is_cancelled() && grandchild.is_cancelled());
     }
 }
