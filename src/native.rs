@@ -8,7 +8,7 @@ use crate::runtime::{Inner, Runtime};
 use crate::shared::Shared;
 use crate::text::{ChatTemplate, GgufVocab, Tokenizer};
 use plimsoll_candle::{BackendKind, Environment, KvDtype, LoadError, LoadKey, LoadPlan, Options};
-use plimsoll_engine::{Owner, Progress, Region, SystemEntropy};
+use plimsoll_engine::{EngineError, LoadState, Owner, Progress, Region, SystemEntropy};
 use plimsoll_formats::{self as formats, FormatError};
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -20,7 +20,8 @@ pub(crate) type Registry = Shared<LoadKey, Loaded>;
 impl Runtime {
     /// Loads a model, a folder or a `.gguf` file, under a logical name. The guard must grant its weights and its workspace
     /// first. The same files with the same settings are loaded once and shared, also when two threads ask at once.
-    /// `config` takes `native.*` keys; `progress` is called on this thread and returns whether to go on.
+    /// `config` takes `native.*` keys; `progress` is called on this thread and returns whether to go on. Whoever finds the
+    /// model loaded is only told that it is ready.
     ///
     /// # Errors
     /// `Model*` for what is wrong with the files, `MemoryRefused` with its numbers, `OutOfMemory`, `InvalidConfig`,
@@ -35,7 +36,16 @@ impl Runtime {
         config.only_model()?;
         let plan = LoadPlan::inspect(path, options(config)?).map_err(load_error)?;
         let inner = self.inner();
-        let loaded = inner.native.get_or_try_make(plan.key(), || load(inner, plan, progress))?;
+        let ready = ready(plan.checkpoint());
+        let mut found = true;
+        let loaded = inner.native.get_or_try_make(plan.key(), || {
+            found = false;
+            load(inner, plan, progress)
+        })?;
+        if found {
+            // There is nothing left to stop, so the answer does not matter.
+            progress(&ready);
+        }
         log::info!("model {name:?} is ready: {}", loaded.engine.capabilities().name);
         Ok(Model::new(Arc::clone(inner), name, loaded))
     }
@@ -56,6 +66,12 @@ fn load(inner: &Arc<Inner>, plan: LoadPlan, progress: &dyn Fn(&Progress) -> bool
     };
     let engine = plan.load(weights, workspace, &environment, &report).map_err(load_error)?;
     Ok(Arc::new(Loaded { id, engine, text }))
+}
+
+/// The last report of a load.
+fn ready(checkpoint: &formats::Checkpoint) -> Progress {
+    let (shards, bytes) = (checkpoint.files.len(), checkpoint.weight_bytes());
+    Progress { state: LoadState::Ready, shard: shards, shards, bytes_done: bytes, bytes_total: bytes }
 }
 
 fn text_side(checkpoint: &formats::Checkpoint) -> Result<TextSide> {
@@ -122,6 +138,8 @@ fn load_error(error: LoadError) -> Error {
             FormatError::Unsupported { .. } => ErrorCode::ModelUnsupported,
             _ => ErrorCode::ModelMalformed,
         },
+        // Nobody has made a request yet: what is invalid or too large came from the files.
+        LoadError::Engine(EngineError::Invalid(_) | EngineError::PriceOverflow) => ErrorCode::ModelMalformed,
         LoadError::Engine(engine) => return engine.clone().into(),
         _ => ErrorCode::ModelMalformed,
     };

@@ -20,8 +20,10 @@ pub enum LoadError {
     /// The files are missing, malformed, changed or not supported.
     #[error(transparent)]
     Format(#[from] FormatError),
-    /// The engine could not be built from sound files: memory was refused, a lease is too small, a size overflowed, the
-    /// weights compute no numbers.
+    /// The weights are sound as files and compute nothing.
+    #[error("the weights give logits that are not numbers")]
+    NotNumbers,
+    /// The engine could not be built from sound files: memory was refused, a lease is too small, a size overflowed.
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// The progress callback stopped the load.

@@ -71,11 +71,11 @@ impl<B: Backend> Forward<B> {
 
     /// One token through every layer: touches every weight, wakes the threads, and shows whether the weights compute
     /// numbers. It attends to nothing, as no KV is paid for yet.
-    fn warm(&mut self) -> Result<(), EngineError> {
+    fn warm(&mut self) -> Result<(), LoadError> {
         self.step(&NoSpans, &[0], &[0], &[0])?;
         match self.backend.logits(0)?.iter().all(|logit| logit.is_finite()) {
             true => Ok(()),
-            false => Err(EngineError::Execution("the weights give logits that are not numbers".into())),
+            false => Err(LoadError::NotNumbers),
         }
     }
 }
