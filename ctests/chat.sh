@@ -97,3 +97,10 @@ echo "/quit" >&9
 exec 9>&-
 wait $chat_pid
 test_that "Ctrl-C: the program ends well" test $? -eq 0
+
+# --- On a terminal ---
+if have python3; then
+    test_that "chat: on a terminal" env LD_LIBRARY_PATH="$lib" timeout 120 python3 ctests/terminal.py "$bin/chat" "$chat_model"
+else
+    skip "chat: on a terminal (no python3)"
+fi

@@ -94,6 +94,7 @@ done
 for program in $programs; do run_program "$program" "$lib"; done
 run_program panic "$check_lib"
 . ctests/chat.sh
+. ctests/bench.sh
 
 # --- Under valgrind ---
 memcheck="valgrind --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite,indirect --show-leak-kinds=definite,indirect"
@@ -109,6 +110,8 @@ else
         for program in $programs panic; do
             test_that "valgrind: $program" under_memcheck "$out/$program"
         done
+        test_that "valgrind: bench" under_memcheck "$bin/bench" --model tests/golden/models/llama3 --prefill 16 \
+            --decode 4 --depth 32 --batch 1,4 --reps 1
         test_that "valgrind: chat" under_memcheck "$bin/chat" --model "$chat_model" --threads 2 --json \
             -p "hello" --max-tokens 8 --ignore-eos
     else
