@@ -3,9 +3,9 @@
 #define _POSIX_C_SOURCE 200809L
 
 #include "args.h"
-#include "clock.h"
 #include "json.h"
 #include "names.h"
+#include "process.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -55,6 +55,11 @@ static void expect(plimsoll_status status, plimsoll_error **error) {
                 message.ptr);
         exit(1);
     }
+}
+
+static void die(const char *why) {
+    fprintf(stderr, "bench: %s\n", why);
+    exit(1);
 }
 
 static void parse_batches(options *o, const char *text) {
@@ -150,27 +155,26 @@ static void open_bench(bench *b) {
 typedef struct {
     plimsoll_session *session;
     plimsoll_request *request;
-    double first, last; /* when the first and the last token came */
+    double start, first, end; /* when it began, had its first token, ended */
+    pthread_barrier_t *gate;  /* all that run together begin together */
     plimsoll_result result;
 } sequence;
 
 static int32_t on_event(const plimsoll_event *event, void *user_data) {
     sequence *s = user_data;
-    if (event->kind == PLIMSOLL_EVENT_TOKEN) {
-        s->last = seconds();
-        s->first = s->first > 0 ? s->first : s->last;
+    if (event->kind == PLIMSOLL_EVENT_TOKEN && s->first <= 0) {
+        s->first = seconds();
     }
     return 0;
 }
 
 /* A sequence of `prompt` tokens that are random but for each seed the same, and `decode` tokens to come. */
 static sequence new_sequence(const bench *b, uint32_t prompt, uint32_t decode, uint64_t seed) {
-    sequence s = {NULL, NULL, 0, 0, {.struct_size = sizeof(plimsoll_result)}};
+    sequence s = {.result = {.struct_size = sizeof(plimsoll_result)}};
     plimsoll_error *error = NULL;
     uint32_t *tokens = malloc(prompt * sizeof *tokens);
     if (tokens == NULL) {
-        fputs("bench: no memory for the prompt\n", stderr);
-        exit(1);
+        die("no memory for the prompt");
     }
     uint64_t state = seed * 2654435769u + 1;
     for (uint32_t i = 0; i < prompt; i++) {
@@ -196,8 +200,13 @@ static void free_sequence(sequence *s) {
 static void run(sequence *s) {
     plimsoll_error *error = NULL;
     expect(plimsoll_session_reset(s->session, &error), &error);
-    s->first = s->last = 0;
+    if (s->gate != NULL) {
+        pthread_barrier_wait(s->gate);
+    }
+    s->first = 0;
+    s->start = seconds();
     expect(plimsoll_generate(s->session, s->request, NULL, NULL, on_event, s, &s->result, &error), &error);
+    s->end = seconds();
 }
 
 static int compare(const void *a, const void *b) {
@@ -217,9 +226,8 @@ static void measure_prefill(const bench *b, double *speed, double *first_token) 
     double speeds[MAX_REPS], firsts[MAX_REPS];
     sequence s = new_sequence(b, b->options.prefill, 1, 1);
     for (uint32_t i = 0; i < b->options.reps; i++) {
-        double start = seconds();
         run(&s);
-        firsts[i] = s.first - start;
+        firsts[i] = s.first - s.start;
         speeds[i] = (double)s.result.prompt_tokens * 1e6 / (double)s.result.prefill_us;
     }
     free_sequence(&s);
@@ -244,52 +252,41 @@ static void *run_in_thread(void *user_data) {
     return NULL;
 }
 
-/* Decode of `count` sequences together, in tokens/s in all: every token after each sequence's first, over the time from
- * the first of all to the last of all. */
+/* Decode of `count` sequences together, in tokens/s in all: all tokens, over the time from the first start to the last end.
+ * A prompt of one token makes little of that time prefill. */
 static double measure_batch(const bench *b, uint32_t count) {
     double speeds[MAX_REPS];
     sequence sequences[MAX_SEQUENCES];
     pthread_t threads[MAX_SEQUENCES];
+    pthread_barrier_t gate;
+    if (pthread_barrier_init(&gate, NULL, count) != 0) {
+        die("no barrier");
+    }
     for (uint32_t i = 0; i < count; i++) {
         sequences[i] = new_sequence(b, 1, b->options.decode, 3 + i);
+        sequences[i].gate = &gate;
     }
     for (uint32_t rep = 0; rep < b->options.reps; rep++) {
         for (uint32_t i = 0; i < count; i++) {
             if (pthread_create(&threads[i], NULL, run_in_thread, &sequences[i]) != 0) {
-                fputs("bench: no thread for a sequence\n", stderr);
-                exit(1);
+                die("no thread for a sequence");
             }
         }
-        double first = 0, last = 0, tokens = 0;
+        double start = 0, end = 0, tokens = 0;
         for (uint32_t i = 0; i < count; i++) {
             pthread_join(threads[i], NULL);
             const sequence *s = &sequences[i];
-            first = i == 0 || s->first < first ? s->first : first;
-            last = s->last > last ? s->last : last;
-            tokens += (double)(s->result.generated_tokens - 1);
+            start = i == 0 || s->start < start ? s->start : start;
+            end = s->end > end ? s->end : end;
+            tokens += (double)s->result.generated_tokens;
         }
-        speeds[rep] = tokens / (last - first);
+        speeds[rep] = tokens / (end - start);
     }
     for (uint32_t i = 0; i < count; i++) {
         free_sequence(&sequences[i]);
     }
+    pthread_barrier_destroy(&gate);
     return median(speeds, b->options.reps);
-}
-
-/* The most memory the process ever had resident, in bytes; 0 when the system does not say. */
-static uint64_t peak_bytes(void) {
-    char line[256];
-    unsigned long long kib = 0;
-    FILE *status = fopen("/proc/self/status", "r");
-    while (status != NULL && fgets(line, sizeof line, status) != NULL) {
-        if (sscanf(line, "VmHWM: %llu kB", &kib) == 1) {
-            break;
-        }
-    }
-    if (status != NULL) {
-        fclose(status);
-    }
-    return (uint64_t)kib * 1024;
 }
 
 /* --- Reports ---------------------------------------------------------------------------------------------------- */

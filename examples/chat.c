@@ -3,8 +3,8 @@
 #define _POSIX_C_SOURCE 200809L
 
 #include "args.h"
-#include "clock.h"
 #include "names.h"
+#include "process.h"
 #include "view.h"
 
 #include <errno.h>
