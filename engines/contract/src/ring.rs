@@ -143,7 +143,8 @@ impl Ring {
         loop {
             tops.clear();
             let State { room, read, finish } = &mut *state;
-            if let Some((room, &token)) = room.as_ref().and_then(|room| Some((room, room.tokens.get(*read)?))) {
+            if let Some((room, &token)) = room.as_ref().and_then(|room| Some((room, room.tokens.get(*read)?)))
+            {
                 let from = *read * self.top;
                 tops.extend(room.tops[from..from + self.top].iter().filter(|top| top.id != u32::MAX));
                 *read += 1;
@@ -200,7 +201,8 @@ mod tests {
     fn ring_of(tokens: u32, top: u32, back: &Arc<Back>) -> Ring {
         let bytes = Ring::bytes(tokens, top).unwrap();
         let books: Arc<dyn Accounts> = Arc::<Back>::clone(back);
-        Ring::new(tokens, top, Lease::issue(books, Region::Host, Owner::Request(RequestId(1)), bytes)).unwrap()
+        Ring::new(tokens, top, Lease::issue(books, Region::Host, Owner::Request(RequestId(1)), bytes))
+            .unwrap()
     }
 
     fn ring(tokens: u32, top: u32) -> Ring {
