@@ -18,7 +18,7 @@ from topics import TOPICS
 from topics_more import TOPICS_MORE
 
 SEED = 20240
-COUNT = 110_000
+COUNT = 95_000
 
 ABOUT = TOPICS + TOPICS_MORE
 KNOWN = ABOUT + SMALL_TALK
@@ -50,7 +50,7 @@ NAME_UNKNOWN = "You have not told me your name yet."
 
 
 def _operand(number, rng):
-    return sums.WORDS[number] if number < len(sums.WORDS) and rng.random() < 0.08 else str(number)
+    return sums.WORDS[number] if number < len(sums.WORDS) and rng.random() < 0.05 else str(number)
 
 
 class Conversation:
@@ -84,6 +84,11 @@ class Conversation:
         frame = self.rng.choice(sums.FRAMES)
         self.say(frame.format(a=_operand(a, self.rng), b=_operand(b, self.rng)), sums.ANSWER.format(sum=a + b), thin=False)
         self.topic, self.total = None, a + b
+
+    def ask_sums(self):
+        """One sum, or a few in a row."""
+        for _ in range(self.rng.choice((1, 1, 2, 3))):
+            self.ask_sum()
 
     def ask_sum_again(self):
         choices = [b for a, b in self.pairs if a == self.total] if self.total <= sums.LARGEST else []
@@ -130,12 +135,12 @@ class Conversation:
         if self.last_answer() and roll > 0.97:
             return self.ask_repeat()
         roll = self.rng.random()
-        if roll < 0.43:
+        if roll < 0.38:
             self.ask_known(ABOUT)
-        elif roll < 0.58:
+        elif roll < 0.52:
             self.ask_known(SMALL_TALK)
         elif roll < 0.82:
-            self.ask_sum()
+            self.ask_sums()
         elif roll < 0.94:
             self.ask_unknown()
         elif roll < 0.96:

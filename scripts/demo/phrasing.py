@@ -12,6 +12,11 @@ WHAT = (
     "what is the point of {x}?", "could you clarify {x}?", "i keep hearing of {x}", "what role does {x} play?",
     "what kind of thing is {x}?", "what is special about {x}?", "i am confused by {x}", "show me {x}", "i want {x}",
     "what is the idea of {x}?", "in a few words, what is {x}?", "explain the term {x}", "is {x} important?",
+    "{x}: why?", "{x}, what is it good for?", "the purpose of {x}?", "we use {x}, but why?", "for what do i need {x}?",
+    "when do i need {x}?", "where does {x} come in?", "and {x}, what about it?", "a word on {x}", "{x} does what?",
+    "so {x} is what?", "my friend asked me about {x}", "in your own words, {x}?", "i read about {x}, explain it",
+    "i forgot what {x} is", "{x}: definition?", "could {x} be explained?", "what happens with {x}?", "any facts on {x}?",
+    "does {x} matter?", "do i need {x}?", "what can {x} do?", "who uses {x}?", "whose task is {x}?", "{x} is for what?",
 )
 
 HOW = (
@@ -26,10 +31,47 @@ HOW = (
     "what would you use to {x}?", "what if i want to {x}?", "teach me to {x}", "when i want to {x}, what do i do?",
 )
 
+# For the -ing form of a verb phrase: "opening a session".
+DOING = (
+    "{x}?", "{x}: how does that go?", "{x}, how?", "i have trouble {x}", "what about {x}?", "a question about {x}",
+    "is {x} possible?", "what is used for {x}?", "the function for {x}?", "which call is for {x}?", "{x} please",
+    "how does {x} work?", "tell me about {x}", "what helps with {x}?", "i am thinking of {x}", "any advice on {x}?",
+    "{x} in c", "what is the api for {x}?", "{x} is done how?", "for {x}, what is needed?", "before {x}, what do i know?",
+    "we are {x} now, with what call?", "explain {x}", "{x} does not work for me", "i am stuck at {x}", "{x} with plimsoll",
+    "let us talk about {x}", "what does it take, {x}?", "by which function is {x} done?", "the next step is {x}",
+)
+
+SYNONYMS = {word: group for group in (
+    ("call", "function", "routine"), ("which", "what"), ("get", "obtain", "receive"), ("start", "begin"),
+    ("stop", "end", "halt"), ("show", "display"), ("explain", "describe", "clarify"), ("need", "require"),
+    ("big", "large", "great"), ("small", "little", "tiny"), ("conversation", "chat", "dialogue", "talk"),
+    ("answer", "reply", "response"), ("answers", "replies", "responses"), ("program", "application", "app", "software"),
+    ("find", "locate", "discover"), ("happens", "occurs"), ("choose", "select", "pick"), ("chosen", "selected", "picked"),
+    ("way", "method", "manner"), ("refused", "rejected", "denied", "turned down"), ("accepted", "admitted", "allowed"),
+    ("reserve", "book", "set aside"), ("reserved", "booked", "set aside"), ("fail", "break", "go wrong"),
+    ("fails", "breaks", "goes wrong"), ("failed", "broke", "went wrong"), ("lost", "gone", "forgotten"),
+    ("lose", "forget"), ("memory", "ram", "memory space"), ("made", "created", "built", "produced"),
+    ("make", "create", "produce"), ("close", "finish", "shut"), ("load", "read in"), ("folder", "directory"),
+    ("flag", "option", "switch", "setting"), ("kind", "type", "sort"), ("kinds", "types", "sorts"),
+    ("quick", "fast"), ("much", "plenty of"), ("several", "many", "multiple", "some"), ("evicted", "thrown out"),
+    ("possible", "feasible"), ("happy", "glad", "cheerful"), ("sad", "unhappy", "down"), ("good", "fine", "nice"),
+    ("clever", "smart", "intelligent"), ("part", "component", "piece", "module"), ("decides", "determines"),
+    ("picks", "selects", "chooses"), ("holds", "contains", "keeps", "stores"), ("hold", "contain", "keep", "store"),
+    ("kept", "stored", "held", "saved"), ("compile", "build"), ("exit", "leave", "quit"), ("limit", "cap", "bound"),
+    ("shorter", "briefer"), ("today", "tonight", "now"), ("tomorrow", "on sunday", "later", "next month"),
+    ("purpose", "point", "aim"), ("supported", "possible", "usable"), ("work", "operate", "run"),
+    ("see", "look at", "view"), ("know", "learn", "find out"), ("room", "space"), ("once", "after", "as soon as"),
+    ("first", "at the start", "before all else"), ("person", "human"), ("numbers", "figures", "values"), ("keys", "key"),
+    ("tell", "inform"), ("use", "employ", "work with"), ("another", "a different", "some other"), ("written", "coded"),
+    ("give", "offer"), ("gives", "offers"), ("long", "lengthy"), ("clear", "wipe", "erase"),
+) for word in group if " " not in word}
+
 _OPENINGS = (
-    "please, ", "hey, ", "ok, ", "so, ", "quick question: ", "hello, ", "hi, ", "well, ", "and ", "now, ", "tell me, ",
+    "please, ", "hey, ", "ok, ", "so, ", "quick question: ", "hello, ", "hi, ", "well, ", "now, ", "tell me, ",
     "excuse me, ", "i wonder: ", "sorry, ", "another thing: ", "by the way, ", "but ", "then ", "say, ", "just curious: ",
-    "good morning, ", "friend, ", "in plimsoll, ", "with this library, ",
+    "good morning, ", "friend, ", "in plimsoll, ", "with this library, ", "i am new here. ", "we use c. ", "my boss asks: ",
+    "sorry to bother you, ", "i just started. ", "thinking about it, ", "furthermore: ", "in my program: ", "as a beginner, ",
+    "we have a problem. ", "i read the manual. ", "for my work: ", "first of all, ", "next, ", "finally, ", "listen, ",
 )
 _ENDINGS = (
     " please", ", please", " thanks", " in short", " exactly", " then", " here", " again", " briefly", " now", ", do you know",
@@ -39,6 +81,11 @@ _FILLERS = frozenset(
     "a an the is are was do does did i you me my your to of in on it can could would should please what how tell "
     "about be one with for so that this there which".split()
 )
+_INSERTED = (
+    "a the is are do does i you me my your to of in on it can could would should please what how tell about be with for so "
+    "that this there which some any when where who why just now then here any if by from at will may might must has have had "
+    "was were really only also perhaps still ever always such each every its than as or and but not no like want need"
+).split()
 
 FOLLOW_MORE = (
     "tell me more", "go on", "more please", "and then?", "what else?", "can you say more?", "more about that", "continue",
@@ -50,10 +97,21 @@ REPEAT = (
 )
 
 
+def doing(phrase):
+    """The -ing form of a verb phrase: "set the budget" gives "setting the budget"."""
+    verb, _, rest = phrase.partition(" ")
+    if verb in ("set", "get", "run", "stop", "begin", "quit", "cut", "cap", "admit"):
+        verb += verb[-1]
+    elif verb.endswith("e") and not verb.endswith("ee"):
+        verb = verb[:-1]
+    return f"{verb}ing {rest}".strip()
+
+
 def questions_of(topic):
-    """All questions about a topic, before openings, endings and noise."""
+    """All questions about a topic, before synonyms, openings, endings and noise."""
     framed = [frame.format(x=x) for x in topic.what for frame in WHAT]
     framed += [frame.format(x=x) for x in topic.to for frame in HOW]
+    framed += [frame.format(x=doing(x)) for x in topic.to for frame in DOING]
     return list(topic.ask), framed
 
 
@@ -64,12 +122,28 @@ def pick(topic, rng):
     return rng.choice(pool)
 
 
+def _reword(text, rng):
+    """Replaces some words by others of like meaning."""
+    words = text.split()
+    for i, word in enumerate(words):
+        mark = word[-1] if word[-1] in ",?.!:" else ""
+        group = SYNONYMS.get(word.removesuffix(mark))
+        if group and rng.random() < 0.4:
+            words[i] = rng.choice(group) + mark
+    return " ".join(words)
+
+
 def _thin(words, rng):
-    """Drops words that carry little meaning and sometimes changes the order, as hurried people do."""
-    kept = [w for w in words if w.lower().strip(",?.!:") not in _FILLERS or rng.random() < 0.45]
-    if len(kept) > 1 and rng.random() < 0.6:
+    """Keeps the words that carry the meaning, in any order, among others that carry none: what hurried people write."""
+    kept = [w.strip(",?.!:") or w for w in words if w.lower().strip(",?.!:") not in _FILLERS or rng.random() < 0.4]
+    kept = kept or list(words)
+    if rng.random() < 0.7:
         rng.shuffle(kept)
-    return kept or words
+    for _ in range(rng.choice((0, 0, 1, 2, 3, 5))):
+        kept.insert(rng.randint(0, len(kept)), rng.choice(_INSERTED))
+    if rng.random() < 0.5:
+        kept[-1] += "?"
+    return kept
 
 
 def _mistype(text, rng):
@@ -86,8 +160,10 @@ def _mistype(text, rng):
 
 
 def vary(text, rng, thin=True):
-    """Openings, endings, case, punctuation and small mistakes."""
-    if thin and rng.random() < 0.22:
+    """Synonyms, openings, endings, case, punctuation and small mistakes."""
+    if thin and rng.random() < 0.5:
+        text = _reword(text, rng)
+    if thin and rng.random() < 0.35:
         text = " ".join(_thin(text.split(), rng))
     if rng.random() < 0.16:
         text = rng.choice(_OPENINGS) + text

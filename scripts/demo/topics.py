@@ -131,7 +131,7 @@ TOPICS = [
         "price",
         "Every request is priced in bytes before it runs: its KV cache and its workspace.",
         "The price is what is then allocated, not a guess.",
-        what="the price of a request|pricing|the estimate|the cost of a request|the price|an estimate",
+        what="the price of a request|pricing|the estimate|the price|an estimate",
         to="price a request|estimate a request|work out the price of a request",
         ask="""
             how is a request priced?

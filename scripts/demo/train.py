@@ -57,6 +57,7 @@ SHAPE = {
 TOKENS_PER_STEP = 3072
 WIDTH_STEP = 16
 LOGIT_STEP = 512
+DIGIT_WEIGHT = 4.0
 LONGEST = 768
 IGNORED = -100
 
@@ -118,17 +119,25 @@ def batches(samples, rng):
         yield ids, labels
 
 
-def loss_of(model, ids, labels):
+def weights_of(tokenizer):
+    """How much each token counts in the loss: digits more, since two of them decide whether a sum is right."""
+    weights = torch.ones(VOCABULARY)
+    for digit in "0123456789":
+        weights[tokenizer.token_to_id(digit)] = DIGIT_WEIGHT
+    return weights
+
+
+def loss_of(model, ids, labels, weights):
     """Cross entropy of the learnt positions only; logits are computed for little more than them."""
     hidden = model.model(input_ids=ids).last_hidden_state[:, :-1].flatten(0, 1)
     targets = labels[:, 1:].flatten()
     learnt = (targets != IGNORED).nonzero().flatten()
     places = torch.cat([learnt, (targets == IGNORED).nonzero().flatten()[: -len(learnt) % LOGIT_STEP]])
     logits = model.lm_head(hidden[places])
-    return torch.nn.functional.cross_entropy(logits.float(), targets[places], ignore_index=IGNORED)
+    return torch.nn.functional.cross_entropy(logits.float(), targets[places], weight=weights, ignore_index=IGNORED)
 
 
-def train(model, samples, rng, steps, peak):
+def train(model, samples, weights, rng, steps, peak):
     decayed = [p for p in model.parameters() if p.dim() > 1]
     plain = [p for p in model.parameters() if p.dim() == 1]
     optimizer = torch.optim.AdamW(
@@ -142,7 +151,7 @@ def train(model, samples, rng, steps, peak):
             for group in optimizer.param_groups:
                 group["lr"] = rate
             with torch.autocast("cpu", torch.bfloat16):
-                loss = loss_of(model, ids, labels)
+                loss = loss_of(model, ids, labels, weights)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
@@ -224,7 +233,7 @@ def main():
     parameters = sum(p.numel() for p in model.parameters())
     print(f"{len(samples)} conversations, {tokens} tokens, {parameters} parameters, {steps} steps, "
           f"{time.time() - started:.0f} s so far", flush=True)
-    train(model, samples, rng, steps, arguments.rate)
+    train(model, samples, weights_of(tokenizer), rng, steps, arguments.rate)
     save(arguments.out, model, tokenizer)
     print(f"trained in {time.time() - started:.0f} s, CPU time {time.process_time():.0f} s", flush=True)
 
