@@ -13,16 +13,19 @@ import random
 import sums
 import unknown
 from phrasing import FOLLOW_MORE, REPEAT, pick, vary
+from questions import FURTHER
 from smalltalk import SMALL_TALK
 from topics import TOPICS
 from topics_more import TOPICS_MORE
 
-SEED = 20240
-COUNT = 95_000
+SEED = 2026
+COUNT = 105_000
+# Sums come first and alone: among all the rest they are learnt late, since only two tokens of them matter.
+SUMS_FIRST = 28_000
 
-ABOUT = TOPICS + TOPICS_MORE
-KNOWN = ABOUT + SMALL_TALK
-ONLY_ADD = next(topic for topic in SMALL_TALK if topic.name == "only_add")
+ABOUT = [topic._replace(ask=topic.ask + FURTHER[topic.name]) for topic in TOPICS + TOPICS_MORE]
+CHAT = [topic._replace(ask=topic.ask + FURTHER[topic.name]) for topic in SMALL_TALK]
+ONLY_ADD = next(topic for topic in CHAT if topic.name == "only_add")
 
 SYSTEMS = (
     "You are a helpful assistant.", "You are the demo model of plimsoll.", "Answer briefly.", "Be kind and short.",
@@ -87,7 +90,7 @@ class Conversation:
 
     def ask_sums(self):
         """One sum, or a few in a row."""
-        for _ in range(self.rng.choice((1, 1, 2, 3))):
+        for _ in range(self.rng.choice((1, 1, 1, 2))):
             self.ask_sum()
 
     def ask_sum_again(self):
@@ -123,7 +126,7 @@ class Conversation:
         self.topic, self.total = None, None
 
     def ask_repeat(self):
-        self.say(self.rng.choice(REPEAT), self.last_answer())
+        self.say(self.rng.choice(REPEAT), self.last_answer(), thin=False)
 
     def turn(self):
         """One turn, of a kind that makes sense here."""
@@ -138,7 +141,7 @@ class Conversation:
         if roll < 0.38:
             self.ask_known(ABOUT)
         elif roll < 0.52:
-            self.ask_known(SMALL_TALK)
+            self.ask_known(CHAT)
         elif roll < 0.82:
             self.ask_sums()
         elif roll < 0.94:
@@ -151,9 +154,14 @@ class Conversation:
             self.ask_name()
 
 
-def conversations(count=COUNT, seed=SEED):
+def conversations(count=COUNT, seed=SEED, sums_first=SUMS_FIRST):
+    """`sums_first` conversations of one sum each, then `count` about everything."""
     rng = random.Random(seed)
     pairs = sums.training_pairs()
+    for _ in range(sums_first):
+        conversation = Conversation(rng, pairs)
+        conversation.ask_sum()
+        yield conversation.messages
     for _ in range(count):
         conversation = Conversation(rng, pairs)
         turns = rng.choices((1, 2, 3, 4, 6, 9, 14), weights=(58, 18, 10, 6, 5, 2, 1))[0]

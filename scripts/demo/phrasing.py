@@ -14,7 +14,7 @@ WHAT = (
     "what is the idea of {x}?", "in a few words, what is {x}?", "explain the term {x}", "is {x} important?",
     "{x}: why?", "{x}, what is it good for?", "the purpose of {x}?", "we use {x}, but why?", "for what do i need {x}?",
     "when do i need {x}?", "where does {x} come in?", "and {x}, what about it?", "a word on {x}", "{x} does what?",
-    "so {x} is what?", "my friend asked me about {x}", "in your own words, {x}?", "i read about {x}, explain it",
+    "my friend asked me about {x}", "in your own words, {x}?", "i read about {x}, explain it",
     "i forgot what {x} is", "{x}: definition?", "could {x} be explained?", "what happens with {x}?", "any facts on {x}?",
     "does {x} matter?", "do i need {x}?", "what can {x} do?", "who uses {x}?", "whose task is {x}?", "{x} is for what?",
 )
@@ -33,7 +33,7 @@ HOW = (
 
 # For the -ing form of a verb phrase: "opening a session".
 DOING = (
-    "{x}?", "{x}: how does that go?", "{x}, how?", "i have trouble {x}", "what about {x}?", "a question about {x}",
+    "{x}?", "{x}: how is that done?", "{x}, how?", "i have trouble {x}", "what about {x}?", "a question about {x}",
     "is {x} possible?", "what is used for {x}?", "the function for {x}?", "which call is for {x}?", "{x} please",
     "how does {x} work?", "tell me about {x}", "what helps with {x}?", "i am thinking of {x}", "any advice on {x}?",
     "{x} in c", "what is the api for {x}?", "{x} is done how?", "for {x}, what is needed?", "before {x}, what do i know?",
@@ -67,7 +67,7 @@ SYNONYMS = {word: group for group in (
 ) for word in group if " " not in word}
 
 _OPENINGS = (
-    "please, ", "hey, ", "ok, ", "so, ", "quick question: ", "hello, ", "hi, ", "well, ", "now, ", "tell me, ",
+    "please, ", "hey, ", "ok, ", "quick question: ", "hello, ", "hi, ", "well, ", "tell me, ",
     "excuse me, ", "i wonder: ", "sorry, ", "another thing: ", "by the way, ", "but ", "then ", "say, ", "just curious: ",
     "good morning, ", "friend, ", "in plimsoll, ", "with this library, ", "i am new here. ", "we use c. ", "my boss asks: ",
     "sorry to bother you, ", "i just started. ", "thinking about it, ", "furthermore: ", "in my program: ", "as a beginner, ",
