@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from corpus import COUNT, SEED, SUMS_FIRST, conversations
+from corpus import COUNT, SEED, conversations
 
 VOCABULARY = 2048
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
@@ -137,12 +137,6 @@ def loss_of(model, ids, labels, weights):
     return torch.nn.functional.cross_entropy(logits.float(), targets[places], weight=weights, ignore_index=IGNORED)
 
 
-def lessons(samples, rng):
-    """The batches of one pass: the sums that come first, then everything else."""
-    yield from batches(samples[:SUMS_FIRST], rng)
-    yield from batches(samples[SUMS_FIRST:], rng)
-
-
 def train(model, samples, weights, rng, steps, peak):
     decayed = [p for p in model.parameters() if p.dim() > 1]
     plain = [p for p in model.parameters() if p.dim() == 1]
@@ -152,7 +146,7 @@ def train(model, samples, weights, rng, steps, peak):
     )
     started, step, smooth = time.time(), 0, None
     while step < steps:
-        for ids, labels in lessons(samples, rng):
+        for ids, labels in batches(samples, rng):
             rate = peak * min(1.0, (step + 1) / 100) * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * step / steps)))
             for group in optimizer.param_groups:
                 group["lr"] = rate
@@ -228,11 +222,11 @@ def main():
     rng = random.Random(arguments.seed)
 
     texts = list(conversations(arguments.count, arguments.seed))
-    shown = texts[SUMS_FIRST:SUMS_FIRST + 20_000]
+    shown = texts[:20_000]
     tokenizer = train_tokenizer(m["role"] + "\n" + m["content"] for messages in shown for m in messages)
     samples = [encode(messages, tokenizer) for messages in texts]
     tokens = sum(len(ids) for ids, _ in samples)
-    steps = arguments.steps or sum(1 for _ in lessons(samples, random.Random(0)))
+    steps = arguments.steps or sum(1 for _ in batches(samples, random.Random(0)))
 
     model = LlamaForCausalLM(LlamaConfig(**SHAPE, rope_theta=10000.0, attn_implementation="eager"))
     model.train()
