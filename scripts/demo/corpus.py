@@ -45,8 +45,9 @@ NAME_ASKED = (
     "what is my name?", "do you know my name?", "what's my name?", "who am i?", "do you remember my name?",
     "what am i called?", "tell me my name", "can you say my name?", "what did i say my name is?", "my name?",
 )
-NAME_ANSWER = "Nice to meet you, {n}!"
-NAME_RECALLED = "Your name is {n}."
+# Copying an unseen name is beyond a model of this size and training, so it does not pretend to.
+NAME_ANSWER = "Nice to meet you!"
+NAME_RECALLED = "You told me, but I am too small to remember names."
 NAME_UNKNOWN = "You have not told me your name yet."
 
 
@@ -59,7 +60,8 @@ class Conversation:
 
     def __init__(self, rng, pairs):
         self.rng, self.pairs = rng, pairs
-        self.messages, self.name, self.topic, self.total = [], None, None, None
+        self.messages, self.topic, self.total = [], None, None
+        self.name_given = False
         self.more_said = False
         if rng.random() < 0.12:
             self.messages.append({"role": "system", "content": rng.choice(SYSTEMS)})
@@ -111,15 +113,16 @@ class Conversation:
 
     def give_name(self):
         invented = self.rng.random() < 0.5
-        self.name = unknown.invented_word(self.rng).capitalize() if invented else self.rng.choice(NAMES)
-        text = self.rng.choice(NAME_GIVEN).format(n=self.name)
+        name = unknown.invented_word(self.rng).capitalize() if invented else self.rng.choice(NAMES)
+        text = self.rng.choice(NAME_GIVEN).format(n=name)
+        self.name_given = True
         text = text[0].upper() + text[1:] if self.rng.random() < 0.5 else text
         self.messages.append({"role": "user", "content": text + self.rng.choice(("", "", ".", "!"))})
-        self.messages.append({"role": "assistant", "content": NAME_ANSWER.format(n=self.name)})
+        self.messages.append({"role": "assistant", "content": NAME_ANSWER})
         self.topic, self.total = None, None
 
     def ask_name(self):
-        answer = NAME_RECALLED.format(n=self.name) if self.name else NAME_UNKNOWN
+        answer = NAME_RECALLED if self.name_given else NAME_UNKNOWN
         self.say(self.rng.choice(NAME_ASKED), answer)
         self.topic, self.total = None, None
 
