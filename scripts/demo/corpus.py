@@ -18,8 +18,8 @@ from smalltalk import SMALL_TALK
 from topics import TOPICS
 from topics_more import TOPICS_MORE
 
-SEED = 2026
-COUNT = 120_000
+SEED = 2030
+COUNT = 105_000
 
 ABOUT = [topic._replace(ask=topic.ask + FURTHER[topic.name]) for topic in TOPICS + TOPICS_MORE]
 CHAT = [topic._replace(ask=topic.ask + FURTHER[topic.name]) for topic in SMALL_TALK]

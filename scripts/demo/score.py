@@ -22,7 +22,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 HELD_OUT = pathlib.Path(__file__).with_name("heldout.jsonl")
 MAX_TOKENS = 64
 PASS, CONTROL = 0.80, 0.10
-# What the result says when the model itself ended its answer.
+# The result's "ending" when the model itself ended its answer.
 ENDED = "end_of_text"
 
 

@@ -304,13 +304,13 @@ TOPICS = [
     ),
     _topic(
         "session_close",
-        "Call plimsoll_session_close when a conversation is over.",
+        "Call plimsoll_session_free when a conversation is over.",
         "Its KV cache is freed and the leases go back.",
-        what="plimsoll_session_close|the function plimsoll_session_close|session_close",
+        what="plimsoll_session_free|the function plimsoll_session_free|session_free",
         to="close a session|end a session|finish a session|end a conversation|close my session|free a session|get rid of a session|end a chat session|finish a conversation",
         ask="""
-            what does plimsoll_session_close do?
-            when do i call plimsoll_session_close?
+            what does plimsoll_session_free do?
+            when do i call plimsoll_session_free?
             which function closes a session?
             which call ends a conversation?
             what closes a session?
