@@ -340,6 +340,18 @@ static void requests_that_cannot_run(void) {
     check_idle(runtime, model);
 }
 
+/* A message may be empty: its template still says who speaks. */
+static void an_empty_message_is_answered(void) {
+    plimsoll_session *session = open_session(model);
+    plimsoll_request *request = request_of("", 4);
+    answer *a = run(session, request);
+    CHECK_EQ(a->result.generated_tokens, 4);
+    CHECK(a->result.prompt_tokens > 0);
+    free(a);
+    plimsoll_request_free(request);
+    plimsoll_session_free(session);
+}
+
 /* max_tokens beyond the context: shrunk to what the context has left, unless the request forbids it. */
 static void more_tokens_than_the_context(void) {
     plimsoll_session *session = open_session(model);
@@ -376,6 +388,7 @@ int main(void) {
     RUN(cancelled_from_another_thread);
     RUN(a_deadline_ends_the_answer);
     RUN(requests_that_cannot_run);
+    RUN(an_empty_message_is_answered);
     RUN(more_tokens_than_the_context);
     plimsoll_model_unload(model);
     plimsoll_runtime_free(runtime);

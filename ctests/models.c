@@ -1,6 +1,7 @@
 /* Model files that are missing, damaged or of an unknown kind: each a clear error, and the runtime works on. */
 #include "check.h"
 
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -85,6 +86,47 @@ static void cut_gguf(void) {
     free(whole.bytes);
 }
 
+/* Templates that raise, never end, or make too much: an error of the request, and the model works on without messages. */
+static void bad_templates(void) {
+    static const char *const templates[] = {
+        "{{ raise_exception('not today') }}",
+        "{% for i in range(2000000000) %}x{% endfor %}",
+        "{% set ns = namespace(x='aaaaaaaaaaaaaaaa') %}{% for i in range(40) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}{{ ns.x }}",
+        "{{ messages[7].content.no.such.thing }}",
+        "{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}",
+    };
+    static const char *const parts[] = {"config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"};
+    for (int i = 0; i < 4; i++) {
+        char path[128];
+        snprintf(path, sizeof path, "%s/%s", TINY, parts[i]);
+        content file = read_file(path);
+        write_file(parts[i], file.bytes, file.len);
+        free(file.bytes);
+    }
+    for (size_t i = 0; i < sizeof templates / sizeof *templates; i++) {
+        write_file("chat_template.jinja", templates[i], strlen(templates[i]));
+        plimsoll_model *model = load_for(runtime, folder, "4");
+        plimsoll_session *session = open_session(model);
+        plimsoll_request *request = request_of("hello", 4);
+        CHECK_ERROR(PLIMSOLL_ERR_TEMPLATE, plimsoll_generate(session, request, NULL, NULL, NULL, NULL, NULL, &error));
+        CHECK_ERROR(PLIMSOLL_ERR_TEMPLATE, plimsoll_admit(session, request, NULL, NULL, &error));
+        CHECK_OK(plimsoll_request_set_text(request, "hello", 5, &error));
+        answer *a = run(session, request);
+        CHECK_EQ(a->result.generated_tokens, 4);
+        free(a);
+        plimsoll_request_free(request);
+        plimsoll_session_free(session);
+        plimsoll_model_unload(model);
+        CHECK_EQ(memory_of(runtime).used_bytes, 0);
+    }
+    char path[128];
+    snprintf(path, sizeof path, "%s/chat_template.jinja", folder);
+    remove(path);
+    struct rusage usage;
+    REQUIRE(getrusage(RUSAGE_SELF, &usage) == 0);
+    CHECK(usage.ru_maxrss < 512 * 1024); /* KiB; memcheck itself takes a good part of it */
+}
+
 /* A folder whose parts are taken away, cut, or spoilt one at a time. */
 static void damaged_folder(void) {
     static const char *const parts[] = {"config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"};
@@ -137,6 +179,7 @@ int main(void) {
     RUN(not_there);
     RUN(no_model_at_all);
     RUN(cut_gguf);
+    RUN(bad_templates);
     RUN(damaged_folder);
     plimsoll_runtime_free(runtime);
     static const char *const left[] = {"empty.gguf", "magic.gguf", "counts.gguf", "cut.gguf", "whole.gguf"};
