@@ -3,11 +3,11 @@
 #define _POSIX_C_SOURCE 200809L
 
 #include "args.h"
+#include "lines.h"
 #include "names.h"
 #include "process.h"
 #include "view.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -64,29 +64,29 @@ typedef struct {
 
 /* --- Ctrl-C ----------------------------------------------------------------------------------------------------- */
 
-/* The token of the running answer. Only the main thread takes SIGINT, so it is never freed while the handler has it. */
+/* The token of the running answer. SIGINT comes only to the main thread, and only while that runs an answer or waits for a
+ * line: so the handler never has a token that is freed. */
 static plimsoll_cancel *volatile running;
-static volatile sig_atomic_t interrupted;
 
 static void on_interrupt(int signal) {
     (void)signal;
-    interrupted = 1;
     plimsoll_cancel_raise(running); /* safe in a signal handler, and for NULL */
 }
 
-/* A waiting getline() shall return at Ctrl-C; writing an answer shall not. */
-static void listen_for_interrupts(int flags) {
-    struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = flags};
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-}
-
-/* The library's threads inherit this mask, which leaves SIGINT to the main thread. */
-static void hold_interrupts(int how) {
+/* SIG_BLOCK or SIG_UNBLOCK. What comes while it is blocked comes later. The library's threads inherit what holds when they
+ * are made. */
+static void interrupts(int how) {
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGINT);
     pthread_sigmask(how, &set, NULL);
+}
+
+static void take_interrupts(void) {
+    struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = SA_RESTART};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    interrupts(SIG_BLOCK);
 }
 
 /* --- Setting up ------------------------------------------------------------------------------------------------- */
@@ -301,8 +301,10 @@ static int turn(chat *c, const char *text, size_t length) {
         c->view.refused(&c->view, &verdict);
     } else {
         running = cancel;
+        interrupts(SIG_UNBLOCK);
         plimsoll_status status =
             plimsoll_generate(c->session, c->request, ticket, cancel, on_event, c, &result, &error);
+        interrupts(SIG_BLOCK);
         running = NULL;
         if (status != PLIMSOLL_OK) {
             fail(c, error);
@@ -343,35 +345,34 @@ static bool command(chat *c, const char *line) {
 
 static void converse(chat *c) {
     bool prompt = isatty(STDIN_FILENO) == 1 && !c->options.json;
+    lines input = {0};
     char *line = NULL;
-    size_t room = 0;
-    int in_a_row = 0;
+    size_t length = 0;
+    int interrupts_in_a_row = 0;
     for (bool go_on = true; go_on;) {
-        if (prompt) {
-            fputs("> ", stdout);
-            fflush(stdout);
-        }
-        interrupted = 0;
-        listen_for_interrupts(0);
-        ssize_t length = getline(&line, &room, stdin);
-        listen_for_interrupts(SA_RESTART);
-        if (length < 0) {
+        fputs(prompt ? "> " : "", stdout);
+        fflush(stdout);
+        switch (lines_next(&input, &line, &length)) {
+        case LINES_LINE:
+            interrupts_in_a_row = 0;
+            if (line[0] == '/') {
+                go_on = command(c, line);
+            } else if (length > 0) {
+                turn(c, line, length);
+            }
+            break;
+        case LINES_INTERRUPT:
             /* Ctrl-C at the prompt begins a new line; twice in a row it ends the program, as Ctrl-D does. */
-            go_on = interrupted && !feof(stdin) && ++in_a_row < 2;
-            clearerr(stdin);
+            go_on = ++interrupts_in_a_row < 2;
             fputs(prompt ? "\n" : "", stdout);
-            continue;
-        }
-        in_a_row = 0;
-        length -= length > 0 && line[length - 1] == '\n';
-        line[length] = '\0';
-        if (line[0] == '/') {
-            go_on = command(c, line);
-        } else if (length > 0) {
-            turn(c, line, (size_t)length);
+            break;
+        case LINES_END:
+            go_on = false;
+            fputs(prompt ? "\n" : "", stdout);
+            break;
         }
     }
-    free(line);
+    lines_free(&input);
 }
 
 int main(int argc, char **argv) {
@@ -380,11 +381,9 @@ int main(int argc, char **argv) {
     const char *question = c.options.question;
     c.view = c.options.json ? view_json() : view_text(question != NULL, c.options.logprobs > 0);
 
-    hold_interrupts(SIG_BLOCK);
-    listen_for_interrupts(SA_RESTART);
+    take_interrupts();
     int exit_status = 1;
     if (open_chat(&c)) {
-        hold_interrupts(SIG_UNBLOCK);
         if (question != NULL) {
             exit_status = turn(&c, question, strlen(question));
         } else {
