@@ -51,7 +51,7 @@ bench: build ## how fast a model runs; ARGS="--model PATH ..."
 	@build/bin/bench $(if $(ARGS),$(ARGS),--model models/demo)
 
 test: deps build check-library ## all tests: Rust, C, valgrind
-	$(CARGO) test --workspace
+	$(CARGO) test --workspace --no-fail-fast
 	ctests/run.sh build/lib build/check/lib build/bin
 
 # What some tests need. Without it they are skipped, and say so.

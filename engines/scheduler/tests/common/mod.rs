@@ -112,8 +112,9 @@ pub fn job(books: &Arc<Books>, request: Request) -> (Job, Sent) {
     let id = request.id;
     let owner = Owner::Kv(request.session);
     let kv = books.book(Region::Host, owner, price.kv_bytes.saturating_sub(books.held(owner)));
-    let mut host = books.book(Region::Host, Owner::Request(id), price.request_bytes);
-    let paid = host.split(price.ring_bytes).unwrap();
+    let host = books.book(Region::Host, Owner::Request(id), price.request_bytes - price.ring_bytes);
+    // The ring returns its bytes when its end is read, so it has an owner of its own, which nobody watches.
+    let paid = books.book(Region::Host, Owner::Request(RequestId(id.0 | 1 << 63)), price.ring_bytes);
     let ring = Arc::new(Ring::new(request.max_tokens, request.sampling.top_logprobs, paid).unwrap());
     books.watch(id, &ring);
     let cancel = Cancel::new();
