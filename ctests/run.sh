@@ -97,7 +97,8 @@ run_program panic "$check_lib"
 . ctests/bench.sh
 
 # --- Under valgrind ---
-memcheck="valgrind --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite,indirect --show-leak-kinds=definite,indirect"
+# Valgrind runs one thread at a time; without --fair-sched a spinning thread may keep the others out for seconds.
+memcheck="valgrind --fair-sched=yes --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite,indirect --show-leak-kinds=definite,indirect"
 under_memcheck() { LD_LIBRARY_PATH=$check_lib timeout 900 $memcheck "$@"; }
 if ! have valgrind; then
     skip "valgrind: NOT INSTALLED, so no program was checked for leaks and bad accesses"
