@@ -81,7 +81,7 @@ test_that "chat --memory: a refusal as text" grep -qE '^refused \(budget\): [0-9
 
 # --- Ctrl-C ---
 # Waits until a file has a line that matches.
-wait_for() { for _ in $(seq 600); do grep -q "$1" "$2" && return 0; sleep 0.05; done; return 1; }
+wait_for() { for _ in $(seq 3000); do grep -q "$1" "$2" && return 0; sleep 0.01; done; return 1; }
 mkfifo "$out/keys"
 LD_LIBRARY_PATH=$lib "$bin/chat" --model "$chat_model" --threads 2 --json --ignore-eos --max-tokens 2000 \
     <"$out/keys" >"$out/stopped" 2>&1 &

@@ -50,7 +50,7 @@ assert b"plimsoll" in greeting and b"context" in greeting and b"/help" in greeti
 # In an answer Ctrl-C stops the answer, and a prompt comes.
 terminal.write(b"tell me everything\n")
 terminal.read_until(b"\n")
-time.sleep(0.1)
+time.sleep(0.02)
 terminal.write(CTRL_C)
 answer = terminal.read_until(b"\r\n> ")
 assert b"ended by cancelled" in answer, answer

@@ -148,6 +148,9 @@ static void show_memory(view *v, const plimsoll_runtime *runtime) {
     fprintf(out, "  KV        %10s\n", HUMAN(memory.kv_bytes));
     fprintf(out, "  requests  %10s\n", HUMAN(memory.request_bytes));
     fprintf(out, "free        %10s\n", HUMAN(memory.free_bytes));
+    if (memory.heap_bytes > 0) {
+        fprintf(out, "heap        %10s   all that the library has allocated\n", HUMAN(memory.heap_bytes));
+    }
     fprintf(out, "sessions    %10" PRIu64 "   %" PRIu64 " evictions\n", memory.active_sessions, memory.evictions);
     fprintf(out, "requests    %10" PRIu64 " accepted, %" PRIu64 " shrunk, %" PRIu64 " refused, %" PRIu64 " routed\n",
             memory.accepted_count, memory.shrunk_count, memory.rejected_count, memory.routed_count);
