@@ -1,0 +1,24 @@
+# The programs again, under valgrind. Sourced by run.sh.
+# Valgrind runs one thread at a time; without --fair-sched a spinning thread may keep the others out for seconds.
+memcheck="valgrind --fair-sched=yes --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite,indirect --show-leak-kinds=definite,indirect"
+under_memcheck() { LD_LIBRARY_PATH=$check_lib timeout 900 $memcheck "$@"; }
+if ! have valgrind; then
+    skip "valgrind: NOT INSTALLED, so no program was checked for leaks and bad accesses"
+else
+    under_memcheck "$out/leak" >"$out/leak.txt" 2>&1
+    leak_status=$?
+    if [ $leak_status -eq 99 ] && grep -q 'definitely lost: [1-9]' "$out/leak.txt" &&
+        grep -q 'plimsoll_config_new' "$out/leak.txt"; then
+        ok "valgrind: reports the planted leak"
+        for program in $programs panic; do
+            test_that "valgrind: $program" under_memcheck "$out/$program"
+        done
+        test_that "valgrind: bench" under_memcheck "$bin/bench" --model tests/golden/models/llama3 --prefill 16 \
+            --decode 4 --depth 32 --batch 1,4 --reps 1
+        test_that "valgrind: chat" under_memcheck "$bin/chat" --model "$chat_model" --threads 2 --json \
+            -p "hello" --max-tokens 8 --ignore-eos
+    else
+        fail "valgrind: does not report the planted leak (exit status $leak_status), so it proves nothing"
+        sed 's/^/    /' "$out/leak.txt" | tail -n 40
+    fi
+fi
