@@ -40,7 +40,7 @@ impl Architecture {
 }
 
 /// How rotary positions stretch to long contexts.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum RopeScaling {
     /// Plain rotary positions.
     None,
@@ -55,8 +55,39 @@ pub enum RopeScaling {
         /// The context the model was first trained on, in tokens.
         original_context: u32,
     },
-    /// The file has a divisor for each frequency: the F32 tensor [`RopeScaling::FACTORS`] of shape `[head_dim / 2]`.
+    /// The file has a divisor for each frequency: the F32 tensor [`RopeScaling::FACTORS`] of shape `[rotary_dim / 2]`.
     Factors,
+    /// All positions are divided by `factor`.
+    Linear {
+        /// Above 0.
+        factor: f64,
+    },
+    /// YaRN: slow turns are interpolated, fast ones kept, a ramp between, and rotations are scaled by a factor.
+    Yarn {
+        /// How much slow turns are slowed.
+        factor: f64,
+        /// The context the model was first trained on, in tokens.
+        original_context: u32,
+        /// Turns over the original context above which a pair is kept.
+        beta_fast: f64,
+        /// Turns over the original context below which a pair is interpolated.
+        beta_slow: f64,
+        /// What sines and cosines are multiplied by.
+        attention_factor: f64,
+        /// Whether the ends of the ramp are rounded outwards to whole pairs.
+        truncate: bool,
+    },
+    /// Phi's: a divisor for each frequency, one list for short contexts and one for long ones.
+    LongRope {
+        /// Divisors while the engine's context is at most `original_context`; `rotary_dim / 2` of them.
+        short: Vec<f64>,
+        /// Divisors for longer ones; as many.
+        long: Vec<f64>,
+        /// The context the model was first trained on, in tokens.
+        original_context: u32,
+        /// What sines and cosines are multiplied by.
+        attention_factor: f64,
+    },
 }
 
 impl RopeScaling {
@@ -65,12 +96,48 @@ impl RopeScaling {
 }
 
 /// Rotary positions.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Rope {
     /// The base of the frequencies.
     pub theta: f64,
     /// The stretch to long contexts.
     pub scaling: RopeScaling,
+}
+
+/// The function that gates the feed-forward part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Activation {
+    /// `x * sigmoid(x)`.
+    Silu,
+    /// GELU in its tanh form: `x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))`.
+    GeluTanh,
+}
+
+/// Attention to the last tokens only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// How many positions a token attends to, its own included.
+    pub tokens: usize,
+    /// For each layer, whether the window holds there; at least one is true.
+    pub layers: Vec<bool>,
+}
+
+/// A mixture of experts in place of the feed-forward part. A softmax over the router's scores weighs all experts; the
+/// `used` heaviest are run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Experts {
+    /// Experts in a layer.
+    pub count: usize,
+    /// Experts that a token goes through.
+    pub used: usize,
+    /// Width inside one expert.
+    pub intermediate_size: usize,
+    /// Width inside the expert that every token goes through, scaled by a sigmoid gate of its own; where there is one.
+    pub shared: Option<usize>,
+    /// The weights of the chosen experts are divided by their sum.
+    pub normalise: bool,
+    /// For each layer, whether it has a mixture; the others have a plain feed-forward part.
+    pub layers: Vec<bool>,
 }
 
 /// The shape of a model. All numbers are within the ranges of [`ModelConfig::check`], so products of any two
@@ -99,6 +166,30 @@ pub struct ModelConfig {
     pub rms_norm_eps: f64,
     /// Rotary positions.
     pub rope: Rope,
+    /// Rotary positions of the layers with a window, where they differ from the others'.
+    pub window_rope: Option<Rope>,
+    /// How many of a head's first dimensions rotate; even, at most `head_dim`.
+    pub rotary_dim: usize,
+    /// What the products of queries and keys are multiplied by; `1 / sqrt(head_dim)` in most families.
+    pub attention_scale: f64,
+    /// Attention scores become `cap * tanh(score / cap)`.
+    pub attention_softcap: Option<f64>,
+    /// Logits become `cap * tanh(logit / cap)`.
+    pub logit_softcap: Option<f64>,
+    /// Attention to the last tokens only, in some layers or all.
+    pub window: Option<Window>,
+    /// A mixture of experts, in some layers or all.
+    pub experts: Option<Experts>,
+    /// The function that gates the feed-forward part.
+    pub activation: Activation,
+    /// What embeddings are multiplied by; `sqrt(hidden_size)` in Gemma.
+    pub embedding_scale: Option<f64>,
+    /// Both parts of a layer have a norm after them too, before the residual connection. Tensors: `input_layernorm`,
+    /// `post_attention_layernorm`, `pre_feedforward_layernorm`, `post_feedforward_layernorm`; without it
+    /// `post_attention_layernorm` is the norm before the feed-forward part.
+    pub post_norms: bool,
+    /// Norms are stored less one (Gemma's folders): 1 is added to each weight.
+    pub norms_less_one: bool,
     /// True when rows of Q and K are ordered for rotating neighbours `(2i, 2i + 1)` (GGUF files of `llama`); false
     /// when dimension `i` rotates with `i + head_dim / 2`.
     pub rope_interleaved: bool,

@@ -28,7 +28,9 @@ mod tokens;
 mod verify;
 
 pub use checkpoint::{Checkpoint, Format, TensorInfo, open};
-pub use config::{Architecture, GenerationConfig, ModelConfig, Rope, RopeScaling};
+pub use config::{
+    Activation, Architecture, Experts, GenerationConfig, ModelConfig, Rope, RopeScaling, Window,
+};
 pub use dtype::Dtype;
 pub use error::{FormatError, Text};
 pub use hf::safetensors;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 pub(crate) use gguf::{Gguf, tiny_gguf};
 pub(crate) use safetensors::{safetensors, safetensors_raw, tiny_folder};
 
-use crate::config::{Architecture, ModelConfig, Rope, RopeScaling};
+use crate::config::{Activation, Architecture, ModelConfig, Rope, RopeScaling};
 use crate::key::FileId;
 use crate::{Checkpoint, Dtype, Format, GenerationConfig, TensorInfo, TokenizerSource, expected_tensors};
 
@@ -27,6 +27,17 @@ pub(crate) fn tiny_config() -> ModelConfig {
         context_length: 64,
         rms_norm_eps: 1e-5,
         rope: Rope { theta: 10_000.0, scaling: RopeScaling::None },
+        window_rope: None,
+        rotary_dim: 8,
+        attention_scale: 8f64.sqrt().recip(),
+        attention_softcap: None,
+        logit_softcap: None,
+        window: None,
+        experts: None,
+        activation: Activation::Silu,
+        embedding_scale: None,
+        post_norms: false,
+        norms_less_one: false,
         rope_interleaved: false,
         tie_embeddings: true,
         qkv_bias: false,

@@ -8,17 +8,21 @@ use std::f32::consts::TAU;
 pub(crate) fn inv_freq(rope: &Rope, head_dim: usize, factors: &[f32]) -> Vec<f32> {
     let base = rope.theta as f32;
     let plain = (0..head_dim / 2).map(|pair| base.powf((2 * pair) as f32 / head_dim as f32).recip());
-    match rope.scaling {
+    match &rope.scaling {
         RopeScaling::None => plain.collect(),
         RopeScaling::Factors => plain.zip(factors).map(|(speed, factor)| speed / factor).collect(),
         RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context } => {
             let band = Band {
-                factor: factor as f32,
-                low: low_freq_factor as f32,
-                high: high_freq_factor as f32,
-                context: original_context as f32,
+                factor: *factor as f32,
+                low: *low_freq_factor as f32,
+                high: *high_freq_factor as f32,
+                context: *original_context as f32,
             };
             plain.map(|speed| band.scale(speed)).collect()
+        }
+        // No reader makes these yet.
+        RopeScaling::Linear { .. } | RopeScaling::Yarn { .. } | RopeScaling::LongRope { .. } => {
+            plain.collect()
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::{Architecture, ModelConfig, Rope, RopeScaling};
+use crate::config::{Activation, Architecture, ModelConfig, Rope, RopeScaling};
 use crate::gguf::value::Metadata;
 use crate::names::{EMBEDDING, OUTPUT};
 use crate::{FormatError, GgufTokenizer, Result, TensorInfo};
@@ -55,6 +55,17 @@ pub(super) fn read(
             theta: keys.float("rope.freq_base")?.unwrap_or(10_000.0),
             scaling: if present(RopeScaling::FACTORS) { RopeScaling::Factors } else { RopeScaling::None },
         },
+        window_rope: None,
+        rotary_dim: head_dim,
+        attention_scale: 1.0 / (head_dim as f64).sqrt(),
+        attention_softcap: None,
+        logit_softcap: None,
+        window: None,
+        experts: None,
+        activation: Activation::Silu,
+        embedding_scale: None,
+        post_norms: false,
+        norms_less_one: false,
         rope_interleaved: architecture == Architecture::Llama,
         tie_embeddings: !present(OUTPUT),
         qkv_bias: architecture == Architecture::Qwen2 || bias("self_attn.q_proj"),

@@ -1,6 +1,6 @@
 //! `config.json`: the model's shape, in the layouts of transformers 4 and 5.
 
-use crate::config::{Architecture, ModelConfig};
+use crate::config::{Activation, Architecture, ModelConfig};
 use crate::hf::rope;
 use crate::json::{Fields, Json};
 use crate::{FormatError, Result};
@@ -64,6 +64,7 @@ pub fn parse(bytes: &[u8]) -> Result<ModelConfig> {
         Architecture::Qwen2 => (true, false),
         Architecture::Llama | Architecture::Qwen3 => (bias, bias),
     };
+    let head_dim = head_dim(&fields, architecture, hidden_size, heads)?;
     let config = ModelConfig {
         architecture,
         vocab_size: need(&fields, "vocab_size")?,
@@ -72,10 +73,21 @@ pub fn parse(bytes: &[u8]) -> Result<ModelConfig> {
         layers,
         heads,
         kv_heads: size(&fields, "num_key_value_heads")?.unwrap_or(heads),
-        head_dim: head_dim(&fields, architecture, hidden_size, heads)?,
+        head_dim,
         context_length: need(&fields, "max_position_embeddings")?,
         rms_norm_eps: fields.number(FILE, "rms_norm_eps")?.unwrap_or(1e-6),
         rope: rope::read(FILE, &fields)?,
+        window_rope: None,
+        rotary_dim: head_dim,
+        attention_scale: 1.0 / (head_dim as f64).sqrt(),
+        attention_softcap: None,
+        logit_softcap: None,
+        window: None,
+        experts: None,
+        activation: Activation::Silu,
+        embedding_scale: None,
+        post_norms: false,
+        norms_less_one: false,
         rope_interleaved: false,
         tie_embeddings: fields.flag(FILE, "tie_word_embeddings")?.unwrap_or(false),
         qkv_bias,
