@@ -91,7 +91,7 @@ fn every_gguf_file_describes_the_model_of_its_folder() {
         // What the formats say differently is set equal; all else must be.
         let mut expected = theirs.config.clone();
         expected.rope_interleaved = ours.config.rope_interleaved;
-        expected.rope.scaling = ours.config.rope.scaling;
+        expected.rope.scaling = ours.config.rope.scaling.clone();
         (expected.bos, expected.eos) = (ours.config.bos.clone(), ours.config.eos.clone());
         expected.rms_norm_eps = f64::from(expected.rms_norm_eps as f32);
         expected.rope.theta = f64::from(expected.rope.theta as f32);

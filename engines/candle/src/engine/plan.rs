@@ -43,8 +43,9 @@ impl LoadPlan {
         options.validate()?;
         let checkpoint = plimsoll_formats::open(path)?;
         let config = &checkpoint.config;
-        let factors = rope_factors(&checkpoint)?;
         let name = Text::new(path.file_name().unwrap_or(path.as_os_str()).display()).as_str().to_owned();
+        model::refuse_unbuilt(&name, config)?;
+        let factors = rope_factors(&checkpoint)?;
         let spec = options.step_spec(config, model::inv_freq(&config.rope, config.head_dim, &factors));
         super::with_backend!(options.backend, B => Self::price::<B>(name, checkpoint, options, spec))
     }

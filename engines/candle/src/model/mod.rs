@@ -1,8 +1,10 @@
 //! One decoder for every supported family, assembled from its configuration and generic over the backend.
 
 mod rope;
+mod unbuilt;
 
 pub(crate) use rope::inv_freq;
+pub(crate) use unbuilt::refuse_unbuilt;
 
 use crate::backend::{Backend, Into as How, Slot, Spans};
 use crate::weights::{LayerWeights, Linear, Weights};

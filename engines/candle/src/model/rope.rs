@@ -20,10 +20,11 @@ pub(crate) fn inv_freq(rope: &Rope, head_dim: usize, factors: &[f32]) -> Vec<f32
             };
             plain.map(|speed| band.scale(speed)).collect()
         }
-        // No reader makes these yet.
-        RopeScaling::Linear { .. } | RopeScaling::Yarn { .. } | RopeScaling::LongRope { .. } => {
-            plain.collect()
-        }
+        // A configuration with these does not pass `refuse_unbuilt`.
+        RopeScaling::Linear { .. }
+        | RopeScaling::Yarn { .. }
+        | RopeScaling::LongRope { .. }
+        | RopeScaling::LongFactors { .. } => plain.collect(),
     }
 }
 
