@@ -7,8 +7,19 @@ export CARGO_TARGET_DIR
 # Given to the chat program by `make chat`, and to bench by `make bench`.
 ARGS ?=
 
-MAJOR := $(shell sed -n 's/^\#define PLIMSOLL_VERSION_MAJOR //p' include/plimsoll.h)
+version = $(shell sed -n 's/^\#define PLIMSOLL_VERSION_$(1) //p' include/plimsoll.h)
+MAJOR := $(call version,MAJOR)
+VERSION := $(MAJOR).$(call version,MINOR).$(call version,PATCH)
 CARGO_DENY_VERSION := 0.20.2
+
+# Where `make install` puts things; each below DESTDIR. The small letters of the GNU standards are understood too.
+PREFIX ?= $(or $(prefix),/usr/local)
+LIBDIR ?= $(or $(libdir),$(PREFIX)/lib)
+INCLUDEDIR ?= $(or $(includedir),$(PREFIX)/include)
+DATAROOTDIR ?= $(or $(datarootdir),$(PREFIX)/share)
+DOCDIR ?= $(or $(docdir),$(DATAROOTDIR)/doc/plimsoll)
+FOLDERS = DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' LIBDIR='$(LIBDIR)' INCLUDEDIR='$(INCLUDEDIR)' \
+	DATAROOTDIR='$(DATAROOTDIR)' DOCDIR='$(DOCDIR)' VERSION='$(VERSION)'
 
 CFLAGS ?= -O2 -g
 STRICT := -std=c99 -Wall -Wextra -Wpedantic -Werror -Wstrict-prototypes
@@ -16,7 +27,7 @@ COMMON := $(wildcard examples/common/*.c)
 # The programs find the library beside their own folder, wherever the two are moved together.
 LINK := -Lbuild/lib -lplimsoll -Wl,-rpath,'$$ORIGIN/../lib' -Wl,--enable-new-dtags -lm -lpthread
 
-.PHONY: help build library check-library chat bench test deps score header fmt lint licences clean
+.PHONY: help build library check-library chat bench install uninstall test deps score header fmt lint licences clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -27,7 +38,7 @@ library:
 	$(CARGO) build --release --features alloc-mimalloc
 	install -d build/lib
 	install -C -m 755 $(CARGO_TARGET_DIR)/release/libplimsoll.so build/lib/libplimsoll.so
-	install -C -m 644 $(CARGO_TARGET_DIR)/release/libplimsoll.a build/lib/libplimsoll.a
+	scripts/archive.sh $(CARGO_TARGET_DIR)/release/libplimsoll.a include/plimsoll.h build/lib/libplimsoll.a
 	ln -sf libplimsoll.so build/lib/libplimsoll.so.$(MAJOR)
 
 # For the tests of the C ABI: over the system's allocator, which valgrind sees through, and with panics on demand.
@@ -53,6 +64,16 @@ bench: build ## how fast a model runs; ARGS="--model PATH ..."
 test: deps build check-library ## all tests: Rust, C, valgrind
 	$(CARGO) test --workspace --no-fail-fast
 	ctests/run.sh build/lib build/check/lib build/bin
+
+# Builds only what is not there, so that it needs no cargo after `make build`: `sudo make install`.
+install: | build/lib/libplimsoll.so ## library, headers, pkg-config file and CMake package, in PREFIX [/usr/local], below DESTDIR
+	@$(FOLDERS) scripts/install.sh install
+
+uninstall: ## removes what `make install` with the same PREFIX and DESTDIR has put there
+	@$(FOLDERS) scripts/install.sh uninstall
+
+build/lib/libplimsoll.so:
+	$(MAKE) build
 
 # What some tests need. Without it they are skipped, and say so.
 deps: ## valgrind, clang and g++ by apt when root; else says what is missing

@@ -13,9 +13,9 @@ test_that() {
     if "$@" >"$out/log" 2>&1; then ok "$name"; else fail "$name"; sed 's/^/    /' "$out/log" | tail -n 40; fi
 }
 
-# run_program NAME LIB_DIR: counts the lines that the program prints, one per test.
+# run_program NAME LIB_DIR ARGUMENTS...: counts the lines that the program prints, one per test.
 run_program() {
-    LD_LIBRARY_PATH=$2 timeout 300 "$out/$1" >"$out/$1.txt" 2>"$out/$1.err"
+    LD_LIBRARY_PATH=$2 timeout 300 "$out/$1" "${@:3}" >"$out/$1.txt" 2>"$out/$1.err"
     local status=$? good bad
     grep -E '^(ok|FAIL) ' "$out/$1.txt"
     good=$(grep -c '^ok ' "$out/$1.txt") bad=$(grep -c '^FAIL ' "$out/$1.txt")
