@@ -76,9 +76,10 @@ build/lib/libplimsoll.so:
 	$(MAKE) build
 
 # What some tests need. Without it they are skipped, and say so.
-deps: ## valgrind, clang and g++ by apt when root; else says what is missing
+deps: ## compilers and checkers that tests use, by apt when root; else says what is missing
 	@missing=; \
-	for tool in valgrind clang g++; do command -v $$tool >/dev/null 2>&1 || missing="$$missing $$tool"; done; \
+	for tool in valgrind clang g++ cmake pkg-config go:golang-go abidiff:abigail-tools; do \
+		command -v $${tool%:*} >/dev/null 2>&1 || missing="$$missing $${tool#*:}"; done; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing && exit 0; \

@@ -63,10 +63,10 @@ do_install() {
     put 644 build/lib/libplimsoll.a "$LIBDIR/libplimsoll.a"
     while IFS= read -r header; do put 644 "include/$header" "$INCLUDEDIR/$header"; done < <(
         find include -name '*.h' -printf '%P\n' -o -name '*.hpp' -printf '%P\n' | sort)
-    fill plimsoll.pc.in '${pcfiledir}' "$LIBDIR/pkgconfig" | put 644 - "$LIBDIR/pkgconfig/plimsoll.pc"
+    put 644 - "$LIBDIR/pkgconfig/plimsoll.pc" < <(fill plimsoll.pc.in '${pcfiledir}' "$LIBDIR/pkgconfig")
     local cmake=$LIBDIR/cmake/plimsoll
-    fill plimsollConfig.cmake.in '${_plimsoll_here}' "$cmake" | put 644 - "$cmake/plimsollConfig.cmake"
-    fill plimsollConfigVersion.cmake.in . "$cmake" | put 644 - "$cmake/plimsollConfigVersion.cmake"
+    put 644 - "$cmake/plimsollConfig.cmake" < <(fill plimsollConfig.cmake.in '${_plimsoll_here}' "$cmake")
+    put 644 - "$cmake/plimsollConfigVersion.cmake" < <(fill plimsollConfigVersion.cmake.in . "$cmake")
     for page in README.md CHANGELOG.md LICENSE docs/*.md; do put 644 "$page" "$DOCDIR/${page##*/}"; done
     folder "$(dirname "$record")"
     # What an earlier version had and this one has not; folders that it made are still ours.
