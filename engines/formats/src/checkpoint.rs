@@ -14,7 +14,7 @@ use crate::{
 pub enum Format {
     /// A Hugging Face folder.
     Folder,
-    /// One GGUF file.
+    /// A GGUF file, or the parts of one.
     Gguf,
 }
 

@@ -7,7 +7,7 @@ use crate::source::reserved;
 use crate::{Dtype, FormatError, Result, TensorInfo};
 
 /// The most tensors a file may have; the largest supported model has half of it.
-const MAX_TENSORS: u64 = 1 << 14;
+pub(super) const MAX_TENSORS: u64 = 1 << 14;
 /// ggml keeps names in 64 bytes with a terminator.
 const MAX_NAME: u64 = 63;
 /// A name's length and one byte of it, the rank, one dimension, a type and an offset.

@@ -1,5 +1,6 @@
 mod random;
 mod semantics;
+mod split;
 mod structure;
 mod tensors;
 

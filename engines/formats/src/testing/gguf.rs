@@ -79,17 +79,11 @@ impl Gguf {
     /// Adds a sound tensor after the others.
     pub(crate) fn tensor(&mut self, name: &str, dims: &[u64], dtype: Dtype) -> &mut Self {
         let end = self.tensors.last().map_or(0, |tensor| tensor.offset + tensor.bytes);
-        let kind = match dtype {
-            Dtype::F32 => 0,
-            Dtype::F16 => 1,
-            Dtype::Q8_0 => 8,
-            Dtype::BF16 => 30,
-        };
         self.tensors.push(Tensor {
             name: name.into(),
             dims: dims.to_vec(),
             rank: dims.len() as u32,
-            kind,
+            kind: dtype.ggml_number(),
             offset: end.next_multiple_of(self.alignment),
             bytes: dtype.bytes_for(dims.iter().product()).unwrap(),
         });

@@ -74,7 +74,7 @@ fn sizes_out_of_range_are_refused() {
         ("llama.attention.sliding_window", 16, "sliding window"),
         ("tokenizer.ggml.bos_token_id", 16, "there are 16 tokens"),
         ("tokenizer.ggml.eot_token_id", u32::MAX, "there are 16 tokens"),
-        ("split.count", 65_535, "split model"),
+        ("split.count", 65_535, "the number of parts"),
     ] {
         refused(word, |file| file.u32(key, value));
     }

@@ -31,7 +31,7 @@ fn ranks_and_dimensions_are_bounded() {
 #[test]
 fn other_types_are_named_with_their_tensor() {
     for (kind, name) in
-        [(12, "Q4_K"), (4, "retired"), (u32::MAX, "unknown"), (0x7fff_ffff, "unknown"), (42, "unknown")]
+        [(16, "IQ2_XXS"), (4, "retired"), (u32::MAX, "unknown"), (0x7fff_ffff, "unknown"), (43, "unknown")]
     {
         let mut file = tiny_gguf();
         file.named("blk.1.attn_q.weight").kind = kind;
