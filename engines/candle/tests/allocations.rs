@@ -6,7 +6,7 @@
 
 mod common;
 
-use common::{Bench, exact, request};
+use common::{Bench, exact, golden, request};
 use plimsoll_candle::{BackendKind, KvDtype, Options};
 use plimsoll_engine::{Next, Request, Sampling};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -47,8 +47,14 @@ fn decoding_allocates_nothing() {
     drop(std::hint::black_box(Vec::<u8>::with_capacity(1)));
     assert!(CALLS.load(Ordering::SeqCst) > before, "the counter counts");
 
-    for (model, kv_dtype) in [("llama3", KvDtype::F16), ("qwen2", KvDtype::F32), ("qwen3", KvDtype::F16)] {
-        let bench = Bench::load(model, Options { kv_dtype, ..exact(BackendKind::Cpu) });
+    for (model, kv_dtype) in [
+        ("models/llama3", KvDtype::F16),
+        ("models/qwen2", KvDtype::F32),
+        ("models/qwen3", KvDtype::F16),
+        ("types/q4_k.gguf", KvDtype::F16),
+    ] {
+        let options = Options { kv_dtype, ..exact(BackendKind::Cpu) };
+        let bench = Bench::try_load(&golden().join(model), options).unwrap();
         // Three lanes, one of them with everything that a sampler can do.
         let sampling = Sampling {
             temperature: 0.9,

@@ -4,12 +4,10 @@
 
 mod common;
 
-use common::{BACKENDS, Books, GoldenPrompt, WEIGHTS, WORKSPACE, exact, golden, golden_prompts, onward};
-use plimsoll_candle::{Evaluator, KvDtype, LoadPlan, Options};
-use plimsoll_engine::{Owner, SessionKey};
+use common::{BACKENDS, BOUND, evaluator, exact, golden, golden_prompts, worst};
+use plimsoll_candle::{KvDtype, Options};
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 
 const MODELS: [&str; 8] = [
     "llama3",
@@ -21,36 +19,6 @@ const MODELS: [&str; 8] = [
     "llama3-bf16",
     "llama3-newconfig",
 ];
-
-/// Of the largest |logit|: what the order of additions in f32 may change.
-const BOUND: f32 = 2e-4;
-
-fn evaluator(path: &Path, options: Options) -> (Arc<Books>, Evaluator) {
-    let plan = LoadPlan::inspect(path, options).unwrap();
-    let books = Arc::new(Books::default());
-    let weights = books.lease(WEIGHTS, plan.weights_bytes());
-    let workspace = books.lease(WORKSPACE, plan.workspace_bytes());
-    let kv = books.lease(Owner::Kv(SessionKey(1)), 8 * plan.block_bytes());
-    let evaluator = Evaluator::load(&plan, weights, workspace, kv, &onward).unwrap();
-    (books, evaluator)
-}
-
-/// The largest difference, as a fraction of the largest golden |logit|.
-fn error(found: &[f32], golden: &[f32]) -> f32 {
-    assert_eq!(found.len(), golden.len());
-    let largest = golden.iter().fold(0f32, |largest, logit| largest.max(logit.abs()));
-    let worst = found.iter().zip(golden).map(|(a, b)| (a - b).abs()).fold(0f32, |worst, difference| {
-        assert!(!difference.is_nan());
-        worst.max(difference)
-    });
-    worst / largest
-}
-
-fn worst(evaluator: &mut Evaluator, prompts: &[GoldenPrompt], chunk: usize) -> f32 {
-    let errors =
-        prompts.iter().map(|prompt| error(&evaluator.logits(&prompt.ids, chunk).unwrap(), &prompt.logits));
-    errors.fold(0f32, f32::max)
-}
 
 fn folder(model: &str) -> PathBuf {
     golden().join("models").join(model)

@@ -2,7 +2,7 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
 use plimsoll_candle::{
-    BackendKind, Environment, KvDtype, LoadError, LoadPlan, NativeEngine, Options, Progress,
+    BackendKind, Environment, Evaluator, KvDtype, LoadError, LoadPlan, NativeEngine, Options, Progress,
 };
 use plimsoll_engine::{
     Accounts, Cancel, Engine, Finish, Job, Lease, ModelId, Next, Owner, Region, Request, RequestId, Ring,
@@ -202,6 +202,36 @@ pub fn golden_prompts(file: &Path) -> Vec<GoldenPrompt> {
         });
     }
     prompts
+}
+
+/// Of the largest |logit|: what the order of additions in f32 may change.
+pub const BOUND: f32 = 2e-4;
+
+pub fn evaluator(path: &Path, options: Options) -> (Arc<Books>, Evaluator) {
+    let plan = LoadPlan::inspect(path, options).unwrap();
+    let books = Arc::new(Books::default());
+    let weights = books.lease(WEIGHTS, plan.weights_bytes());
+    let workspace = books.lease(WORKSPACE, plan.workspace_bytes());
+    let kv = books.lease(Owner::Kv(SessionKey(1)), 8 * plan.block_bytes());
+    let evaluator = Evaluator::load(&plan, weights, workspace, kv, &onward).unwrap();
+    (books, evaluator)
+}
+
+/// The largest difference, as a fraction of the largest golden |logit|.
+fn error(found: &[f32], golden: &[f32]) -> f32 {
+    assert_eq!(found.len(), golden.len());
+    let largest = golden.iter().fold(0f32, |largest, logit| largest.max(logit.abs()));
+    let worst = found.iter().zip(golden).map(|(a, b)| (a - b).abs()).fold(0f32, |worst, difference| {
+        assert!(!difference.is_nan());
+        worst.max(difference)
+    });
+    worst / largest
+}
+
+pub fn worst(evaluator: &mut Evaluator, prompts: &[GoldenPrompt], chunk: usize) -> f32 {
+    let errors =
+        prompts.iter().map(|prompt| error(&evaluator.logits(&prompt.ids, chunk).unwrap(), &prompt.logits));
+    errors.fold(0f32, f32::max)
 }
 
 /// A folder that is gone when the test ends.

@@ -68,24 +68,44 @@ pub(crate) fn sequences<B: Backend>(backend: &mut B, shapes: &[(usize, usize)]) 
     Sequences { list }
 }
 
-/// Random bytes of a matrix in its stored format, of values below 1.
+/// Random bytes of a matrix in its stored format, of values around and below 1.
 pub(crate) fn stored(dtype: Dtype, values: usize, random: &mut Random) -> Vec<u8> {
-    let floats = random.floats(values);
-    match dtype {
-        Dtype::F32 => floats.iter().flat_map(|value| value.to_le_bytes()).collect(),
-        Dtype::F16 => floats.iter().flat_map(|value| half::f16::from_f32(*value).to_le_bytes()).collect(),
-        Dtype::BF16 => floats.iter().flat_map(|value| half::bf16::from_f32(*value).to_le_bytes()).collect(),
-        Dtype::Q8_0 => floats
-            .chunks(32)
-            .flat_map(|block| {
-                let scale = half::f16::from_f32((1.0 + block[0].abs()) / 256.0).to_le_bytes();
-                scale
-                    .into_iter()
-                    .chain(block.iter().map(|value| (value * 127.0) as i8 as u8))
-                    .collect::<Vec<u8>>()
-            })
-            .collect(),
+    // Where a block has half-precision scales, and the largest number that they are multiplied with.
+    let (scales, largest): (&[usize], f32) = match dtype {
+        Dtype::F32 => return random.floats(values).iter().flat_map(|value| value.to_le_bytes()).collect(),
+        Dtype::F16 | Dtype::BF16 => {
+            let store = |value| match dtype {
+                Dtype::F16 => half::f16::from_f32(value).to_le_bytes(),
+                _ => half::bf16::from_f32(value).to_le_bytes(),
+            };
+            return random.floats(values).into_iter().flat_map(store).collect();
+        }
+        Dtype::Q4_0 => (&[0], 8.0),
+        Dtype::Q4_1 => (&[0, 2], 16.0),
+        Dtype::Q5_0 => (&[0], 16.0),
+        Dtype::Q5_1 => (&[0, 2], 32.0),
+        Dtype::Q8_0 => (&[0], 128.0),
+        Dtype::Q2K => (&[80, 82], 45.0),
+        Dtype::Q3K => (&[108], 128.0),
+        Dtype::Q4K => (&[0, 2], 945.0),
+        Dtype::Q5K => (&[0, 2], 1953.0),
+        Dtype::Q6K => (&[208], 4096.0),
+        Dtype::IQ4NL => (&[0], 127.0),
+        Dtype::IQ4XS => (&[0], 4064.0),
+        Dtype::MXFP4 => (&[], 12.0),
+    };
+    let (bytes, blocks) = (dtype.block_bytes() as usize, values / dtype.block_len() as usize);
+    let mut stored: Vec<u8> = (0..blocks * bytes).map(|_| ((random.float() + 1.0) * 128.0) as u8).collect();
+    for block in stored.chunks_mut(bytes) {
+        for at in scales {
+            let scale = half::f16::from_f32((0.5 + random.float() / 2.0) / largest);
+            block[*at..at + 2].copy_from_slice(&scale.to_le_bytes());
+        }
+        if dtype == Dtype::MXFP4 {
+            block[0] = 120 + (random.float() * 4.0) as u8;
+        }
     }
+    stored
 }
 
 /// A reader over bytes.
@@ -122,15 +142,14 @@ fn read(backend: &mut CpuBackend, slot: Slot, rows: usize) -> Vec<f32> {
 
 #[test]
 fn products_follow_the_definition_for_every_format_and_number_of_rows() {
-    let mut spec = spec();
-    // Inputs beyond one panel; a multiple of 32 for the quantised format.
-    (spec.hidden, spec.intermediate) = (544, 83);
-    let mut backend = CpuBackend::new(spec).unwrap();
     let mut random = Random::new(7);
-    for dtype in [Dtype::F32, Dtype::F16, Dtype::BF16, Dtype::Q8_0] {
-        let matrix = matrix::<CpuBackend>(dtype, 83, 544, &mut random);
+    for dtype in Dtype::ALL {
+        // Inputs beyond one panel, in whole blocks.
+        let cols = if dtype.block_len() == 256 { 768 } else { 544 };
+        let mut backend = CpuBackend::new(StepSpec { hidden: cols, intermediate: 83, ..spec() }).unwrap();
+        let matrix = matrix::<CpuBackend>(dtype, 83, cols, &mut random);
         let bias = vector::<CpuBackend>(83, &mut random);
-        let mut weights = vec![0.0; 83 * 544];
+        let mut weights = vec![0.0; 83 * cols];
         with_format!(dtype, F => dequantise::<F>(Level::detect(), matrix.rows(0, 83), &mut weights));
         for (rows, how, bias) in [
             (1, Into::Set, None),
@@ -146,7 +165,7 @@ fn products_follow_the_definition_for_every_format_and_number_of_rows() {
             let got = read(&mut backend, Slot::Gate, rows);
             for row in 0..rows {
                 for output in 0..83 {
-                    let terms = input[row * 544..][..544].iter().zip(&weights[output * 544..][..544]);
+                    let terms = input[row * cols..][..cols].iter().zip(&weights[output * cols..][..cols]);
                     let products: Vec<f64> = terms.map(|(x, w)| f64::from(*x) * f64::from(*w)).collect();
                     let mut want: f64 = products.iter().sum();
                     let magnitude: f64 = products.iter().map(|product| product.abs()).sum();

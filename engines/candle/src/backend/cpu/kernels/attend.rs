@@ -132,7 +132,7 @@ fn gather<const R: usize, S: Simd, F: Format>(
         for token in 0..tokens {
             let (chunks, tail) = F::chunks(&values[token * value_bytes..(token + 1) * value_bytes]);
             let value = match chunks.get(chunk) {
-                Some(value) => F::decode(simd, value),
+                Some(value) => F::decode(simd, value, 0),
                 None => F::decode_tail(simd, tail),
             };
             for r in 0..R {

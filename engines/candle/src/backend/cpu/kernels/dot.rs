@@ -15,13 +15,16 @@ pub(super) fn dot_rows<const R: usize, S: Simd, F: Format>(
     // Loops, not `array::map`: it is not always inlined, and vectors would pass through memory.
     let mut inputs: [&[[f32; LANES]]; R] = [&[]; R];
     for r in 0..R {
-        inputs[r] = &rows[r].as_chunks().0[..stored.len()];
+        inputs[r] = &rows[r].as_chunks().0[..stored.len() * F::GROUPS];
     }
     let mut sums = [simd.zero(); R];
     for (at, stored) in stored.iter().enumerate() {
-        let stored = F::decode(simd, stored);
-        for r in 0..R {
-            sums[r] = simd.add(sums[r], simd.mul(stored, simd.load(&inputs[r][at])));
+        for group in 0..F::GROUPS {
+            let stored = F::decode(simd, stored, group);
+            for r in 0..R {
+                let input = simd.load(&inputs[r][at * F::GROUPS + group]);
+                sums[r] = simd.add(sums[r], simd.mul(stored, input));
+            }
         }
     }
     if !tail.is_empty() {

@@ -4,8 +4,11 @@ use super::{LANES, Simd, per_level};
 
 /// A storage format, read [`LANES`] values at a time. Bytes are little-endian, as in files.
 pub(crate) trait Format: Copy + Send + Sync + 'static {
-    /// The bytes of [`LANES`] values.
+    /// The bytes of [`Format::GROUPS`] times [`LANES`] values.
     type Chunk: AsMut<[u8]>;
+
+    /// How often a chunk is decoded, for [`LANES`] values each time.
+    const GROUPS: usize = 1;
 
     /// A chunk of zeros.
     const ZEROS: Self::Chunk;
@@ -13,22 +16,22 @@ pub(crate) trait Format: Copy + Send + Sync + 'static {
     /// A row's chunks, and the bytes after them.
     fn chunks(row: &[u8]) -> (&[Self::Chunk], &[u8]);
 
-    /// The values of a chunk.
-    fn decode<S: Simd>(simd: S, chunk: &Self::Chunk) -> S::Lanes;
+    /// The values of one group of a chunk.
+    fn decode<S: Simd>(simd: S, chunk: &Self::Chunk, group: usize) -> S::Lanes;
 
     /// Bytes of a row of `len` values, which is a whole number of the format's blocks.
     #[inline(always)]
     fn row_bytes(len: usize) -> usize {
-        let chunk = size_of::<Self::Chunk>();
-        len / LANES * chunk + len % LANES * (chunk / LANES)
+        let (chunk, values) = (size_of::<Self::Chunk>(), LANES * Self::GROUPS);
+        len / values * chunk + len % values * (chunk / values)
     }
 
-    /// The values of the last bytes of a row, fewer than a chunk; zeros after them.
+    /// The values of the last bytes of a row, fewer than a chunk; zeros after them. Only plain formats have such rows.
     #[inline(always)]
     fn decode_tail<S: Simd>(simd: S, bytes: &[u8]) -> S::Lanes {
         let mut chunk = Self::ZEROS;
         chunk.as_mut()[..bytes.len()].copy_from_slice(bytes);
-        Self::decode(simd, &chunk)
+        Self::decode(simd, &chunk, 0)
     }
 }
 
@@ -41,9 +44,6 @@ pub(crate) struct F16;
 /// The upper half of single precision.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bf16;
-/// Blocks of 32: a half-precision scale, then 32 signed bytes.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Q8_0;
 
 impl Format for F32 {
     type Chunk = [u8; 4 * LANES];
@@ -56,7 +56,7 @@ impl Format for F32 {
     }
 
     #[inline(always)]
-    fn decode<S: Simd>(simd: S, chunk: &Self::Chunk) -> S::Lanes {
+    fn decode<S: Simd>(simd: S, chunk: &Self::Chunk, _: usize) -> S::Lanes {
         simd.decode_f32(chunk)
     }
 }
@@ -72,7 +72,7 @@ impl Format for F16 {
     }
 
     #[inline(always)]
-    fn decode<S: Simd>(simd: S, chunk: &Self::Chunk) -> S::Lanes {
+    fn decode<S: Simd>(simd: S, chunk: &Self::Chunk, _: usize) -> S::Lanes {
         simd.decode_f16(chunk)
     }
 }
@@ -88,27 +88,8 @@ impl Format for Bf16 {
     }
 
     #[inline(always)]
-    fn decode<S: Simd>(simd: S, chunk: &Self::Chunk) -> S::Lanes {
+    fn decode<S: Simd>(simd: S, chunk: &Self::Chunk, _: usize) -> S::Lanes {
         simd.decode_bf16(chunk)
-    }
-}
-
-impl Format for Q8_0 {
-    type Chunk = [u8; 2 + LANES];
-
-    const ZEROS: Self::Chunk = [0; 2 + LANES];
-
-    #[inline(always)]
-    fn chunks(row: &[u8]) -> (&[Self::Chunk], &[u8]) {
-        row.as_chunks()
-    }
-
-    #[inline(always)]
-    fn decode<S: Simd>(simd: S, chunk: &Self::Chunk) -> S::Lanes {
-        let [low, high, bytes @ ..] = chunk;
-        // 11 bits of the scale times 8 bits: the products are exact.
-        let scale = f32_of_f16(u16::from_le_bytes([*low, *high]));
-        simd.mul(simd.splat(scale), simd.decode_i8(bytes))
     }
 }
 
@@ -133,23 +114,16 @@ pub(crate) fn f32_of_f16(half: u16) -> f32 {
 /// Runs an expression with `$format` naming the [`Format`] of a [`plimsoll_formats::Dtype`].
 macro_rules! with_format {
     ($dtype:expr, $format:ident => $then:expr) => {
+        $crate::backend::cpu::kernels::with_format!($dtype, $format => $then,
+            F32 F32, F16 F16, BF16 Bf16, Q4_0 Q4_0, Q4_1 Q4_1, Q5_0 Q5_0, Q5_1 Q5_1, Q8_0 Q8_0, Q2K Q2K, Q3K Q3K,
+            Q4K Q4K, Q5K Q5K, Q6K Q6K, IQ4NL Iq4Nl, IQ4XS Iq4Xs, MXFP4 Mxfp4)
+    };
+    ($dtype:expr, $format:ident => $then:expr, $($name:ident $of:ident),*) => {
         match $dtype {
-            plimsoll_formats::Dtype::F32 => {
-                type $format = $crate::backend::cpu::kernels::F32;
+            $(plimsoll_formats::Dtype::$name => {
+                type $format = $crate::backend::cpu::kernels::$of;
                 $then
-            }
-            plimsoll_formats::Dtype::F16 => {
-                type $format = $crate::backend::cpu::kernels::F16;
-                $then
-            }
-            plimsoll_formats::Dtype::BF16 => {
-                type $format = $crate::backend::cpu::kernels::Bf16;
-                $then
-            }
-            plimsoll_formats::Dtype::Q8_0 => {
-                type $format = $crate::backend::cpu::kernels::Q8_0;
-                $then
-            }
+            })*
         }
     };
 }
@@ -160,8 +134,10 @@ per_level! {
     pub(crate) fn dequantise<F: Format>[simd](row: &[u8], values: &mut [f32]) {
         let (stored, tail) = F::chunks(row);
         let (chunks, rest) = values.as_chunks_mut::<LANES>();
-        for (values, stored) in chunks.iter_mut().zip(stored) {
-            simd.store(F::decode(simd, stored), values);
+        for (values, stored) in chunks.chunks_mut(F::GROUPS).zip(stored) {
+            for (group, values) in values.iter_mut().enumerate() {
+                simd.store(F::decode(simd, stored, group), values);
+            }
         }
         if !rest.is_empty() {
             let mut values = [0.0; LANES];
@@ -199,15 +175,5 @@ mod tests {
                 assert!(values.iter().enumerate().all(|(i, &value)| value == i as f32), "{values:?}");
             }
         }
-    }
-
-    #[test]
-    fn a_block_of_eight_bit_values_is_scaled() {
-        let mut block = half::f16::from_f32(0.5).to_le_bytes().to_vec();
-        block.extend((0..32).map(|i| (i - 16) as i8 as u8));
-        let mut values = [0.0; 32];
-        dequantise::<Q8_0>(Level::detect(), &block, &mut values);
-        assert!(values.iter().enumerate().all(|(i, &value)| value == (i as f32 - 16.0) / 2.0));
-        assert_eq!(Q8_0::row_bytes(64), 68);
     }
 }

@@ -3,7 +3,7 @@
 use super::{Format, LANES, per_level};
 
 /// Outputs of a panel and inputs of a panel. A panel of 64 by 512 is 128 KiB: it stays in a core's second-level cache
-/// while all rows of a step go by.
+/// while all rows of a step go by. 512 inputs are whole chunks of every format.
 pub(crate) const PANEL: (usize, usize) = (64, 512);
 
 /// Weight rows that are decoded side by side before their values are written column by column.
@@ -11,7 +11,7 @@ const TILE: usize = 16;
 
 per_level! {
     /// Decodes inputs `from .. from + count` of `outputs` weight rows, each of `row_bytes`, to
-    /// `panel[input * PANEL.0 + output]`. `from` is a multiple of [`LANES`], `outputs` of 16.
+    /// `panel[input * PANEL.0 + output]`. `from` begins a chunk of the format, `outputs` is a multiple of 16.
     pub(crate) fn fill_panel<F: Format>[simd](
         weights: &[u8], row_bytes: usize, outputs: usize, from: usize, count: usize, panel: &mut [f32],
     ) {
@@ -23,8 +23,8 @@ per_level! {
                 for (row, values) in tile.iter_mut().enumerate() {
                     let row = &weights[(output + row) * row_bytes + start..][..len];
                     let (chunks, tail) = F::chunks(row);
-                    let decoded = match chunks.get(at) {
-                        Some(chunk) => F::decode(simd, chunk),
+                    let decoded = match chunks.get(at / F::GROUPS) {
+                        Some(chunk) => F::decode(simd, chunk, at % F::GROUPS),
                         None => F::decode_tail(simd, tail),
                     };
                     simd.store(decoded, values);
