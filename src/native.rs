@@ -78,15 +78,21 @@ fn text_side(checkpoint: &formats::Checkpoint) -> Result<TextSide> {
     let tokenizer = match &checkpoint.tokenizer {
         formats::TokenizerSource::Json(bytes) => Tokenizer::from_json(bytes),
         formats::TokenizerSource::Gguf(vocab) => Tokenizer::from_gguf(&GgufVocab {
+            model: &vocab.model,
             tokens: &vocab.tokens,
             token_types: &vocab.token_types,
             merges: &vocab.merges,
+            scores: &vocab.scores,
+            charsmap: &vocab.charsmap,
             pre: &vocab.pre,
             bos: vocab.bos,
             eos: vocab.eos,
             eot: vocab.eot,
-            // Files of that pre-tokeniser begin a text with its token unless they say otherwise.
-            add_bos: vocab.add_bos.unwrap_or(vocab.pre == "llama-bpe" && vocab.bos.is_some()),
+            unknown: vocab.unk,
+            add_bos: vocab.add_bos,
+            add_eos: vocab.add_eos,
+            add_space_prefix: vocab.add_space_prefix,
+            remove_extra_whitespaces: vocab.remove_extra_whitespaces,
         }),
     }
     .map_err(tokenizer_error)?;

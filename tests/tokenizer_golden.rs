@@ -76,14 +76,14 @@ fn the_tables_of_a_gguf_file_give_the_same() {
         let (tokens, token_types, merges) = tables(&serde_json::from_slice(&json).unwrap());
         let bos = ids(&golden["special_prefix"][name]).first().copied();
         let vocab = GgufVocab {
+            model: "gpt2",
             tokens: &tokens,
             token_types: &token_types,
             merges: &merges,
             pre,
             bos,
-            eos: None,
-            eot: None,
-            add_bos: bos.is_some(),
+            add_bos: Some(bos.is_some()),
+            ..GgufVocab::default()
         };
         let tokenizer = Tokenizer::from_gguf(&vocab).unwrap();
         assert_eq!(tokenizer.encode("x", true).unwrap().len(), 1 + usize::from(bos.is_some()));

@@ -75,17 +75,54 @@ fn ids_and_merges() {
 
 #[test]
 fn unsupported_parts_are_named() {
-    assert!(refused(&with("/model/type", json!("WordPiece"))).contains("WordPiece"));
-    assert!(refused(&with("/decoder", json!({"type": "CTC"}))).contains("CTC"));
+    assert!(refused(&with("/model/type", json!("Bogus"))).contains("Bogus"));
+    assert!(refused(&with("/decoder", json!({"type": "Bogus"}))).contains("Bogus"));
+    assert!(refused(&with("/normalizer", json!({"type": "Bogus"}))).contains("Bogus"));
     assert!(
         refused(&with("/normalizer", json!({"type": "Precompiled", "precompiled_charsmap": "!!"})))
             .contains("Precompiled")
     );
-    for (option, value) in [("dropout", json!(0.1)), ("continuing_subword_prefix", json!("##"))] {
-        let mut json = good();
-        json["model"][option] = value;
-        assert!(refused(&json).contains(option));
+    let mut json = good();
+    json["model"]["dropout"] = json!(0.1);
+    assert!(refused(&json).contains("dropout"));
+}
+
+/// What the crate would panic over, or ask for gigabytes for.
+#[test]
+fn parts_that_the_crate_trusts() {
+    for length in [u32::MAX, 4, 1024] {
+        let mut rules = length.to_le_bytes().to_vec();
+        rules.extend([0xFF; 512]);
+        let rules = json!({"type": "Precompiled", "precompiled_charsmap": base64(&rules)});
+        assert!(refused(&with("/normalizer", rules)).contains("normalisation rules"));
     }
+    refused(&with("/pre_tokenizer", json!({"type": "FixedLength", "length": 0})));
+    let mut json = good();
+    json["model"]["continuing_subword_prefix"] = json!("###");
+    assert!(refused(&json).contains("does not begin with `###`"));
+    let deep =
+        json!({"type": "Unigram", "unk_id": 0, "vocab": [["<unk>", 0.0], ["a".repeat(100_000), -1.0]]});
+    assert!(refused(&with("/model", deep)).contains("unigram token"));
+    for vocab in [json!([]), json!([["a"]]), json!([["a", "b"]]), json!([["a", null]]), json!({"a": 0})] {
+        refused(&with("/model", json!({"type": "Unigram", "unk_id": 0, "vocab": vocab})));
+    }
+    refused(&with("/model", json!({"type": "Unigram", "unk_id": 7, "vocab": [["a", 0.0]]})));
+    refused(&with("/model", json!({"type": "WordLevel", "unk_token": "b", "vocab": {"a": 0}})));
+    let words = json!({"type": "WordPiece", "unk_token": "a", "continuing_subword_prefix": "##",
+        "max_input_chars_per_word": 1_u64 << 40, "vocab": {"a": 0}});
+    assert!(refused(&with("/model", words)).contains("characters of a word"));
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let group = |group: &[u8]| {
+        let bits =
+            group.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
+        let digit =
+            |at: usize| if at <= group.len() { DIGITS[(bits >> (18 - 6 * at)) as usize % 64] } else { b'=' };
+        [0, 1, 2, 3].map(|at| char::from(digit(at)))
+    };
+    bytes.chunks(3).flat_map(group).collect()
 }
 
 #[test]
@@ -154,39 +191,65 @@ fn post_processors() {
 }
 
 /// The tables of a GGUF file, changed by each case.
+#[derive(Default)]
 struct Tables {
+    model: &'static str,
     tokens: Vec<String>,
     types: Vec<i32>,
     merges: Vec<String>,
+    scores: Vec<f32>,
+    charsmap: Vec<u8>,
     pre: &'static str,
     bos: Option<u32>,
-    add_bos: bool,
+    unknown: Option<u32>,
+    add_bos: Option<bool>,
 }
 
 fn tables() -> Tables {
     Tables {
+        model: "gpt2",
         tokens: ["a", "b", "c", "Ġ", "ab", "<|end|>"].map(str::to_owned).into(),
         types: vec![1, 1, 1, 1, 1, 3],
         merges: vec!["a b".into()],
         pre: "qwen2",
         bos: Some(5),
-        add_bos: true,
+        add_bos: Some(true),
+        ..Tables::default()
     }
+}
+
+/// SentencePiece's kinds: an unknown token, a control token, two bytes, a space, letters and a pair.
+fn scored(model: &'static str) -> Tables {
+    Tables {
+        model,
+        tokens: ["<unk>", "</s>", "<0x41>", "<0x0A>", "▁", "a", "b", "ab"].map(str::to_owned).into(),
+        types: vec![2, 3, 6, 6, 1, 1, 1, 1],
+        scores: vec![0.0, 0.0, 0.0, 0.0, -1.0, -2.0, -3.0, -1.5],
+        unknown: Some(0),
+        ..Tables::default()
+    }
+}
+
+fn build(tables: &Tables) -> Result<Tokenizer, TextError> {
+    Tokenizer::from_gguf(&GgufVocab {
+        model: tables.model,
+        tokens: &tables.tokens,
+        token_types: &tables.types,
+        merges: &tables.merges,
+        scores: &tables.scores,
+        charsmap: &tables.charsmap,
+        pre: tables.pre,
+        bos: tables.bos,
+        unknown: tables.unknown,
+        add_bos: tables.add_bos,
+        ..GgufVocab::default()
+    })
 }
 
 fn from_tables(change: impl FnOnce(&mut Tables)) -> Result<Tokenizer, TextError> {
     let mut tables = tables();
     change(&mut tables);
-    Tokenizer::from_gguf(&GgufVocab {
-        tokens: &tables.tokens,
-        token_types: &tables.types,
-        merges: &tables.merges,
-        pre: tables.pre,
-        bos: tables.bos,
-        eos: None,
-        eot: None,
-        add_bos: tables.add_bos,
-    })
+    build(&tables)
 }
 
 #[test]
@@ -196,7 +259,9 @@ fn gguf_tables() {
     assert!(tokenizer.is_special(5));
     let unknown = from_tables(|tables| tables.pre = "no-such-name").unwrap_err().to_string();
     assert!(unknown.contains("no-such-name"));
-    let wrong: [fn(&mut Tables); 9] = [
+    let kind = from_tables(|tables| tables.model = "bogus").unwrap_err().to_string();
+    assert!(kind.contains("bogus"));
+    let wrong: [fn(&mut Tables); 11] = [
         |tables| tables.types.push(1),
         |tables| tables.types[0] = 99,
         |tables| tables.types[0] = 6,
@@ -204,11 +269,50 @@ fn gguf_tables() {
         |tables| tables.merges[0] = "ab".into(),
         |tables| tables.merges[0] = "a x".into(),
         |tables| tables.merges[0] = "b a".into(),
+        // Merges in a circle: each would need a token longer than itself.
+        |tables| tables.merges = vec!["a b".into(), "ab a".into()],
         |tables| tables.bos = Some(6),
         |tables| tables.bos = None,
+        |tables| tables.unknown = Some(6),
     ];
     for (case, change) in wrong.into_iter().enumerate() {
         assert!(from_tables(change).is_err(), "case {case}");
     }
     assert!(from_tables(|tables| (tables.tokens, tables.types) = (Vec::new(), Vec::new())).is_err());
+}
+
+#[test]
+fn scored_tables() {
+    let pairs = build(&scored("llama")).unwrap();
+    assert_eq!(pairs.encode("ab\nA", false).unwrap(), [4, 7, 3, 2]);
+    assert_eq!(pairs.encode("é", false).unwrap(), [4, 0]);
+    let unigram = build(&scored("t5")).unwrap();
+    assert_eq!(unigram.encode("ab\nA", false).unwrap(), [4, 7, 3, 2]);
+    let wrong: [fn(&mut Tables); 14] = [
+        |tables| tables.scores.truncate(7),
+        |tables| tables.scores.push(0.0),
+        |tables| tables.scores.clear(),
+        |tables| tables.scores[5] = f32::NAN,
+        |tables| tables.scores[5] = f32::NEG_INFINITY,
+        |tables| tables.tokens[2] = "<0x-1>".into(),
+        |tables| tables.tokens[2] = "<0xZZ>".into(),
+        |tables| tables.tokens[2] = "<0x100>".into(),
+        |tables| tables.tokens[6] = "a".into(),
+        |tables| tables.unknown = Some(8),
+        |tables| tables.charsmap = vec![0xFF; 3],
+        |tables| tables.charsmap = vec![0xFF; 64],
+        |tables| tables.charsmap = [vec![0, 4, 0, 0], vec![0x01; 1024]].concat(),
+        |tables| tables.tokens[6] = "ab".repeat(40_000),
+    ];
+    for model in ["llama", "t5"] {
+        for (case, change) in wrong.into_iter().enumerate() {
+            let mut tables = scored(model);
+            change(&mut tables);
+            assert!(build(&tables).is_err(), "{model}, case {case}");
+        }
+        // Scores are only compared: equal ones, and control tokens without a letter, are no fault.
+        let mut tables = scored(model);
+        tables.scores = vec![0.0; 8];
+        assert!(build(&tables).is_ok());
+    }
 }

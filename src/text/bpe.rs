@@ -20,6 +20,8 @@ pub(super) struct Rules {
     pub(super) byte_fallback: bool,
     pub(super) ignore_merges: bool,
     pub(super) end_of_word: Option<String>,
+    /// What a token that does not begin a word begins with.
+    pub(super) continuing: Option<String>,
 }
 
 /// Builds the model after checking what the crate takes on trust: unique ids in a dense range, and merges whose two
@@ -29,11 +31,18 @@ pub(super) struct Rules {
 /// [`TextError::Tokenizer`], [`TextError::TooLarge`].
 pub(super) fn build(vocab: Vocab, merges: Vec<Merge>, rules: Rules) -> Result<BPE, TextError> {
     check_ids(vocab.values().copied(), vocab.len())?;
+    let continuing = rules.continuing.as_deref().unwrap_or("");
     let mut whole = String::new();
     for (rank, Merge(left, right)) in merges.iter().enumerate() {
         whole.clear();
         whole.push_str(left);
-        whole.push_str(right);
+        let Some(rest) = right.strip_prefix(continuing) else {
+            let (right, continuing) = (quoted(right), quoted(continuing));
+            return Err(TextError::Tokenizer(format!(
+                "merge {rank}: {right} does not begin with {continuing}"
+            )));
+        };
+        whole.push_str(rest);
         if let Some(missing) = [left, right, &whole].into_iter().find(|token| !vocab.contains_key(*token)) {
             let missing = quoted(missing);
             return Err(TextError::Tokenizer(format!("merge {rank} needs {missing}, which is not a token")));
@@ -56,11 +65,14 @@ pub(super) fn build(vocab: Vocab, merges: Vec<Merge>, rules: Rules) -> Result<BP
     if let Some(suffix) = rules.end_of_word {
         builder = builder.end_of_word_suffix(suffix);
     }
+    if let Some(prefix) = rules.continuing {
+        builder = builder.continuing_subword_prefix(prefix);
+    }
     builder.build().map_err(|e| TextError::Tokenizer(foreign(&e)))
 }
 
 /// Refuses ids that repeat, or so sparse that a table over them would be far larger than the file.
-fn check_ids(ids: impl Iterator<Item = u32> + Clone, count: usize) -> Result<(), TextError> {
+pub(super) fn check_ids(ids: impl Iterator<Item = u32> + Clone, count: usize) -> Result<(), TextError> {
     let limit = table_limit(count);
     let Some(largest) = ids.clone().max() else {
         return Err(TextError::Tokenizer("the vocabulary is empty".into()));
@@ -141,10 +153,21 @@ mod tests {
             (good.clone(), vec![merge("b", "a")], rules()),
             (good.clone(), vec![merge("a", "c")], rules()),
             (good.clone(), vec![merge("ab", "ab")], rules()),
+            (good.clone(), vec![merge("a", "b")], Rules { continuing: Some("##".into()), ..rules() }),
             (good.clone(), vec![], Rules { unknown: Some("u".into()), ..rules() }),
         ] {
             assert!(build(vocab, merges, rules).is_err());
         }
+    }
+
+    #[test]
+    fn tokens_inside_of_words_have_a_prefix() {
+        let vocab = vocab(&[("a", 0), ("##b", 1), ("ab", 2)]);
+        let rules = Rules { continuing: Some("##".into()), ..Rules::default() };
+        let model = build(vocab, vec![merge("a", "##b")], rules).unwrap();
+        let ids: Vec<u32> =
+            tokenizers::Model::tokenize(&model, "ab").unwrap().iter().map(|token| token.id).collect();
+        assert_eq!(ids, [2]);
     }
 
     #[test]

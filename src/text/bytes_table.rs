@@ -1,6 +1,7 @@
 //! From token id to the bytes it stands for: one block of bytes and one of offsets.
 
 use super::bpe::MAX_VOCAB;
+use super::decoding::{Decoding, Spelled, byte_token};
 use super::error::{TextError, quoted};
 
 /// What an id is.
@@ -16,15 +17,6 @@ pub(super) enum Kind {
     Special,
 }
 
-/// How a vocabulary spells bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Spelling {
-    /// Each byte is one printable character, as in GPT-2.
-    ByteLevel,
-    /// Text with `▁` for a space, and `<0xNN>` for bytes without a token.
-    Pieces,
-}
-
 /// The bytes of every token of a vocabulary.
 #[derive(Debug)]
 pub struct BytesTable {
@@ -32,19 +24,31 @@ pub struct BytesTable {
     /// Token `id` is `bytes[offsets[id]..offsets[id + 1]]`.
     offsets: Vec<u32>,
     kinds: Vec<Kind>,
+    /// What a token is at the start of a text, where dropping spaces does not give it; sorted by id.
+    firsts: Vec<(u32, Box<[u8]>)>,
     longest: usize,
 }
 
+/// A token of a vocabulary.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry<'a> {
+    pub(super) id: u32,
+    /// As the vocabulary spells it.
+    pub(super) token: &'a str,
+    pub(super) kind: Kind,
+    /// It stands for itself: nothing is decoded.
+    pub(super) literal: bool,
+}
+
 impl BytesTable {
-    /// Builds the table. Each entry is an id, the token as spelled and its kind; literal entries (added tokens) stand for
-    /// themselves. An id given twice keeps the last entry.
+    /// Builds the table. An id given twice keeps the last entry.
     ///
     /// # Errors
     /// [`TextError::TooLarge`] for ids or bytes out of bounds, [`TextError::Tokenizer`] for a malformed byte token.
     pub(super) fn new<'a>(
         size: u32,
-        spelling: Spelling,
-        tokens: impl Iterator<Item = (u32, &'a str, Kind, bool)>,
+        decoding: &Decoding,
+        tokens: impl Iterator<Item = Entry<'a>>,
     ) -> Result<Self, TextError> {
         let too_large = |what, got: usize, limit: u32| {
             Err(TextError::TooLarge { what, got: got as u64, limit: limit.into() })
@@ -53,17 +57,17 @@ impl BytesTable {
             return too_large("vocabulary size", size as usize, MAX_VOCAB);
         }
         let mut entries = vec![None; size as usize];
-        for (id, token, kind, literal) in tokens {
-            match entries.get_mut(id as usize) {
-                Some(entry) => *entry = Some((token, kind, literal)),
-                None => return too_large("token id", id as usize, size),
+        for token in tokens {
+            match entries.get_mut(token.id as usize) {
+                Some(entry) => *entry = Some(token),
+                None => return too_large("token id", token.id as usize, size),
             }
         }
-        let decode = decoder();
         let mut table = BytesTable {
             bytes: Vec::new(),
             offsets: Vec::with_capacity(entries.len() + 1),
             kinds: Vec::with_capacity(entries.len()),
+            firsts: Vec::new(),
             longest: 0,
         };
         table.offsets.push(0);
@@ -71,11 +75,7 @@ impl BytesTable {
             let start = table.bytes.len();
             let kind = match entry {
                 None => Kind::Absent,
-                Some((token, kind, true)) => {
-                    table.bytes.extend_from_slice(token.as_bytes());
-                    kind
-                }
-                Some((token, kind, false)) => table.push_spelled(token, kind, spelling, &decode)?,
+                Some(entry) => table.push(entry, decoding)?,
             };
             table.kinds.push(kind);
             table.longest = table.longest.max(table.bytes.len() - start);
@@ -88,48 +88,42 @@ impl BytesTable {
         Ok(table)
     }
 
-    fn push_spelled(
-        &mut self,
-        token: &str,
-        kind: Kind,
-        spelling: Spelling,
-        decode: &[Option<u8>; DECODED],
-    ) -> Result<Kind, TextError> {
-        if kind == Kind::Byte || (kind == Kind::Text && spelling == Spelling::Pieces) {
-            match (byte_token(token), kind) {
-                (Some(byte), _) => {
-                    self.bytes.push(byte);
-                    return Ok(Kind::Byte);
+    fn push(&mut self, entry: Entry<'_>, decoding: &Decoding) -> Result<Kind, TextError> {
+        let Entry { id, token, kind, literal } = entry;
+        if literal {
+            self.bytes.extend_from_slice(token.as_bytes());
+            return Ok(kind);
+        }
+        if kind == Kind::Byte {
+            let byte = byte_token(token)
+                .ok_or_else(|| TextError::Tokenizer(format!("{} is not a byte token", quoted(token))))?;
+            self.bytes.push(byte);
+            return Ok(Kind::Byte);
+        }
+        match decoding.spell(token, false)? {
+            Spelled::Byte(byte) => {
+                self.bytes.push(byte);
+                // A control token stays one, whatever it looks like.
+                Ok(if kind == Kind::Text { Kind::Byte } else { kind })
+            }
+            Spelled::Text(bytes) => {
+                let mut leading = decoding.leading;
+                if decoding.knows_first()
+                    && let Spelled::Text(first) = decoding.spell(token, true)?
+                    && first != leading.strip(&bytes)
+                {
+                    self.firsts.push((id, first.into()));
                 }
-                (None, Kind::Byte) => {
-                    return Err(TextError::Tokenizer(format!("{} is not a byte token", quoted(token))));
-                }
-                (None, _) => {}
+                self.bytes.extend_from_slice(&bytes);
+                Ok(kind)
             }
         }
-        let start = self.bytes.len();
-        match spelling {
-            Spelling::ByteLevel => {
-                for c in token.chars() {
-                    match decode.get(c as usize).copied().flatten() {
-                        Some(byte) => self.bytes.push(byte),
-                        // Not byte-level text: the token stands for itself, as in the reference decoder.
-                        None => {
-                            self.bytes.truncate(start);
-                            self.bytes.extend_from_slice(token.as_bytes());
-                            break;
-                        }
-                    }
-                }
-            }
-            Spelling::Pieces => {
-                for c in token.chars() {
-                    let c = if c == '▁' { ' ' } else { c };
-                    self.bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
-                }
-            }
-        }
-        Ok(kind)
+    }
+
+    /// What the token is at the start of a text, where that is not what dropping spaces gives.
+    pub(super) fn first(&self, id: u32) -> Option<&[u8]> {
+        let at = self.firsts.binary_search_by_key(&id, |(id, _)| *id).ok()?;
+        Some(&self.firsts[at].1)
     }
 
     /// One more than the largest id.
@@ -159,52 +153,33 @@ impl BytesTable {
 
     /// Heap bytes of the table.
     pub fn heap_bytes(&self) -> usize {
-        self.bytes.capacity() + self.offsets.capacity() * size_of::<u32>() + self.kinds.capacity()
+        let firsts: usize = self.firsts.iter().map(|(_, bytes)| bytes.len()).sum();
+        self.bytes.capacity()
+            + self.offsets.capacity() * size_of::<u32>()
+            + self.kinds.capacity()
+            + self.firsts.capacity() * size_of::<(u32, Box<[u8]>)>()
+            + firsts
     }
-}
-
-/// The byte of a token spelled `<0xNN>`, two hexadecimal digits exactly.
-fn byte_token(token: &str) -> Option<u8> {
-    match token.as_bytes() {
-        [b'<', b'0', b'x', high, low, b'>'] => {
-            let (high, low) = ((*high as char).to_digit(16)?, (*low as char).to_digit(16)?);
-            u8::try_from(high * 16 + low).ok()
-        }
-        _ => None,
-    }
-}
-
-/// Characters that stand for bytes are below this.
-const DECODED: usize = 0x144;
-
-/// The byte of each character of byte-level text: printable Latin-1 stands for itself, the other 68 bytes take the
-/// characters from U+0100 on, in order.
-fn decoder() -> [Option<u8>; DECODED] {
-    let mut table = [None; DECODED];
-    let mut next = 0x100;
-    for byte in 0..=255_u8 {
-        if matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF) {
-            table[byte as usize] = Some(byte);
-        } else {
-            table[next] = Some(byte);
-            next += 1;
-        }
-    }
-    table
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::detokenizer::LeadingSpaces;
     use super::*;
 
+    fn entries<'a>(tokens: &[(u32, &'a str, Kind, bool)]) -> Vec<Entry<'a>> {
+        tokens.iter().map(|&(id, token, kind, literal)| Entry { id, token, kind, literal }).collect()
+    }
+
+    fn pieces() -> Decoding {
+        Decoding::pieces(LeadingSpaces::Keep)
+    }
+
     #[test]
-    fn byte_level_spells_every_byte_once() {
-        let mut bytes: Vec<u8> = decoder().iter().filter_map(|byte| *byte).collect();
-        bytes.sort_unstable();
-        assert!(bytes.iter().copied().eq(0..=255));
+    fn byte_level() {
         let tokens =
             [(0, "ĠHelloĊ", Kind::Text, false), (1, "Ã©", Kind::Text, false), (3, "日", Kind::Text, false)];
-        let table = BytesTable::new(4, Spelling::ByteLevel, tokens.into_iter()).unwrap();
+        let table = BytesTable::new(4, &Decoding::byte_level(), entries(&tokens).into_iter()).unwrap();
         assert_eq!(table.get(0), Some(&b" Hello\n"[..]));
         assert_eq!(table.get(1), Some("é".as_bytes()));
         assert_eq!(table.get(2), None);
@@ -220,7 +195,7 @@ mod tests {
             (2, "<0xZZ>", Kind::Text, false),
             (3, "▁", Kind::Special, true),
         ];
-        let table = BytesTable::new(4, Spelling::Pieces, tokens.into_iter()).unwrap();
+        let table = BytesTable::new(4, &pieces(), entries(&tokens).into_iter()).unwrap();
         assert_eq!(table.get(0), Some(&b" the "[..]));
         assert_eq!(table.get(1), Some(&[0xE9][..]));
         assert_eq!(table.get(2), Some(&b"<0xZZ>"[..]));
@@ -231,11 +206,11 @@ mod tests {
     #[test]
     fn malformed_byte_tokens_and_wild_ids_are_refused() {
         for token in ["<0x-1>", "<0x100>", "<0xZZ>", "<0x1>", "x"] {
-            let tokens = [(0, token, Kind::Byte, false)];
-            assert!(BytesTable::new(1, Spelling::ByteLevel, tokens.into_iter()).is_err(), "{token}");
+            let tokens = entries(&[(0, token, Kind::Byte, false)]);
+            assert!(BytesTable::new(1, &pieces(), tokens.into_iter()).is_err(), "{token}");
         }
-        let tokens = [(7, "x", Kind::Text, false)];
-        assert!(BytesTable::new(7, Spelling::ByteLevel, tokens.into_iter()).is_err());
-        assert!(BytesTable::new(MAX_VOCAB + 1, Spelling::ByteLevel, std::iter::empty()).is_err());
+        let tokens = entries(&[(7, "x", Kind::Text, false)]);
+        assert!(BytesTable::new(7, &pieces(), tokens.into_iter()).is_err());
+        assert!(BytesTable::new(MAX_VOCAB + 1, &pieces(), std::iter::empty()).is_err());
     }
 }

@@ -1,6 +1,7 @@
 //! From a stream of token ids to text, a valid piece at a time.
 
 use super::bytes_table::BytesTable;
+use super::decoding::Decoding;
 use std::sync::Arc;
 
 /// What happens to spaces at the start of a text: vocabularies that write a space before every word have one too many.
@@ -20,6 +21,12 @@ pub struct Detokenizer {
     table: Arc<BytesTable>,
     leading: LeadingSpaces,
     show_special: bool,
+    fuses_repeats: bool,
+    drops_last_space: bool,
+    /// The last token that was shown.
+    last: Option<u32>,
+    /// A space that is text only if something follows.
+    held_space: bool,
     tail: Tail,
 }
 
@@ -31,8 +38,17 @@ struct Tail {
 }
 
 impl Detokenizer {
-    pub(super) fn new(table: Arc<BytesTable>, leading: LeadingSpaces) -> Self {
-        Detokenizer { table, leading, show_special: false, tail: Tail::default() }
+    pub(super) fn new(table: Arc<BytesTable>, decoding: &Decoding) -> Self {
+        Detokenizer {
+            table,
+            leading: decoding.leading,
+            show_special: false,
+            fuses_repeats: decoding.fuses_repeats,
+            drops_last_space: decoding.drops_last_space,
+            last: None,
+            held_space: false,
+            tail: Tail::default(),
+        }
     }
 
     /// Also shows control tokens, as the text they are written as.
@@ -56,7 +72,24 @@ impl Detokenizer {
             return;
         }
         let Some(bytes) = self.table.get(id) else { return };
-        let bytes = self.leading.strip(bytes);
+        if self.fuses_repeats && self.last == Some(id) {
+            return;
+        }
+        let mut bytes = match self.table.first(id) {
+            Some(first) if self.last.is_none() && self.leading != LeadingSpaces::Keep => {
+                self.leading = LeadingSpaces::Keep;
+                first
+            }
+            _ => self.leading.strip(bytes),
+        };
+        self.last = Some(id);
+        if std::mem::take(&mut self.held_space) {
+            out.push(' ');
+        }
+        if let (true, Some(rest)) = (self.drops_last_space, bytes.strip_suffix(b" ")) {
+            self.held_space = true;
+            bytes = rest;
+        }
         let bytes = self.tail.complete(bytes, out);
         for chunk in bytes.utf8_chunks() {
             out.push_str(chunk.valid());
@@ -86,7 +119,7 @@ impl Detokenizer {
 
 impl LeadingSpaces {
     /// Drops what the vocabulary put before the first word.
-    fn strip<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+    pub(super) fn strip<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         let spaces = || bytes.iter().take_while(|byte| **byte == b' ').count();
         let dropped = match *self {
             LeadingSpaces::Keep => return bytes,
@@ -136,20 +169,27 @@ fn is_unfinished(bytes: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::bytes_table::{Kind, Spelling};
+    use super::super::bytes_table::{Entry, Kind};
     use super::*;
     use proptest::prelude::*;
+    use serde_json::json;
 
     /// A table whose token `b` is the byte `b`, and 256 a control token.
-    fn bytes_table() -> Arc<BytesTable> {
+    fn bytes_table(decoding: &Decoding) -> Arc<BytesTable> {
         let names: Vec<String> = (0..=255_u8).map(|byte| format!("<0x{byte:02X}>")).collect();
+        let entry = |(id, token, kind, literal)| Entry { id, token, kind, literal };
         let tokens = names.iter().enumerate().map(|(id, name)| (id as u32, name.as_str(), Kind::Byte, false));
         let tokens = tokens.chain([(256, "<|end|>", Kind::Special, true), (257, "  ", Kind::Text, true)]);
-        Arc::new(BytesTable::new(258, Spelling::Pieces, tokens).unwrap())
+        Arc::new(BytesTable::new(258, decoding, tokens.map(entry)).unwrap())
+    }
+
+    fn detokenizer(leading: LeadingSpaces) -> Detokenizer {
+        let decoding = Decoding::pieces(leading);
+        Detokenizer::new(bytes_table(&decoding), &decoding)
     }
 
     fn decode(ids: impl IntoIterator<Item = u32>, leading: LeadingSpaces) -> String {
-        let mut detokenizer = Detokenizer::new(bytes_table(), leading);
+        let mut detokenizer = detokenizer(leading);
         let mut out = String::new();
         for id in ids {
             detokenizer.push(id, &mut out);
@@ -161,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_character_split_over_tokens_comes_whole() {
-        let mut detokenizer = Detokenizer::new(bytes_table(), LeadingSpaces::Keep);
+        let mut detokenizer = detokenizer(LeadingSpaces::Keep);
         let mut out = String::new();
         for (byte, expected) in "🦀".bytes().zip(["", "", "", "🦀"]) {
             detokenizer.push(byte.into(), &mut out);
@@ -172,7 +212,7 @@ mod tests {
     #[test]
     fn control_tokens_are_hidden_unless_shown() {
         assert_eq!(decode([65, 256, 66, 9999], LeadingSpaces::Keep), "AB");
-        let mut shown = Detokenizer::new(bytes_table(), LeadingSpaces::Keep).show_special();
+        let mut shown = detokenizer(LeadingSpaces::Keep).show_special();
         let mut out = String::new();
         shown.push(256, &mut out);
         assert_eq!(out, "<|end|>");
@@ -185,6 +225,41 @@ mod tests {
         assert_eq!(decode(ids, LeadingSpaces::Drop(1)), "  A B");
         assert_eq!(decode(ids, LeadingSpaces::Drop(3)), "A B");
         assert_eq!(decode(ids, LeadingSpaces::DropFirstToken), " A B");
+    }
+
+    /// Words decoded one by one are what the crate makes of all together.
+    #[test]
+    fn word_decoders_equal_the_crate() {
+        use tokenizers::Decoder;
+        let words = ["▁▁x▁y", "##ing", "▁", "go", "x</w>", "<pad>", "l", "|", ".", "▁z</w>"];
+        for json in [
+            json!({"type": "WordPiece", "prefix": "##", "cleanup": true}),
+            json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": true}),
+            json!({"type": "BPEDecoder", "suffix": "</w>"}),
+            json!({"type": "CTC", "pad_token": "<pad>", "word_delimiter_token": "|", "cleanup": true}),
+        ] {
+            let decoding = Decoding::from_json(&json, false).unwrap();
+            let theirs: tokenizers::DecoderWrapper = serde_json::from_value(json).unwrap();
+            let entry = |(id, token): (usize, &&'static str)| Entry {
+                id: id as u32,
+                token,
+                kind: Kind::Text,
+                literal: false,
+            };
+            let table = BytesTable::new(10, &decoding, words.iter().enumerate().map(entry)).unwrap();
+            let table = Arc::new(table);
+            for first in 0..words.len() {
+                for second in 0..words.len() {
+                    let ids = [first, second, second, first, 3];
+                    let mut ours = Detokenizer::new(Arc::clone(&table), &decoding);
+                    let mut text = String::new();
+                    ids.iter().for_each(|id| ours.push(*id as u32, &mut text));
+                    ours.finish(&mut text);
+                    let all = ids.iter().map(|id| words[*id].to_owned()).collect();
+                    assert_eq!(text, theirs.decode(all).unwrap(), "{decoding:?} {ids:?}");
+                }
+            }
+        }
     }
 
     proptest! {

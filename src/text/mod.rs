@@ -5,17 +5,22 @@
 
 mod bpe;
 mod bytes_table;
+mod charsmap;
+mod decoding;
 mod detokenizer;
 mod error;
 mod gguf;
 mod normalizer;
 mod pattern;
 mod pre;
+mod sentencepiece;
 mod splitter;
 mod stop;
 mod template;
 mod tokenizer;
 mod tokenizer_json;
+mod whitespace;
+mod words;
 
 pub use bytes_table::BytesTable;
 pub use detokenizer::Detokenizer;

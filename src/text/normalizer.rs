@@ -1,7 +1,9 @@
 //! The normaliser of a tokenizer: steps that rewrite text before it is split.
 
+use super::charsmap::{Charsmap, base64};
 use super::error::{TextError, foreign, quoted};
-use super::pattern::{Regex, check_length};
+use super::pattern::{Regex, escape};
+use super::whitespace::Whitespace;
 use serde_json::Value;
 use std::sync::Mutex;
 use tokenizers::normalizers::{NFC, NormalizerWrapper};
@@ -21,6 +23,8 @@ enum Step {
         pattern: Regex,
         content: String,
     },
+    /// All that SentencePiece does.
+    Whitespace(Whitespace),
     Plain(NormalizerWrapper),
 }
 
@@ -28,6 +32,11 @@ impl Steps {
     /// Canonical composition only.
     pub(super) fn nfc() -> Self {
         Steps(vec![Step::Plain(NFC.into())])
+    }
+
+    /// SentencePiece's normalisation.
+    pub(super) fn sentencepiece(whitespace: Whitespace) -> Self {
+        Steps(vec![Step::Whitespace(whitespace)])
     }
 
     /// No steps: the text stays as it is.
@@ -69,6 +78,13 @@ impl Steps {
             "Bert" | "BertNormalizer" | "Lowercase" | "ByteLevel" => (plain(json)?, 2),
             // These do not grow what they have already treated, so a chain of them is as long as one.
             "NFC" | "NFD" | "NFKC" | "NFKD" | "Strip" | "StripAccents" | "Nmt" => (plain(json)?, 1),
+            "Precompiled" => {
+                // The crate trusts these rules: it asks for the memory they speak of, and indexes as they say.
+                let rules = json.get("precompiled_charsmap").and_then(Value::as_str).and_then(base64);
+                let fault = || TextError::Tokenizer("the normaliser Precompiled has no base64 rules".into());
+                let growth = Charsmap::parse(&rules.ok_or_else(fault)?)?.growth();
+                (plain(json)?, growth)
+            }
             _ => return Err(TextError::Unsupported { what: "normaliser", name: quoted(kind) }),
         };
         *growth = growth.saturating_mul(factor);
@@ -80,6 +96,7 @@ impl Steps {
         for step in &self.0 {
             match step {
                 Step::Replace { pattern, content } => text.replace(pattern, content)?,
+                Step::Whitespace(step) => step.apply(text),
                 Step::Plain(step) => step.normalize(text)?,
             }
         }
@@ -98,28 +115,13 @@ fn replace(json: &Value) -> std::result::Result<(Step, u64), TextError> {
     let content = json.get("content").and_then(Value::as_str).ok_or_else(fault)?.to_owned();
     let pattern = json.get("pattern").ok_or_else(fault)?;
     let (pattern, shortest) = match (pattern.get("String"), pattern.get("Regex")) {
-        (Some(Value::String(literal)), None) => {
-            check_length(literal)?;
-            (Regex::new(&escape(literal))?, literal.len())
-        }
+        (Some(Value::String(literal)), None) => (Regex::new(&escape(literal)?)?, literal.len()),
         (None, Some(Value::String(regex))) => (Regex::new(regex)?, 0),
         _ => return Err(fault()),
     };
     // An empty match inserts the content beside every character, so text can grow by one content for each.
     let factor = if shortest == 0 { content.len() + 1 } else { content.len().div_ceil(shortest).max(1) };
     Ok((Step::Replace { pattern, content }, factor as u64))
-}
-
-/// A pattern that matches exactly this text.
-fn escape(literal: &str) -> String {
-    let mut pattern = String::with_capacity(literal.len());
-    for c in literal.chars() {
-        if c.is_ascii_punctuation() {
-            pattern.push('\\');
-        }
-        pattern.push(c);
-    }
-    pattern
 }
 
 /// One use of the steps. The crate drops a normaliser's errors while it extracts added tokens, so they are kept here.
@@ -196,7 +198,12 @@ mod tests {
     fn long_chains_and_unknown_kinds_are_refused() {
         let chain = json!({"type": "Sequence", "normalizers": vec![json!({"type": "NFC"}); 40]});
         assert!(matches!(Steps::from_json(&chain), Err(TextError::TooLarge { .. })));
-        let unknown = json!({"type": "Precompiled", "precompiled_charsmap": "AAAA"});
+        let unknown = json!({"type": "Bogus"});
         assert!(matches!(Steps::from_json(&unknown), Err(TextError::Unsupported { .. })));
+        // The first would have the crate reserve gigabytes.
+        for rules in ["/////w==", "AAAA", "", "!!!!"] {
+            let precompiled = json!({"type": "Precompiled", "precompiled_charsmap": rules});
+            assert!(matches!(Steps::from_json(&precompiled), Err(TextError::Tokenizer(_))), "{rules}");
+        }
     }
 }

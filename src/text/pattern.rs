@@ -34,6 +34,50 @@ impl Regex {
     }
 }
 
+impl Regex {
+    /// The text with every match replaced, if it is not longer than `limit` bytes.
+    ///
+    /// # Errors
+    /// [`TextError::TooLarge`], [`TextError::Tokenizer`] for a match that fails.
+    pub(super) fn replace(
+        &self,
+        text: &str,
+        content: &str,
+        limit: usize,
+    ) -> std::result::Result<String, TextError> {
+        let mut replaced = String::new();
+        let mut copied = 0;
+        for found in self.0.find_iter(text) {
+            let found = found.map_err(|e| TextError::Tokenizer(foreign(&e)))?;
+            replaced.push_str(&text[copied..found.start()]);
+            replaced.push_str(content);
+            copied = found.end();
+            if replaced.len() > limit {
+                let (got, limit) = (replaced.len() as u64, limit as u64);
+                return Err(TextError::TooLarge { what: "bytes of a decoded token", got, limit });
+            }
+        }
+        replaced.push_str(&text[copied..]);
+        Ok(replaced)
+    }
+}
+
+/// A pattern that matches exactly this text.
+///
+/// # Errors
+/// [`TextError::TooLarge`].
+pub(super) fn escape(literal: &str) -> std::result::Result<String, TextError> {
+    check_length(literal)?;
+    let mut pattern = String::with_capacity(literal.len());
+    for c in literal.chars() {
+        if c.is_ascii_punctuation() {
+            pattern.push('\\');
+        }
+        pattern.push(c);
+    }
+    Ok(pattern)
+}
+
 /// Refuses a pattern too long to be compiled in bounded time.
 pub(super) fn check_length(pattern: &str) -> std::result::Result<(), TextError> {
     if pattern.len() > MAX_PATTERN {

@@ -98,6 +98,9 @@ impl Splitter {
                 (Step::Plain(PreTokenizerWrapper::Metaspace(metaspace)), width)
             }
             PreTokenizerWrapper::Digits(digits) => (Step::Plain(PreTokenizerWrapper::Digits(digits)), 1),
+            PreTokenizerWrapper::FixedLength(fixed) if fixed.length == 0 => {
+                return Err(TextError::Tokenizer("pre_tokenizer: pieces of no characters".into()));
+            }
             other => {
                 self.lossless = false;
                 (Step::Plain(other), 1)

@@ -1,7 +1,8 @@
 //! From text to token ids, and what each id stands for.
 
-use super::bytes_table::{BytesTable, Kind, Spelling};
-use super::detokenizer::{Detokenizer, LeadingSpaces};
+use super::bytes_table::{BytesTable, Entry, Kind};
+use super::decoding::Decoding;
+use super::detokenizer::Detokenizer;
 use super::error::{TextError, foreign};
 use super::gguf::{self, GgufVocab};
 use super::normalizer::{Run, Steps};
@@ -9,7 +10,7 @@ use super::splitter::Splitter;
 use super::tokenizer_json;
 use std::fmt;
 use std::sync::Arc;
-use tokenizers::models::bpe::BPE;
+use tokenizers::models::ModelWrapper;
 use tokenizers::{AddedVocabulary, Model, OffsetReferential, OffsetType, PreTokenizedString, Token};
 
 /// The default of [`Tokenizer::with_max_text`], in bytes.
@@ -20,14 +21,22 @@ pub(super) struct Parts {
     pub(super) added: AddedVocabulary,
     pub(super) normalizer: Steps,
     pub(super) splitter: Splitter,
-    pub(super) model: BPE,
+    pub(super) model: ModelWrapper,
     /// Ids before and after a text.
     pub(super) prefix: Vec<u32>,
     pub(super) suffix: Vec<u32>,
-    pub(super) spelling: Spelling,
-    pub(super) leading: LeadingSpaces,
-    /// The kind of each id, if it is not simply text (the file's added tokens come on top).
-    pub(super) bytes: Vec<(u32, Kind)>,
+    pub(super) decoding: Decoding,
+    /// The ids that are not simply text, sorted (the added tokens come on top).
+    pub(super) listed: Vec<Listed>,
+}
+
+/// An id that is not simply text.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Listed {
+    pub(super) id: u32,
+    pub(super) kind: Kind,
+    /// What it stands for, if not for its spelling.
+    pub(super) shown: Option<&'static str>,
 }
 
 /// A model's tokenizer. Immutable: share it between threads.
@@ -40,16 +49,16 @@ pub struct Tokenizer {
     added_literal: AddedVocabulary,
     normalizer: Steps,
     splitter: Splitter,
-    model: BPE,
+    model: ModelWrapper,
     prefix: Vec<u32>,
     suffix: Vec<u32>,
     table: Arc<BytesTable>,
-    leading: LeadingSpaces,
+    decoding: Decoding,
     max_text: usize,
 }
 
 impl Tokenizer {
-    /// Reads a Hugging Face tokenizer.json with a byte-pair model.
+    /// Reads a Hugging Face tokenizer.json.
     ///
     /// # Errors
     /// Any [`TextError`] about tokenizers: what is malformed, out of bounds or not supported is named.
@@ -66,20 +75,25 @@ impl Tokenizer {
     }
 
     fn new(parts: Parts) -> Result<Self, TextError> {
-        let Parts { added, normalizer, splitter, model, prefix, suffix, spelling, leading, bytes } = parts;
+        let Parts { added, normalizer, splitter, model, prefix, suffix, decoding, listed } = parts;
         let spelled = model.get_vocab();
         let added_tokens = added.get_added_tokens_decoder();
-        let largest = spelled.values().chain(added_tokens.keys()).chain(bytes.iter().map(|(id, _)| id)).max();
+        let largest =
+            spelled.values().chain(added_tokens.keys()).chain(listed.iter().map(|token| &token.id)).max();
         let size = largest.map_or(0, |id| id.saturating_add(1));
         let tokens = spelled.iter().map(|(token, id)| {
-            let at = bytes.binary_search_by_key(id, |(id, _)| *id).ok();
-            (*id, token.as_str(), at.map_or(Kind::Text, |at| bytes[at].1), false)
+            let listed = listed.binary_search_by_key(id, |listed| listed.id).ok().map(|at| listed[at]);
+            let kind = listed.map_or(Kind::Text, |listed| listed.kind);
+            match listed.and_then(|listed| listed.shown) {
+                Some(shown) => Entry { id: *id, token: shown, kind, literal: true },
+                None => Entry { id: *id, token, kind, literal: false },
+            }
         });
         let tokens = tokens.chain(added_tokens.iter().map(|(id, token)| {
             let kind = if token.special { Kind::Special } else { Kind::Text };
-            (*id, token.content.as_str(), kind, true)
+            Entry { id: *id, token: token.content.as_str(), kind, literal: !decoding.decodes_added }
         }));
-        let table = Arc::new(BytesTable::new(size, spelling, tokens)?);
+        let table = Arc::new(BytesTable::new(size, &decoding, tokens)?);
         if let Some(id) = prefix.iter().chain(&suffix).find(|id| table.get(**id).is_none()) {
             return Err(TextError::Tokenizer(format!(
                 "the post-processor adds the id {id}, which has no token"
@@ -97,7 +111,7 @@ impl Tokenizer {
             prefix,
             suffix,
             table,
-            leading,
+            decoding,
             max_text,
         })
     }
@@ -205,7 +219,7 @@ impl Tokenizer {
 
     /// A decoder for one stream of ids.
     pub fn detokenizer(&self) -> Detokenizer {
-        Detokenizer::new(Arc::clone(&self.table), self.leading)
+        Detokenizer::new(Arc::clone(&self.table), &self.decoding)
     }
 }
 

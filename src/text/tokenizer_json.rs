@@ -1,15 +1,17 @@
 //! Reads a Hugging Face tokenizer.json, piece by piece, so that each part is checked before the crate builds it.
 
 use super::bpe::{self, Merge, Rules};
-use super::bytes_table::Spelling;
-use super::detokenizer::LeadingSpaces;
+use super::decoding::Decoding;
 use super::error::{TextError, foreign, quoted};
 use super::normalizer::Steps;
 use super::splitter::Splitter;
 use super::tokenizer::Parts;
+use super::words;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokenizers::models::bpe::{BPE, Vocab};
+use tokenizers::models::ModelWrapper;
+use tokenizers::models::bpe::Vocab;
 use tokenizers::processors::PostProcessorWrapper;
 use tokenizers::{AddedToken, AddedVocabulary, Encoding, PostProcessor};
 
@@ -33,11 +35,10 @@ struct ModelHead {
     #[serde(rename = "type")]
     kind: Option<String>,
     dropout: Option<f64>,
-    continuing_subword_prefix: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct File {
+struct File<M> {
     #[serde(default)]
     added_tokens: Vec<Added>,
     #[serde(default)]
@@ -48,7 +49,7 @@ struct File {
     post_processor: Value,
     #[serde(default)]
     decoder: Value,
-    model: ModelFile,
+    model: M,
 }
 
 #[derive(Deserialize)]
@@ -68,10 +69,11 @@ struct Added {
 }
 
 #[derive(Deserialize)]
-struct ModelFile {
+struct BytePairs {
     vocab: Vocab,
     merges: Vec<Merge>,
     unk_token: Option<String>,
+    continuing_subword_prefix: Option<String>,
     end_of_word_suffix: Option<String>,
     #[serde(default)]
     fuse_unk: bool,
@@ -81,6 +83,42 @@ struct ModelFile {
     ignore_merges: bool,
 }
 
+#[derive(Deserialize)]
+struct Unigram {
+    vocab: Vec<(String, f64)>,
+    unk_id: Option<usize>,
+    #[serde(default)]
+    byte_fallback: bool,
+}
+
+#[derive(Deserialize)]
+struct WordPieces {
+    vocab: Vocab,
+    unk_token: String,
+    continuing_subword_prefix: String,
+    max_input_chars_per_word: usize,
+}
+
+#[derive(Deserialize)]
+struct Words {
+    vocab: Vocab,
+    unk_token: String,
+}
+
+impl BytePairs {
+    fn build(self) -> Result<ModelWrapper, TextError> {
+        let rules = Rules {
+            unknown: self.unk_token,
+            fuse_unknown: self.fuse_unk,
+            byte_fallback: self.byte_fallback,
+            ignore_merges: self.ignore_merges,
+            end_of_word: self.end_of_word_suffix.filter(|suffix| !suffix.is_empty()),
+            continuing: self.continuing_subword_prefix.filter(|prefix| !prefix.is_empty()),
+        };
+        bpe::build(self.vocab, self.merges, rules).map(Into::into)
+    }
+}
+
 /// Reads the file.
 pub(super) fn read(json: &[u8]) -> Result<Parts, TextError> {
     if json.len() > MAX_FILE {
@@ -88,8 +126,32 @@ pub(super) fn read(json: &[u8]) -> Result<Parts, TextError> {
         return Err(TextError::TooLarge { what: "bytes of tokenizer.json", got, limit });
     }
     let head: Head = serde_json::from_slice(json).map_err(|e| TextError::Tokenizer(foreign(&e)))?;
-    check_model(&head.model)?;
-    let file: File = serde_json::from_slice(json).map_err(|e| TextError::Tokenizer(foreign(&e)))?;
+    if head.model.dropout.is_some_and(|rate| rate != 0.0) {
+        return Err(TextError::Unsupported { what: "tokenizer option", name: "dropout".into() });
+    }
+    match head.model.kind.as_deref() {
+        None | Some("BPE") => build(json, BytePairs::build),
+        Some("Unigram") => build(json, |model: Unigram| {
+            words::unigram(model.vocab, model.unk_id, model.byte_fallback).map(Into::into)
+        }),
+        Some("WordPiece") => build(json, |model: WordPieces| {
+            let WordPieces { vocab, unk_token, continuing_subword_prefix, max_input_chars_per_word } = model;
+            let longest = max_input_chars_per_word;
+            words::word_pieces(vocab, unk_token, continuing_subword_prefix, longest).map(Into::into)
+        }),
+        Some("WordLevel") => {
+            build(json, |model: Words| words::words(model.vocab, model.unk_token).map(Into::into))
+        }
+        Some(other) => Err(TextError::Unsupported { what: "tokenizer model", name: quoted(other) }),
+    }
+}
+
+/// Reads the rest, with a model of the kind `M`.
+fn build<M: DeserializeOwned>(
+    json: &[u8],
+    model: impl FnOnce(M) -> Result<ModelWrapper, TextError>,
+) -> Result<Parts, TextError> {
+    let file: File<M> = serde_json::from_slice(json).map_err(|e| TextError::Tokenizer(foreign(&e)))?;
     if file.added_tokens.len() > MAX_ADDED {
         let (got, limit) = (file.added_tokens.len() as u64, MAX_ADDED as u64);
         return Err(TextError::TooLarge { what: "added tokens", got, limit });
@@ -104,38 +166,16 @@ pub(super) fn read(json: &[u8]) -> Result<Parts, TextError> {
             limit: MAX_GROWTH,
         });
     }
-    let (spelling, leading) = decoder(&file.decoder, &splitter)?;
-    let rules = Rules {
-        unknown: file.model.unk_token,
-        fuse_unknown: file.model.fuse_unk,
-        byte_fallback: file.model.byte_fallback,
-        ignore_merges: file.model.ignore_merges,
-        end_of_word: file.model.end_of_word_suffix.filter(|suffix| !suffix.is_empty()),
-    };
-    let model = bpe::build(file.model.vocab, file.model.merges, rules)?;
+    let decoding = Decoding::from_json(&file.decoder, splitter.is_byte_level())?;
+    let model = model(file.model)?;
     let added = added_vocabulary(file.added_tokens, &model, &normalizer)?;
     let (prefix, suffix) = affixes(&file.post_processor)?;
-    Ok(Parts { added, normalizer, splitter, model, prefix, suffix, spelling, leading, bytes: Vec::new() })
-}
-
-fn check_model(model: &ModelHead) -> Result<(), TextError> {
-    let unsupported = |what, name: &str| Err(TextError::Unsupported { what, name: quoted(name) });
-    match model.kind.as_deref() {
-        None | Some("BPE") => {}
-        Some(other) => return unsupported("tokenizer model", other),
-    }
-    if model.dropout.is_some_and(|rate| rate != 0.0) {
-        return unsupported("tokenizer option", "dropout");
-    }
-    if model.continuing_subword_prefix.as_ref().is_some_and(|prefix| !prefix.is_empty()) {
-        return unsupported("tokenizer option", "continuing_subword_prefix");
-    }
-    Ok(())
+    Ok(Parts { added, normalizer, splitter, model, prefix, suffix, decoding, listed: Vec::new() })
 }
 
 fn added_vocabulary(
     tokens: Vec<Added>,
-    model: &BPE,
+    model: &ModelWrapper,
     normalizer: &Steps,
 ) -> Result<AddedVocabulary, TextError> {
     let mut added = AddedVocabulary::new();
@@ -179,50 +219,4 @@ fn affixes(json: &Value) -> Result<(Vec<u32>, Vec<u32>), TextError> {
         [at] => Ok((ids[..at].to_vec(), ids[at + 1..].to_vec())),
         _ => Err(fault("the text does not appear exactly once".into())),
     }
-}
-
-/// How tokens become text.
-fn decoder(json: &Value, splitter: &Splitter) -> Result<(Spelling, LeadingSpaces), TextError> {
-    let steps = match json.get("decoders").and_then(Value::as_array) {
-        Some(steps) => steps.as_slice(),
-        None if json.is_null() && splitter.is_byte_level() => {
-            return Ok((Spelling::ByteLevel, LeadingSpaces::Keep));
-        }
-        None => std::slice::from_ref(json),
-    };
-    let mut spelling = Spelling::Pieces;
-    let mut leading = LeadingSpaces::Keep;
-    for step in steps {
-        let text = |key: &str| step.get(key).and_then(Value::as_str);
-        let kind = text("type").unwrap_or("none");
-        let known = match kind {
-            "ByteLevel" => {
-                spelling = Spelling::ByteLevel;
-                true
-            }
-            "Replace" => {
-                let pattern = step.get("pattern").and_then(|pattern| pattern.get("String"));
-                pattern.and_then(Value::as_str) == Some("▁") && text("content") == Some(" ")
-            }
-            "Metaspace" => {
-                let never = text("prepend_scheme") == Some("never")
-                    || step.get("add_prefix_space").and_then(Value::as_bool) == Some(false);
-                if !never {
-                    leading = LeadingSpaces::DropFirstToken;
-                }
-                text("replacement") == Some("▁")
-            }
-            "Strip" => {
-                let count = |key: &str| step.get(key).and_then(Value::as_u64).unwrap_or(0);
-                leading = LeadingSpaces::Drop(usize::try_from(count("start")).unwrap_or(usize::MAX));
-                text("content") == Some(" ") && count("stop") == 0
-            }
-            "ByteFallback" | "Fuse" => true,
-            _ => false,
-        };
-        if !known {
-            return Err(TextError::Unsupported { what: "token decoder", name: quoted(kind) });
-        }
-    }
-    Ok((spelling, leading))
 }

@@ -9,20 +9,24 @@ pub enum TokenizerSource {
     Gguf(GgufTokenizer),
 }
 
-/// A byte-level BPE tokenizer out of GGUF metadata. Checked: token texts are unique and not empty, every table has
-/// its length, every merge joins two tokens into a third, ids are below the number of tokens.
+/// A tokenizer out of GGUF metadata. Checked: token texts are unique and not empty, every table has its length, every
+/// merge joins two tokens into a third, scores are finite, ids are below the number of tokens.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GgufTokenizer {
-    /// The kind; always `gpt2` here.
+    /// The kind: `gpt2` (byte-level BPE), `llama` (SentencePiece BPE) or `t5` (SentencePiece unigram).
     pub model: String,
     /// The name of the pre-tokenizer, such as `llama-bpe` or `qwen2`; `default` when the file has none.
     pub pre: String,
-    /// The text of each token in the byte-level alphabet; the index is the id.
+    /// The text of each token, for `gpt2` in the byte-level alphabet; the index is the id.
     pub tokens: Vec<String>,
     /// ggml's type of each token: 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte.
     pub token_types: Vec<i32>,
-    /// Merges from the most to the least wanted, each `left right`.
+    /// Merges of the kind `gpt2` from the most to the least wanted, each `left right`.
     pub merges: Vec<String>,
+    /// The score of each token; empty for the kind `gpt2`.
+    pub scores: Vec<f32>,
+    /// SentencePiece's compiled normalisation rules, not yet parsed; empty for none.
+    pub charsmap: Vec<u8>,
     /// Begin of sequence.
     pub bos: Option<u32>,
     /// End of sequence.
@@ -41,6 +45,8 @@ pub struct GgufTokenizer {
     pub add_eos: Option<bool>,
     /// Whether a space is put before the text.
     pub add_space_prefix: Option<bool>,
+    /// Whether runs of spaces become one and those at the ends go.
+    pub remove_extra_whitespaces: Option<bool>,
 }
 
 /// A chat template and the texts it refers to.

@@ -10,6 +10,10 @@ const TOKENS: &str = "tokenizer.ggml.tokens";
 const TYPES: &str = "tokenizer.ggml.token_type";
 const SCORES: &str = "tokenizer.ggml.scores";
 const MERGES: &str = "tokenizer.ggml.merges";
+const CHARSMAP: &str = "tokenizer.ggml.precompiled_charsmap";
+
+/// The longest normalisation rules, in bytes. SentencePiece's own have about 240 KB.
+const MAX_CHARSMAP: u64 = 4 << 20;
 
 /// Moves the tables out of the metadata and checks them against each other.
 pub(super) fn read(metadata: &mut Metadata, file: &str) -> Result<GgufTokenizer> {
@@ -17,21 +21,38 @@ pub(super) fn read(metadata: &mut Metadata, file: &str) -> Result<GgufTokenizer>
     let absent = |key: &str| malformed(format_args!("the key {key} is missing"));
 
     let model = metadata.take_text(MODEL)?.ok_or_else(|| absent(MODEL))?;
-    if model != "gpt2" {
-        let what = format_args!("the tokenizer {model:?}; only gpt2 (byte-level BPE) is read");
-        return Err(FormatError::unsupported(file, what));
-    }
+    let scored = match model.as_str() {
+        "gpt2" => false,
+        "llama" | "t5" => true,
+        _ => {
+            let what = format_args!("the tokenizer {model:?}; gpt2, llama and t5 are read");
+            return Err(FormatError::unsupported(file, what));
+        }
+    };
     let pre = metadata.take_text("tokenizer.ggml.pre")?.unwrap_or_else(|| "default".to_owned());
 
     let tokens = metadata.take_texts(TOKENS)?.ok_or_else(|| absent(TOKENS))?;
     let token_types = metadata.take_ints(TYPES)?.ok_or_else(|| absent(TYPES))?;
-    let merges = metadata.take_texts(MERGES)?.ok_or_else(|| absent(MERGES))?;
+    let merges = metadata.take_texts(MERGES)?;
+    let scores = metadata.take_floats(SCORES)?;
     let count = tokens.len() as u64;
-    let scores = metadata.floats_len(SCORES)?;
-    for (key, len) in [(TYPES, Some(token_types.len() as u64)), (SCORES, scores)] {
-        if let Some(len) = len.filter(|len| *len != count) {
+    let lengths = [(TYPES, Some(token_types.len())), (SCORES, scores.as_ref().map(Vec::len))];
+    for (key, len) in lengths {
+        if let Some(len) = len.filter(|len| *len as u64 != count) {
             return Err(malformed(format_args!("{key} has {len} items for {count} tokens")));
         }
+    }
+    let (merges, scores) = match scored {
+        false => (merges.ok_or_else(|| absent(MERGES))?, Vec::new()),
+        true => (Vec::new(), scores.ok_or_else(|| absent(SCORES))?),
+    };
+    if let Some(id) = scores.iter().position(|score| !score.is_finite()) {
+        return Err(malformed(format_args!("the score of token {id} is {}", scores[id])));
+    }
+    let charsmap = metadata.take_bytes(CHARSMAP)?.unwrap_or_default();
+    if charsmap.len() as u64 > MAX_CHARSMAP {
+        let what = format_args!("the length of {CHARSMAP}");
+        return Err(FormatError::too_large(file, what, charsmap.len() as u64, MAX_CHARSMAP));
     }
     if let Some(odd) = token_types.iter().find(|kind| !(0..=6).contains(*kind)) {
         return Err(malformed(format_args!("{TYPES} has the unknown type {odd}")));
@@ -56,11 +77,14 @@ pub(super) fn read(metadata: &mut Metadata, file: &str) -> Result<GgufTokenizer>
         add_bos: metadata.flag("tokenizer.ggml.add_bos_token")?,
         add_eos: metadata.flag("tokenizer.ggml.add_eos_token")?,
         add_space_prefix: metadata.flag("tokenizer.ggml.add_space_prefix")?,
+        remove_extra_whitespaces: metadata.flag("tokenizer.ggml.remove_extra_whitespaces")?,
         model,
         pre,
         tokens,
         token_types,
         merges,
+        scores,
+        charsmap,
     })
 }
 

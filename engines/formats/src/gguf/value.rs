@@ -89,6 +89,8 @@ enum Value {
     SkippedText,
     Texts(Vec<String>),
     Ints(Vec<i32>),
+    Floats(Vec<f32>),
+    Bytes(Vec<u8>),
     Array { element: ValueType, count: u64 },
 }
 
@@ -100,6 +102,8 @@ impl fmt::Display for Value {
             Self::Text(_) | Self::SkippedText => ValueType::Text.fmt(f),
             Self::Texts(_) => f.write_str("array of string"),
             Self::Ints(_) => f.write_str("array of i32"),
+            Self::Floats(_) => f.write_str("array of f32"),
+            Self::Bytes(_) => f.write_str("array of u8"),
             Self::Array { element, .. } => write!(f, "array of {element}"),
         }
     }
@@ -212,12 +216,21 @@ impl Metadata {
         }
     }
 
-    /// The length of a table of f32, whose items are not kept.
-    pub(super) fn floats_len(&self, key: &str) -> Result<Option<u64>> {
-        match self.values.get(key) {
+    /// Moves a table of f32 out.
+    pub(super) fn take_floats(&mut self, key: &str) -> Result<Option<Vec<f32>>> {
+        match self.values.remove(key) {
             None => Ok(None),
-            Some(Value::Array { element: ValueType::F32, count }) => Ok(Some(*count)),
-            Some(other) => Err(self.mismatch(key, other, "array of f32")),
+            Some(Value::Floats(floats)) => Ok(Some(floats)),
+            Some(other) => Err(self.mismatch(key, &other, "array of f32")),
+        }
+    }
+
+    /// Moves a block of bytes out.
+    pub(super) fn take_bytes(&mut self, key: &str) -> Result<Option<Vec<u8>>> {
+        match self.values.remove(key) {
+            None => Ok(None),
+            Some(Value::Bytes(bytes)) => Ok(Some(bytes)),
+            Some(other) => Err(self.mismatch(key, &other, "array of u8 or i8")),
         }
     }
 
@@ -276,11 +289,27 @@ fn read_array(cursor: &mut Cursor<'_>, file: &str, key: &str) -> Result<Value> {
         (key, element),
         ("tokenizer.ggml.tokens" | "tokenizer.ggml.merges", ValueType::Text)
             | ("tokenizer.ggml.token_type", ValueType::I32)
+            | ("tokenizer.ggml.scores", ValueType::F32)
+            | ("tokenizer.ggml.precompiled_charsmap", ValueType::U8 | ValueType::I8)
     );
     if (kept || element == ValueType::Text) && count > MAX_TABLE {
         return Err(FormatError::too_large(file, format_args!("the length of {key}"), count, MAX_TABLE));
     }
     match element.size() {
+        Some(1) if kept => {
+            let mut bytes = reserved(len, "a block of bytes")?;
+            for _ in 0..len {
+                bytes.push(cursor.u8()?);
+            }
+            Ok(Value::Bytes(bytes))
+        }
+        Some(_) if kept && element == ValueType::F32 => {
+            let mut floats = reserved(len, "a table of numbers")?;
+            for _ in 0..len {
+                floats.push(f32::from_le_bytes(cursor.array()?));
+            }
+            Ok(Value::Floats(floats))
+        }
         Some(_) if kept => {
             let mut ints = reserved(len, "a table of numbers")?;
             for _ in 0..len {

@@ -113,7 +113,7 @@ fn other_architectures_and_tokenizers_are_named() {
     refused("\"gemma3\"; supported are llama, qwen2, qwen3", |file| {
         file.text("general.architecture", "gemma3")
     });
-    refused("tokenizer \"llama\"", |file| file.text("tokenizer.ggml.model", "llama"));
+    refused("tokenizer \"bert\"", |file| file.text("tokenizer.ggml.model", "bert"));
     // What cannot run at all is the first thing to say.
     spoiled("\"phi3\"", |file| {
         file.text("general.architecture", "phi3");
@@ -134,6 +134,17 @@ fn tokenizer_tables_agree() {
     refused("1 items for 16 tokens", |file| file.array("tokenizer.ggml.scores", 6, 1, &[0; 4]));
     refused("array of i32", |file| file.ints(tokens, &[1; 16]));
     refused("is of type string", |file| file.text(tokens, "x"));
+
+    let scored = |file: &mut crate::testing::Gguf, last: f32| {
+        let scores: Vec<u8> = (0..16).flat_map(|id| if id < 15 { 0.0 } else { last }.to_le_bytes()).collect();
+        file.text("tokenizer.ggml.model", "llama").array("tokenizer.ggml.scores", 6, 16, &scores);
+    };
+    refused("tokenizer.ggml.scores is missing", |file| file.text("tokenizer.ggml.model", "t5"));
+    spoiled("the score of token 15 is NaN", |file| scored(file, f32::NAN));
+    spoiled("array of f32; array of u8", |file| {
+        scored(file, 0.0);
+        file.array("tokenizer.ggml.precompiled_charsmap", 6, 1, &[0; 4]);
+    });
 
     let types = |file: &mut crate::testing::Gguf, n| {
         file.ints("tokenizer.ggml.token_type", &vec![1; n]);
