@@ -27,7 +27,7 @@ COMMON := $(wildcard examples/common/*.c)
 # The programs find the library beside their own folder, wherever the two are moved together.
 LINK := -Lbuild/lib -lplimsoll -Wl,-rpath,'$$ORIGIN/../lib' -Wl,--enable-new-dtags -lm -lpthread
 
-.PHONY: help build library check-library chat bench install uninstall test deps score header fmt lint licences clean
+.PHONY: help build library check-library chat bench install uninstall test deps score header abi-accept fmt lint licences clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -91,6 +91,9 @@ score: build ## asks the bundled model the held-out questions; needs python3
 
 header: ## writes include/plimsoll.h anew from src/capi
 	PLIMSOLL_UPDATE_HEADER=1 $(CARGO) test -p plimsoll --test header
+
+abi-accept: build/lib/libplimsoll.so ## writes additions to the ABI down in ctests/abi; refuses removals and changes
+	ctests/abi-check.sh accept include/plimsoll.h $< ctests/abi build/abi
 
 fmt: ## formats the Rust code
 	$(CARGO) fmt --all

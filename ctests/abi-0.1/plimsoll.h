@@ -1,0 +1,1425 @@
+/* plimsoll: an embeddable LLM runtime that never runs out of memory.
+ *
+ * Conventions of every call:
+ * - A fallible call returns PLIMSOLL_OK (0) or a PLIMSOLL_ERR_* code, writes its outputs only on PLIMSOLL_OK, and when
+ *   `error` is not NULL fills it on failure with an error that the caller frees with plimsoll_error_free().
+ * - Text goes in as pointer and length, UTF-8, without a final NUL; NULL is allowed for length 0. Text comes out borrowed,
+ *   for as long as its call says, or as an owned handle. Nothing is freed with free().
+ * - Handles are opaque. What is made from another handle keeps what it needs of it, so handles may be freed in any order;
+ *   every _free and _unload accepts NULL. Freeing a handle that another thread uses is the caller's error.
+ * - `const T *` may be used by several threads at once; `T *` by one thread at a time, whichever it is.
+ * - A struct whose first member is struct_size is the caller's: set struct_size to its sizeof before the call. The library
+ *   writes no more than that. Members are only ever appended.
+ * - No call unwinds, throws or aborts. After a panic inside the library a call returns PLIMSOLL_ERR_INTERNAL, and its session
+ *   or stream can only be freed; everything else works on.
+ *
+ * This file is generated; do not edit it.
+ */
+
+#ifndef PLIMSOLL_H
+#define PLIMSOLL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/** The version that this header was released with. */
+#define PLIMSOLL_VERSION_MAJOR 0
+#define PLIMSOLL_VERSION_MINOR 1
+#define PLIMSOLL_VERSION_PATCH 0
+
+/**
+ * The number of the ABI. It grows when calls or members are added; it never breaks a program built for a smaller one.
+ */
+#define PLIMSOLL_ABI_VERSION 1
+
+/**
+ * Success.
+ */
+#define PLIMSOLL_OK 0
+
+/**
+ * An argument is out of its range.
+ */
+#define PLIMSOLL_ERR_INVALID_ARGUMENT 100
+
+/**
+ * A required pointer is NULL.
+ */
+#define PLIMSOLL_ERR_NULL_POINTER 101
+
+/**
+ * Text is not UTF-8.
+ */
+#define PLIMSOLL_ERR_INVALID_UTF8 102
+
+/**
+ * A configuration key is unknown or its value does not parse.
+ */
+#define PLIMSOLL_ERR_INVALID_CONFIG 103
+
+/**
+ * The struct_size of a caller's struct is not set.
+ */
+#define PLIMSOLL_ERR_INVALID_STRUCT_SIZE 104
+
+/**
+ * A blocking call was made on a handle from inside its own callback.
+ */
+#define PLIMSOLL_ERR_REENTRANT 105
+
+/**
+ * The ticket's time is over; its bytes are back.
+ */
+#define PLIMSOLL_ERR_TICKET_EXPIRED 106
+
+/**
+ * The ticket was used before.
+ */
+#define PLIMSOLL_ERR_TICKET_CONSUMED 107
+
+/**
+ * The ticket was granted for another session, request or turn.
+ */
+#define PLIMSOLL_ERR_TICKET_MISMATCH 108
+
+/**
+ * A panic happened in this handle before; it can only be freed.
+ */
+#define PLIMSOLL_ERR_POISONED 109
+
+/**
+ * The library has this call but not yet this use of it.
+ */
+#define PLIMSOLL_ERR_UNSUPPORTED 110
+
+/**
+ * The request has no message, no text and no tokens.
+ */
+#define PLIMSOLL_ERR_EMPTY_REQUEST 111
+
+/**
+ * The conversation does not fit in the model's context.
+ */
+#define PLIMSOLL_ERR_PROMPT_TOO_LONG 112
+
+/**
+ * A token id is not below the vocabulary's size.
+ */
+#define PLIMSOLL_ERR_INVALID_TOKEN 113
+
+/**
+ * The guard refused: the bytes are not there. The error carries the numbers.
+ */
+#define PLIMSOLL_ERR_MEMORY_REFUSED 200
+
+/**
+ * The system refused memory that the guard had granted.
+ */
+#define PLIMSOLL_ERR_OUT_OF_MEMORY 201
+
+/**
+ * Too many requests wait.
+ */
+#define PLIMSOLL_ERR_QUEUE_FULL 202
+
+/**
+ * The session has a request, a stream or a ticket outstanding.
+ */
+#define PLIMSOLL_ERR_BUSY 203
+
+/**
+ * No model at this path, or a file of it is missing or unreadable.
+ */
+#define PLIMSOLL_ERR_MODEL_NOT_FOUND 300
+
+/**
+ * A model file is damaged or contradicts itself.
+ */
+#define PLIMSOLL_ERR_MODEL_MALFORMED 301
+
+/**
+ * The model is of a kind that is not supported.
+ */
+#define PLIMSOLL_ERR_MODEL_UNSUPPORTED 302
+
+/**
+ * The tokenizer cannot be built or cannot encode a text.
+ */
+#define PLIMSOLL_ERR_TOKENIZER 303
+
+/**
+ * The chat template is missing, or failed, or went over its limits.
+ */
+#define PLIMSOLL_ERR_TEMPLATE 304
+
+/**
+ * The engine failed while it ran a request.
+ */
+#define PLIMSOLL_ERR_ENGINE_FAILED 305
+
+/**
+ * The engine is shutting down.
+ */
+#define PLIMSOLL_ERR_ENGINE_CLOSED 306
+
+/**
+ * Loading was stopped by the caller's progress callback.
+ */
+#define PLIMSOLL_ERR_LOAD_CANCELLED 307
+
+/**
+ * A fault of plimsoll: a caught panic or a broken invariant.
+ */
+#define PLIMSOLL_ERR_INTERNAL 900
+
+/**
+ * Section of arguments, configuration and requests.
+ */
+#define PLIMSOLL_SECTION_REQUEST 1
+
+/**
+ * Section of reading models.
+ */
+#define PLIMSOLL_SECTION_LOADING 2
+
+/**
+ * Section of memory and admission.
+ */
+#define PLIMSOLL_SECTION_MEMORY 3
+
+/**
+ * Section of running models.
+ */
+#define PLIMSOLL_SECTION_GENERATION 4
+
+/**
+ * Section of freeing and evicting.
+ */
+#define PLIMSOLL_SECTION_CLEANUP 5
+
+/**
+ * Section of engines' health.
+ */
+#define PLIMSOLL_SECTION_HEALTH 6
+
+/**
+ * Section of credentials.
+ */
+#define PLIMSOLL_SECTION_AUTHENTICATION 7
+
+/**
+ * Section of plimsoll's own faults.
+ */
+#define PLIMSOLL_SECTION_INTERNAL 9
+
+/**
+ * Nothing.
+ */
+#define PLIMSOLL_LOG_OFF 0
+
+/**
+ * What failed.
+ */
+#define PLIMSOLL_LOG_ERROR 1
+
+/**
+ * What looks wrong.
+ */
+#define PLIMSOLL_LOG_WARN 2
+
+/**
+ * Models, sessions, decisions.
+ */
+#define PLIMSOLL_LOG_INFO 3
+
+/**
+ * Every request.
+ */
+#define PLIMSOLL_LOG_DEBUG 4
+
+/**
+ * Every step.
+ */
+#define PLIMSOLL_LOG_TRACE 5
+
+/**
+ * It has its memory and waits to read.
+ */
+#define PLIMSOLL_LOAD_QUEUED 0
+
+/**
+ * Weights come in from their files.
+ */
+#define PLIMSOLL_LOAD_READING 1
+
+/**
+ * Workspace and decoder are being set up.
+ */
+#define PLIMSOLL_LOAD_PREPARING 2
+
+/**
+ * A first token has gone through every layer.
+ */
+#define PLIMSOLL_LOAD_WARM 3
+
+/**
+ * Requests are taken.
+ */
+#define PLIMSOLL_LOAD_READY 4
+
+/**
+ * It ended with an error, which the call returns.
+ */
+#define PLIMSOLL_LOAD_FAILED 5
+
+/**
+ * It runs as asked.
+ */
+#define PLIMSOLL_DECISION_ACCEPT 1
+
+/**
+ * It runs with fewer tokens.
+ */
+#define PLIMSOLL_DECISION_SHRINK 2
+
+/**
+ * Another engine takes it.
+ */
+#define PLIMSOLL_DECISION_ROUTE 3
+
+/**
+ * It does not run.
+ */
+#define PLIMSOLL_DECISION_REJECT 4
+
+/**
+ * A token came, with the text that is now certain.
+ */
+#define PLIMSOLL_EVENT_TOKEN 1
+
+/**
+ * Text that was held back is released; there is no token.
+ */
+#define PLIMSOLL_EVENT_TEXT 2
+
+/**
+ * The answer has ended; from plimsoll_stream_next() only.
+ */
+#define PLIMSOLL_EVENT_END 3
+
+/**
+ * Nothing came in time; from plimsoll_stream_next() only.
+ */
+#define PLIMSOLL_EVENT_TIMEOUT 4
+
+/**
+ * The model ended the answer.
+ */
+#define PLIMSOLL_ENDING_END_OF_TEXT 1
+
+/**
+ * The granted tokens are used up.
+ */
+#define PLIMSOLL_ENDING_LENGTH 2
+
+/**
+ * A stop string came.
+ */
+#define PLIMSOLL_ENDING_STOP_STRING 3
+
+/**
+ * The callback stopped it.
+ */
+#define PLIMSOLL_ENDING_STOPPED 4
+
+/**
+ * It was cancelled.
+ */
+#define PLIMSOLL_ENDING_CANCELLED 5
+
+/**
+ * Its deadline passed.
+ */
+#define PLIMSOLL_ENDING_DEADLINE 6
+
+/**
+ * A flag that ends every request it was given to. It may be freed while they run: each holds its own reference.
+ */
+typedef struct plimsoll_cancel plimsoll_cancel;
+
+/**
+ * Settings for a runtime, a model or a session, as keys and values. Every key has a default.
+ */
+typedef struct plimsoll_config plimsoll_config;
+
+/**
+ * An error: a code, its section, a text with its causes, and for refusals the numbers.
+ */
+typedef struct plimsoll_error plimsoll_error;
+
+/**
+ * A loaded model under a logical name.
+ */
+typedef struct plimsoll_model plimsoll_model;
+
+/**
+ * What to say, how to choose tokens, when to stop. A request can be run again and again, also in several sessions.
+ */
+typedef struct plimsoll_request plimsoll_request;
+
+/**
+ * A runtime: one memory guard, and the models under it.
+ */
+typedef struct plimsoll_runtime plimsoll_runtime;
+
+/**
+ * A conversation with a model.
+ */
+typedef struct plimsoll_session plimsoll_session;
+
+/**
+ * A running request whose events are pulled.
+ */
+typedef struct plimsoll_stream plimsoll_stream;
+
+/**
+ * Text that the caller owns.
+ */
+typedef struct plimsoll_text plimsoll_text;
+
+/**
+ * Bytes granted for one run of one request in one session. They return when the run ends, when the ticket is freed, or when
+ * it expires.
+ */
+typedef struct plimsoll_ticket plimsoll_ticket;
+
+/**
+ * The outcome of a call: `PLIMSOLL_OK` (0), or one of the `PLIMSOLL_ERR_*` codes. 1xx are the caller's mistakes, 2xx
+ * resources, 3xx model and engine, 4xx network, 9xx internal. Numbers are never changed and never reused.
+ */
+typedef int32_t plimsoll_status;
+
+/**
+ * Borrowed bytes, UTF-8 unless stated otherwise, without a final NUL. The function that returns it says for how long
+ * they live. `ptr` is never NULL when `len` is not 0.
+ */
+typedef struct {
+    /**
+     * The first byte.
+     */
+    const char *ptr;
+    /**
+     * How many bytes.
+     */
+    size_t len;
+} plimsoll_str;
+
+/**
+ * Hears of a log line: its level, the module that wrote it, and its text, both living until it returns. It is called from
+ * any thread, several at once; it must not throw and must not call plimsoll_log_set().
+ */
+typedef void (*plimsoll_on_log)(int32_t level, plimsoll_str target, plimsoll_str text, void *user_data);
+
+/**
+ * Called once with the user data of a registration that has ended.
+ */
+typedef void (*plimsoll_on_drop)(void *user_data);
+
+/**
+ * What the guard knows of host memory and sessions. Sizes are bytes; the rest, each session, each device and the ledger by
+ * owner, is in plimsoll_memory_stats_json().
+ */
+typedef struct {
+    /**
+     * In: bytes of this struct. Out: bytes of it that were written.
+     */
+    size_t struct_size;
+    /**
+     * What there is: the budget, or what the machine or its cgroup allows.
+     */
+    uint64_t capacity_bytes;
+    /**
+     * What may be leased of it, after threshold and reserve.
+     */
+    uint64_t limit_bytes;
+    /**
+     * What is leased.
+     */
+    uint64_t used_bytes;
+    /**
+     * What may still be leased.
+     */
+    uint64_t free_bytes;
+    /**
+     * The most that was ever leased at once.
+     */
+    uint64_t peak_bytes;
+    /**
+     * Leased for weights.
+     */
+    uint64_t weights_bytes;
+    /**
+     * Leased for workspaces.
+     */
+    uint64_t workspace_bytes;
+    /**
+     * Leased for KV, in all regions.
+     */
+    uint64_t kv_bytes;
+    /**
+     * Leased for running requests and for tickets.
+     */
+    uint64_t request_bytes;
+    /**
+     * Open sessions.
+     */
+    uint64_t active_sessions;
+    /**
+     * Requests granted as asked.
+     */
+    uint64_t accepted_count;
+    /**
+     * Requests granted with fewer tokens.
+     */
+    uint64_t shrunk_count;
+    /**
+     * Requests refused.
+     */
+    uint64_t rejected_count;
+    /**
+     * Requests given to another engine.
+     */
+    uint64_t routed_count;
+    /**
+     * Requests that ran degraded under memory pressure.
+     */
+    uint64_t degraded_count;
+    /**
+     * Times that a session lost its KV.
+     */
+    uint64_t evictions;
+    /**
+     * Live heap bytes of the library in this process, whatever owns them; 0 when the library does not count them.
+     */
+    uint64_t heap_bytes;
+} plimsoll_memory;
+
+/**
+ * How far a load is.
+ */
+typedef struct {
+    /**
+     * Bytes of this struct that the library filled.
+     */
+    size_t struct_size;
+    /**
+     * One of `PLIMSOLL_LOAD_*`.
+     */
+    int32_t state;
+    /**
+     * The file being read, from 0; `shards` when all are read.
+     */
+    uint32_t shard;
+    /**
+     * Files that hold weights.
+     */
+    uint32_t shards;
+    /**
+     * Always 0.
+     */
+    uint32_t reserved;
+    /**
+     * Bytes of weights read so far.
+     */
+    uint64_t bytes_done;
+    /**
+     * Bytes of weights to read.
+     */
+    uint64_t bytes_total;
+} plimsoll_progress;
+
+/**
+ * Hears of a load's progress; runs on the loading thread. Returns 0 to go on, anything else to stop the load. `progress`
+ * lives until it returns.
+ */
+typedef int32_t (*plimsoll_on_progress)(const plimsoll_progress *progress, void *user_data);
+
+/**
+ * Facts of a model.
+ */
+typedef struct {
+    /**
+     * In: bytes of this struct. Out: bytes of it that were written.
+     */
+    size_t struct_size;
+    /**
+     * Most tokens of a conversation.
+     */
+    uint32_t context_length;
+    /**
+     * Token ids are below this.
+     */
+    uint32_t vocab_size;
+    /**
+     * Bytes of weights in memory.
+     */
+    uint64_t weights_bytes;
+    /**
+     * Bytes of workspace.
+     */
+    uint64_t workspace_bytes;
+    /**
+     * Bytes of KV of all its sessions now.
+     */
+    uint64_t kv_bytes;
+    /**
+     * Tokens per KV block.
+     */
+    uint32_t block_tokens;
+    /**
+     * Most requests in one batch.
+     */
+    uint32_t max_sequences;
+    /**
+     * The engine's name; lives as long as the model.
+     */
+    plimsoll_str engine;
+} plimsoll_model_facts;
+
+/**
+ * One message of a conversation, for plimsoll_model_render().
+ */
+typedef struct {
+    /**
+     * Who speaks: "system", "user", "assistant".
+     */
+    plimsoll_str role;
+    /**
+     * What is said.
+     */
+    plimsoll_str content;
+} plimsoll_message;
+
+/**
+ * What was decided about a request, and every number behind it. Sizes are bytes.
+ */
+typedef struct {
+    /**
+     * In: bytes of this struct. Out: bytes of it that were written.
+     */
+    size_t struct_size;
+    /**
+     * One of `PLIMSOLL_DECISION_*`.
+     */
+    int32_t decision;
+    /**
+     * max_tokens asked for.
+     */
+    uint32_t asked_tokens;
+    /**
+     * max_tokens granted; 0 when refused.
+     */
+    uint32_t granted_tokens;
+    /**
+     * The largest max_tokens that would be granted now.
+     */
+    uint32_t fits_tokens;
+    /**
+     * New bytes that the request needs.
+     */
+    uint64_t bytes_asked;
+    /**
+     * Bytes free for it, before anything is evicted.
+     */
+    uint64_t bytes_free;
+    /**
+     * KV of the whole session when the request ends at its longest.
+     */
+    uint64_t kv_bytes;
+    /**
+     * Of these, what the session holds already.
+     */
+    uint64_t kv_held_bytes;
+    /**
+     * Host bytes of the request itself.
+     */
+    uint64_t request_bytes;
+    /**
+     * The engine's workspace that the request shares; paid when the model was loaded.
+     */
+    uint64_t workspace_bytes;
+    /**
+     * KV that idle sessions lose for this request; their conversations stay.
+     */
+    uint64_t evict_bytes;
+    /**
+     * How many sessions these are.
+     */
+    uint32_t evict_sessions;
+    /**
+     * Always 0.
+     */
+    uint32_t reserved;
+    /**
+     * Of a refusal, after how many milliseconds to try again; -1 for a grant and for what can never fit.
+     */
+    int64_t retry_after_ms;
+    /**
+     * What bounds the request, such as "fits", "context", "budget", "session_limit"; static.
+     */
+    plimsoll_str reason;
+} plimsoll_verdict;
+
+/**
+ * One of the likeliest tokens at a position.
+ */
+typedef struct {
+    /**
+     * Its id.
+     */
+    uint32_t token;
+    /**
+     * The natural logarithm of its probability.
+     */
+    float logprob;
+} plimsoll_logprob;
+
+/**
+ * Something that happened in a running request. It and all it points to live until the callback returns or the next call on
+ * the stream.
+ */
+typedef struct {
+    /**
+     * In, for plimsoll_stream_next(): bytes of this struct. Out: bytes of it that were written.
+     */
+    size_t struct_size;
+    /**
+     * One of `PLIMSOLL_EVENT_*`.
+     */
+    int32_t kind;
+    /**
+     * The token's id; `UINT32_MAX` where there is none.
+     */
+    uint32_t token;
+    /**
+     * The natural logarithm of its probability, before sampling settings; 0 where there is no token.
+     */
+    float logprob;
+    /**
+     * How many items `top` has.
+     */
+    uint32_t top_count;
+    /**
+     * The likeliest tokens at this position, likeliest first, when the request asked for them.
+     */
+    const plimsoll_logprob *top;
+    /**
+     * Text that is now certain: whole UTF-8 characters, and no part of a stop string. Often empty.
+     */
+    plimsoll_str text;
+} plimsoll_event;
+
+/**
+ * Hears of a request's events, on the thread that called plimsoll_generate(), with no lock held. Returns 0 to go on, anything
+ * else to stop: no further event comes then. It must not throw. Getters, and raising a cancel token, are allowed inside;
+ * running another request of the same session is not (`REENTRANT`), nor is freeing what runs.
+ */
+typedef int32_t (*plimsoll_on_event)(const plimsoll_event *event, void *user_data);
+
+/**
+ * A finished answer's numbers.
+ */
+typedef struct {
+    /**
+     * In: bytes of this struct. Out: bytes of it that were written.
+     */
+    size_t struct_size;
+    /**
+     * Why the answer ended, one of `PLIMSOLL_ENDING_*`.
+     */
+    int32_t ending;
+    /**
+     * What was decided before, one of `PLIMSOLL_DECISION_*`.
+     */
+    int32_t decision;
+    /**
+     * Tokens of the conversation up to where the answer began.
+     */
+    uint32_t prompt_tokens;
+    /**
+     * Of these, tokens whose KV the session already held.
+     */
+    uint32_t cached_tokens;
+    /**
+     * Tokens generated, an end-of-text token left out.
+     */
+    uint32_t generated_tokens;
+    /**
+     * max_tokens granted.
+     */
+    uint32_t granted_tokens;
+    /**
+     * Microseconds from submission to the first step.
+     */
+    uint64_t queued_us;
+    /**
+     * Microseconds from the first step to the first token.
+     */
+    uint64_t prefill_us;
+    /**
+     * Microseconds from the first token to the last.
+     */
+    uint64_t decode_us;
+    /**
+     * Generated tokens per second after the first; 0 for fewer than two.
+     */
+    double tokens_per_second;
+    /**
+     * Bytes that were leased for this request.
+     */
+    uint64_t leased_bytes;
+    /**
+     * Bytes of KV that the session holds now.
+     */
+    uint64_t kv_bytes;
+    /**
+     * Bytes free in the region of the KV now.
+     */
+    uint64_t bytes_free;
+} plimsoll_result;
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/**
+ * The library's version as text, such as "0.1.0", with a final NUL.
+ *
+ * Ownership: static, never freed. Threads: any. Errors: none. Since: 0.1.
+ */
+const char *plimsoll_version(void);
+
+/**
+ * The ABI version of the library that is linked; compare it with `PLIMSOLL_ABI_VERSION` of the header.
+ *
+ * Ownership: a plain number. Threads: any. Errors: none. Since: 0.1.
+ */
+uint32_t plimsoll_abi_version(void);
+
+/**
+ * The code of an error; `PLIMSOLL_OK` for NULL.
+ *
+ * Ownership: borrows the error. Threads: any. Errors: none. Since: 0.1.
+ */
+plimsoll_status plimsoll_error_code(const plimsoll_error *error);
+
+/**
+ * The section of an error, one of `PLIMSOLL_SECTION_*`; 0 for NULL.
+ *
+ * Ownership: borrows the error. Threads: any. Errors: none. Since: 0.1.
+ */
+int32_t plimsoll_error_section(const plimsoll_error *error);
+
+/**
+ * The text of an error with its causes, at most about 1 KiB, control characters escaped; empty for NULL.
+ *
+ * Ownership: borrowed, lives until the error is freed. Threads: any. Errors: none. Since: 0.1.
+ */
+plimsoll_str plimsoll_error_message(const plimsoll_error *error);
+
+/**
+ * 1 when the same call may succeed later without a change, else 0.
+ *
+ * Ownership: borrows the error. Threads: any. Errors: none. Since: 0.1.
+ */
+int32_t plimsoll_error_is_retryable(const plimsoll_error *error);
+
+/**
+ * Of a refusal, the bytes that were asked for; else 0.
+ *
+ * Ownership: borrows the error. Threads: any. Errors: none. Since: 0.1.
+ */
+uint64_t plimsoll_error_bytes_asked(const plimsoll_error *error);
+
+/**
+ * Of a refusal, the bytes that were free for it; else 0.
+ *
+ * Ownership: borrows the error. Threads: any. Errors: none. Since: 0.1.
+ */
+uint64_t plimsoll_error_bytes_free(const plimsoll_error *error);
+
+/**
+ * Of a refusal, the largest max_tokens that would have been granted; else 0.
+ *
+ * Ownership: borrows the error. Threads: any. Errors: none. Since: 0.1.
+ */
+uint32_t plimsoll_error_fits_tokens(const plimsoll_error *error);
+
+/**
+ * Of a refusal, after how many milliseconds to try again; -1 when it can never fit or no time is known.
+ *
+ * Ownership: borrows the error. Threads: any. Errors: none. Since: 0.1.
+ */
+int64_t plimsoll_error_retry_after_ms(const plimsoll_error *error);
+
+/**
+ * Frees an error; NULL is fine.
+ *
+ * Ownership: takes the error. Threads: any. Errors: none. Since: 0.1.
+ */
+void plimsoll_error_free(plimsoll_error *error);
+
+/**
+ * The text's bytes; empty for NULL.
+ *
+ * Ownership: borrowed, lives until the text is freed. Threads: any. Errors: none. Since: 0.1.
+ */
+plimsoll_str plimsoll_text_str(const plimsoll_text *text);
+
+/**
+ * Frees a text; NULL is fine.
+ *
+ * Ownership: takes the text. Threads: one. Errors: none. Since: 0.1.
+ */
+void plimsoll_text_free(plimsoll_text *text);
+
+/**
+ * Makes an empty configuration: every default holds.
+ *
+ * Ownership: the caller frees `*out` with plimsoll_config_free(). Threads: any. Errors: `NULL_POINTER`. Since: 0.1.
+ */
+plimsoll_status plimsoll_config_new(plimsoll_config **out, plimsoll_error **error);
+
+/**
+ * Sets one key, such as "memory.budget" to "512MiB". An empty value takes the setting back. The keys for a runtime begin
+ * with `memory.` and `guard.`, for a model with `native.` and `engine.`, for a session with `session.`; the error for an
+ * unknown key lists them all.
+ *
+ * Ownership: copies both texts. Threads: one at a time per configuration. Errors: `INVALID_CONFIG` with the reason,
+ * `INVALID_UTF8`, `NULL_POINTER`; the configuration is then unchanged. Since: 0.1.
+ */
+plimsoll_status plimsoll_config_set(plimsoll_config *config,
+                                    const char *key,
+                                    size_t key_len,
+                                    const char *value,
+                                    size_t value_len,
+                                    plimsoll_error **error);
+
+/**
+ * Frees a configuration; NULL is fine. What was made with it is not affected.
+ *
+ * Ownership: takes the configuration. Threads: one. Errors: none. Since: 0.1.
+ */
+void plimsoll_config_free(plimsoll_config *config);
+
+/**
+ * Sends the library's log lines up to `level` (one of `PLIMSOLL_LOG_*`) to `on_log`, for the whole process; NULL or
+ * `PLIMSOLL_LOG_OFF` sends them nowhere, which is how it begins. Lines never hold prompts or answers. `on_drop`, when not
+ * NULL, is called exactly once with `user_data`: when another registration replaces this one and no line is on its way any
+ * more, or at once when this call fails.
+ *
+ * Ownership: keeps `user_data` until `on_drop`. Threads: any. Errors: `INVALID_ARGUMENT` for an unknown level. Since: 0.1.
+ */
+plimsoll_status plimsoll_log_set(plimsoll_on_log on_log,
+                                 int32_t level,
+                                 void *user_data,
+                                 plimsoll_on_drop on_drop,
+                                 plimsoll_error **error);
+
+/**
+ * Makes a runtime. `config` takes the keys that begin with `memory.` and `guard.`; NULL is every default: the budget is
+ * then what the machine or its cgroup allows.
+ *
+ * Ownership: copies `config`; the caller frees `*out` with plimsoll_runtime_free(). Threads: any. Errors:
+ * `INVALID_CONFIG`, `NULL_POINTER`. Since: 0.1.
+ */
+plimsoll_status plimsoll_runtime_new(const plimsoll_config *config, plimsoll_runtime **out, plimsoll_error **error);
+
+/**
+ * 1 when the host may take `bytes` of memory for itself, and `margin` of them more (0.1 is a tenth), without coming near
+ * the limit, else 0; also 0 for NULL. A cheap check: nothing is reserved.
+ *
+ * Ownership: borrows the runtime. Threads: any. Errors: none. Since: 0.1.
+ */
+int32_t plimsoll_can_allocate(const plimsoll_runtime *runtime,
+                              uint64_t bytes,
+                              double margin);
+
+/**
+ * 1 when at least the share `threshold` (0 to 1) of the host's capacity is in use, by plimsoll and others, else 0; also 0
+ * for NULL.
+ *
+ * Ownership: borrows the runtime. Threads: any. Errors: none. Since: 0.1.
+ */
+int32_t plimsoll_is_low_memory(const plimsoll_runtime *runtime,
+                               double threshold);
+
+/**
+ * Frees a runtime; NULL is fine. Models and sessions made from it keep what they need and stay usable.
+ *
+ * Ownership: takes the runtime. Threads: one. Errors: none. Since: 0.1.
+ */
+void plimsoll_runtime_free(plimsoll_runtime *runtime);
+
+/**
+ * Writes the memory statistics. Set `memory->struct_size` first.
+ *
+ * Ownership: borrows the runtime. Threads: any. Errors: `INVALID_STRUCT_SIZE`, `NULL_POINTER`. Since: 0.1.
+ */
+plimsoll_status plimsoll_memory_stats(const plimsoll_runtime *runtime, plimsoll_memory *memory, plimsoll_error **error);
+
+/**
+ * The memory statistics as a JSON object: active_sessions, total_kv_mb, gpu_usage, gpu_free_mb, session_details, gpu_memory,
+ * the counters, and the ledger by region and owner.
+ *
+ * Ownership: the caller frees `*out` with plimsoll_text_free(). Threads: any. Errors: `NULL_POINTER`. Since: 0.1.
+ */
+plimsoll_status plimsoll_memory_stats_json(const plimsoll_runtime *runtime,
+                                           plimsoll_text **out,
+                                           plimsoll_error **error);
+
+/**
+ * Loads a model: a folder with config.json, safetensors and tokenizer.json, or a .gguf file. The guard must grant its
+ * weights and its workspace first. Files that are loaded already, also through another path or by another thread at the
+ * same time, are shared, not loaded again. `config` takes the keys that begin with `native.`; NULL is every default.
+ * `on_progress` may be NULL.
+ *
+ * Ownership: copies name, path and `config`; the caller frees `*out` with plimsoll_model_unload(). The model keeps what it
+ * needs of the runtime. Threads: any, also concurrently. Errors: `MODEL_*` for what is wrong with the files,
+ * `MEMORY_REFUSED` with the numbers, `OUT_OF_MEMORY`, `INVALID_CONFIG`, `LOAD_CANCELLED`. Since: 0.1.
+ */
+plimsoll_status plimsoll_model_load(const plimsoll_runtime *runtime,
+                                    const char *name,
+                                    size_t name_len,
+                                    const char *path,
+                                    size_t path_len,
+                                    const plimsoll_config *config,
+                                    plimsoll_on_progress on_progress,
+                                    void *user_data,
+                                    plimsoll_model **out,
+                                    plimsoll_error **error);
+
+/**
+ * Attaches a further engine to a model. `config` names it by the key `engine.kind`. A loaded model has its native engine
+ * from the start, so "native" changes nothing; "vllm", "trtllm" and "plugin" are not supported yet and say so.
+ *
+ * Ownership: borrows both. Threads: any. Errors: `UNSUPPORTED`, `INVALID_CONFIG`, `NULL_POINTER`. Since: 0.1.
+ */
+plimsoll_status plimsoll_engine_attach(plimsoll_model *model,
+                                       const plimsoll_config *config,
+                                       plimsoll_error **error);
+
+/**
+ * Writes the facts of a model. Set `facts->struct_size` first.
+ *
+ * Ownership: `facts->engine` lives as long as the model. Threads: any. Errors: `INVALID_STRUCT_SIZE`, `NULL_POINTER`.
+ * Since: 0.1.
+ */
+plimsoll_status plimsoll_model_get_facts(const plimsoll_model *model,
+                                         plimsoll_model_facts *facts,
+                                         plimsoll_error **error);
+
+/**
+ * The bytes that a token stands for: not always whole characters, so not always UTF-8 by themselves. Empty for NULL and for
+ * an id beyond the vocabulary.
+ *
+ * Ownership: borrowed, lives as long as the model. Threads: any. Errors: none. Since: 0.1.
+ */
+plimsoll_str plimsoll_model_token_bytes(const plimsoll_model *model,
+                                        uint32_t token);
+
+/**
+ * Token ids of a text. Writes at most `capacity` ids to `tokens` and the number there are to `*count`: call it with
+ * capacity 0 and `tokens` NULL to learn the number.
+ *
+ * Ownership: borrows all. Threads: any. Errors: `TOKENIZER`, `PROMPT_TOO_LONG`, `INVALID_UTF8`, `NULL_POINTER`.
+ * Since: 0.1.
+ */
+plimsoll_status plimsoll_model_tokenize(const plimsoll_model *model,
+                                        const char *content,
+                                        size_t content_len,
+                                        uint32_t *tokens,
+                                        size_t capacity,
+                                        size_t *count,
+                                        plimsoll_error **error);
+
+/**
+ * Messages as the model's chat template writes them, up to where an answer begins.
+ *
+ * Ownership: borrows the messages; the caller frees `*out` with plimsoll_text_free(). Threads: any. Errors: `TEMPLATE`,
+ * `INVALID_UTF8`, `NULL_POINTER`. Since: 0.1.
+ */
+plimsoll_status plimsoll_model_render(const plimsoll_model *model,
+                                      const plimsoll_message *messages,
+                                      size_t count,
+                                      plimsoll_text **out,
+                                      plimsoll_error **error);
+
+/**
+ * Compares what the model's allocators hold with what the ledger has booked for it, to the byte. Meaningful while none of
+ * its requests runs.
+ *
+ * Ownership: borrows the model. Threads: any. Errors: `INTERNAL` naming what differs, `NULL_POINTER`. Since: 0.1.
+ */
+plimsoll_status plimsoll_model_check_integrity(const plimsoll_model *model,
+                                               plimsoll_error **error);
+
+/**
+ * Gives a model back; NULL is fine. Its memory is freed when its last session is closed and no other model shares its
+ * files.
+ *
+ * Ownership: takes the model. Threads: one. Errors: none. Since: 0.1.
+ */
+void plimsoll_model_unload(plimsoll_model *model);
+
+/**
+ * Opens a session. It remembers its conversation: each request adds to it. `config` takes the keys that begin with
+ * `session.`; NULL is every default.
+ *
+ * Ownership: copies `config`; the caller frees `*out` with plimsoll_session_free(). The session keeps what it needs of the
+ * model. Threads: any. Errors: `INVALID_CONFIG`, `NULL_POINTER`. Since: 0.1.
+ */
+plimsoll_status plimsoll_session_open(const plimsoll_model *model,
+                                      const plimsoll_config *config,
+                                      plimsoll_session **out,
+                                      plimsoll_error **error);
+
+/**
+ * The session's id, as in the memory statistics; 0 for NULL.
+ *
+ * Ownership: borrows the session. Threads: any. Errors: none. Since: 0.1.
+ */
+uint64_t plimsoll_session_id(const plimsoll_session *session);
+
+/**
+ * Bytes of KV that the session holds now; 0 for NULL.
+ *
+ * Ownership: borrows the session. Threads: any. Errors: none. Since: 0.1.
+ */
+uint64_t plimsoll_session_kv_bytes(const plimsoll_session *session);
+
+/**
+ * Forgets the conversation and gives its KV back.
+ *
+ * Ownership: borrows the session. Threads: waits behind the session's requests. Errors: `REENTRANT` inside its own
+ * callback, `BUSY` while a stream is open, `POISONED`, `NULL_POINTER`. Since: 0.1.
+ */
+plimsoll_status plimsoll_session_reset(const plimsoll_session *session, plimsoll_error **error);
+
+/**
+ * Gives the session's KV back and keeps its conversation: the next request computes it again. The guard does the same to
+ * idle sessions when others need the bytes. `freed` may be NULL.
+ *
+ * Ownership: borrows the session. Threads: waits behind the session's requests. Errors: as plimsoll_session_reset().
+ * Since: 0.1.
+ */
+plimsoll_status plimsoll_session_evict(const plimsoll_session *session,
+                                       uint64_t *freed,
+                                       plimsoll_error **error);
+
+/**
+ * Closes a session and gives its KV back; NULL is fine. An open stream of it keeps what it needs.
+ *
+ * Ownership: takes the session. Threads: one. Errors: none. Since: 0.1.
+ */
+void plimsoll_session_free(plimsoll_session *session);
+
+/**
+ * Makes a request with every setting at its default and nothing to say yet.
+ *
+ * Ownership: the caller frees `*out` with plimsoll_request_free(). Threads: any. Errors: `NULL_POINTER`. Since: 0.1.
+ */
+plimsoll_status plimsoll_request_new(plimsoll_request **out, plimsoll_error **error);
+
+/**
+ * Adds a message, such as role "user" with what the user said. Messages go through the model's chat template together with
+ * the session's conversation. A request that held text or tokens holds messages from then on.
+ *
+ * Ownership: copies both texts. Threads: one at a time per request. Errors: `INVALID_UTF8`, `NULL_POINTER`. Since: 0.1.
+ */
+plimsoll_status plimsoll_request_add_message(plimsoll_request *request,
+                                             const char *role,
+                                             size_t role_len,
+                                             const char *content,
+                                             size_t content_len,
+                                             plimsoll_error **error);
+
+/**
+ * Text instead of messages: appended to the session's text as it is, without a template.
+ *
+ * Ownership: copies the text. Threads: one at a time per request. Errors: `INVALID_UTF8`, `NULL_POINTER`. Since: 0.1.
+ */
+plimsoll_status plimsoll_request_set_text(plimsoll_request *request,
+                                          const char *content,
+                                          size_t content_len,
+                                          plimsoll_error **error);
+
+/**
+ * Token ids instead of messages: appended to the session's tokens as they are.
+ *
+ * Ownership: copies the ids. Threads: one at a time per request. Errors: `NULL_POINTER`; an id beyond the vocabulary is
+ * refused when the request runs. Since: 0.1.
+ */
+plimsoll_status plimsoll_request_set_tokens(plimsoll_request *request,
+                                            const uint32_t *tokens,
+                                            size_t count,
+                                            plimsoll_error **error);
+
+/**
+ * Takes messages, text and tokens back; settings and stop strings stay.
+ *
+ * Ownership: borrows the request. Threads: one at a time per request. Errors: `NULL_POINTER`. Since: 0.1.
+ */
+plimsoll_status plimsoll_request_clear(plimsoll_request *request, plimsoll_error **error);
+
+/**
+ * Adds a text that ends the answer and is not part of it; at most 64, of at most 1024 bytes each.
+ *
+ * Ownership: copies the text. Threads: one at a time per request. Errors: `INVALID_ARGUMENT` when it is empty, too long or
+ * one too many, `INVALID_UTF8`, `NULL_POINTER`. Since: 0.1.
+ */
+plimsoll_status plimsoll_request_add_stop(plimsoll_request *request,
+                                          const char *content,
+                                          size_t content_len,
+                                          plimsoll_error **error);
+
+/**
+ * Most tokens to generate [512]. The guard may grant fewer, down to min_tokens.
+ *
+ * Ownership: borrows the request. Threads: one at a time per request. Errors: `NULL_POINTER`; 0 is refused when the request runs. Since: 0.1.
+ */
+plimsoll_status plimsoll_request_set_max_tokens(plimsoll_request *request,
+                                                uint32_t value,
+                                                plimsoll_error **error);
+
+/**
+ * The fewest granted tokens that are still worth running [1]. Equal to max_tokens, the request is refused rather than shrunk.
+ *
+ * Ownership: borrows the request. Threads: one at a time per request. Errors: `NULL_POINTER`; 0 and more than max_tokens are refused when the request runs. Since: 0.1.
+ */
+plimsoll_status plimsoll_request_set_min_tokens(plimsoll_request *request,
+                                                uint32_t value,
+                                                plimsoll_error **error);
+
+/**
+ * How much chance there is in the choice of tokens [0]: 0 always takes the likeliest.
+ *
+ * Ownership: borrows the request. Threads: one at a time per request. Errors: `INVALID_ARGUMENT` for a value out of its range (NaN included); the request is then unchanged. Since: 0.1.
+ */
+plimsoll_status plimsoll_request_set_temperature(plimsoll_request *request,
+                                                 float value,
+                                                 plimsoll_error **error);
+
+/**
+ * Choose among the k likeliest tokens [0: among all].
+ *
+ * Ownership: borrows the request. Threads: one at a time per request. Errors: `INVALID_ARGUMENT` for a value out of its range (NaN included); the request is then unchanged. Since: 0.1.
+ */
+plimsoll_status plimsoll_request_set_top_k(plimsoll_request *request,
+                                           uint32_t value,
+                                           plimsoll_error **error);
+
+/**
+ * Choose among the likeliest tokens whose probabilities reach this sum [1: among all].
+ *
+ * Ownership: borrows the request. Threads: one at a time per request. Errors: `INVALID_ARGUMENT` for a value out of its range (NaN included); the request is then unchanged. Since: 0.1.
+ */
+plimsoll_status plimsoll_request_set_top_p(plimsoll_request *request,
+                                           float value,
+                                           plimsoll_error **error);
+
+/**
+ * Choose among tokens at least this fraction as likely as the likeliest [0: among all].
+ *
+ * Ownership: borrows the request. Threads: one at a time per request. Errors: `INVALID_ARGUMENT` for a value out of its range (NaN included); the request is then unchanged. Since: 0.1.
+ */
+plimsoll_status plimsoll_request_set_min_p(plimsoll_request *request,
+                                           float value,
+                                           plimsoll_error **error);
+
+/**
+ * Divides the positive and multiplies the negative logits of tokens already seen [1].
+ *
+ * Ownership: borrows the request. Threads: one at a time per request. Errors: `INVALID_ARGUMENT` for a value out of its range (NaN included); the request is then unchanged. Since: 0.1.
+ */
+plimsoll_status plimsoll_request_set_repetition_penalty(plimsoll_request *request,
+                                                        float value,
+                                                        plimsoll_error **error);
+
+/**
+ * Subtracted from the logit of every token generated before [0].
+ *
+ * Ownership: borrows the request. Threads: one at a time per request. Errors: `INVALID_ARGUMENT` for a value out of its range (NaN included); the request is then unchanged. Since: 0.1.
+ */
+plimsoll_status plimsoll_request_set_presence_penalty(plimsoll_request *request,
+                                                      float value,
+                                                      plimsoll_error **error);
+
+/**
+ * Subtracted from a token's logit for each time it was generated before [0].
+ *
+ * Ownership: borrows the request. Threads: one at a time per request. Errors: `INVALID_ARGUMENT` for a value out of its range (NaN included); the request is then unchanged. Since: 0.1.
+ */
+plimsoll_status plimsoll_request_set_frequency_penalty(plimsoll_request *request,
+                                                       float value,
+                                                       plimsoll_error **error);
+
+/**
+ * Seed of the draws. The same seed gives the same text; without one each run draws its own.
+ *
+ * Ownership: borrows the request. Threads: one at a time per request. Errors: `NULL_POINTER`. Since: 0.1.
+ */
+plimsoll_status plimsoll_request_set_seed(plimsoll_request *request, uint64_t value, plimsoll_error **error);
+
+/**
+ * Report this many of the likeliest tokens with each token, at most 20 [0].
+ *
+ * Ownership: borrows the request. Threads: one at a time per request. Errors: `INVALID_ARGUMENT` for a value out of its range (NaN included); the request is then unchanged. Since: 0.1.
+ */
+plimsoll_status plimsoll_request_set_top_logprobs(plimsoll_request *request,
+                                                  uint32_t value,
+                                                  plimsoll_error **error);
+
+/**
+ * Not 0: generate on after end-of-text tokens [0].
+ *
+ * Ownership: borrows the request. Threads: one at a time per request. Errors: `NULL_POINTER`. Since: 0.1.
+ */
+plimsoll_status plimsoll_request_set_ignore_eos(plimsoll_request *request, int32_t value, plimsoll_error **error);
+
+/**
+ * Time limit of the answer in milliseconds from the call that starts it [0: none].
+ *
+ * Ownership: borrows the request. Threads: one at a time per request. Errors: `NULL_POINTER`. Since: 0.1.
+ */
+plimsoll_status plimsoll_request_set_deadline_ms(plimsoll_request *request, uint64_t value, plimsoll_error **error);
+
+/**
+ * Frees a request; NULL is fine. Runs and tickets made from it are not affected.
+ *
+ * Ownership: takes the request. Threads: one. Errors: none. Since: 0.1.
+ */
+void plimsoll_request_free(plimsoll_request *request);
+
+/**
+ * Makes a cancel token.
+ *
+ * Ownership: the caller frees `*out` with plimsoll_cancel_free(). Threads: any. Errors: `NULL_POINTER`. Since: 0.1.
+ */
+plimsoll_status plimsoll_cancel_new(plimsoll_cancel **out, plimsoll_error **error);
+
+/**
+ * Cancels every request that was or will be given this token. It never blocks, may be called from any thread, a callback
+ * or a signal handler, and more than once; NULL is fine. The requests end within one step, their bytes come back, and then
+ * the result says `PLIMSOLL_ENDING_CANCELLED`.
+ *
+ * Ownership: borrows the token. Threads: any. Errors: none. Since: 0.1.
+ */
+void plimsoll_cancel_raise(const plimsoll_cancel *cancel);
+
+/**
+ * Frees a cancel token; NULL is fine. Requests that have it go on.
+ *
+ * Ownership: takes the token. Threads: one. Errors: none. Since: 0.1.
+ */
+void plimsoll_cancel_free(plimsoll_cancel *cancel);
+
+/**
+ * Prices a request against the memory there is now. A refusal is a verdict, not an error: the call returns `PLIMSOLL_OK`
+ * with `PLIMSOLL_DECISION_REJECT`, and `*ticket` is NULL. With `ticket` NULL it is a what-if: nothing is granted and
+ * nothing changes. `verdict` may be NULL; else set `verdict->struct_size` first.
+ *
+ * Ownership: the caller frees `*ticket` with plimsoll_ticket_free(), also after a run consumed it. `verdict->reason` is
+ * static. Threads: any. Errors: what is wrong with the request itself, such as `EMPTY_REQUEST`, `INVALID_ARGUMENT`,
+ * `PROMPT_TOO_LONG`, `TEMPLATE`, `TOKENIZER`; `INVALID_STRUCT_SIZE`, `POISONED`, `NULL_POINTER`. Since: 0.1.
+ */
+plimsoll_status plimsoll_admit(const plimsoll_session *session,
+                               const plimsoll_request *request,
+                               plimsoll_verdict *verdict,
+                               plimsoll_ticket **ticket,
+                               plimsoll_error **error);
+
+/**
+ * Frees a ticket; NULL is fine. The bytes of one that did not run return at once; a run that consumed it goes on.
+ *
+ * Ownership: takes the ticket. Threads: one. Errors: none. Since: 0.1.
+ */
+void plimsoll_ticket_free(plimsoll_ticket *ticket);
+
+/**
+ * Runs a request and returns when its answer has ended. With `ticket` NULL the request is admitted first; a ticket is consumed
+ * when the run starts. `cancel`, `on_event` and `result` may be NULL; else set `result->struct_size` first. Requests of one
+ * session run one at a time, in arrival order; those of different sessions run together. The answer joins the session's
+ * conversation, also when it was stopped, cancelled or late; after an error the conversation is as it was before.
+ *
+ * Ownership: borrows all. Threads: any; `on_event` is called on this one. Errors: `MEMORY_REFUSED` with its numbers,
+ * `QUEUE_FULL`, `OUT_OF_MEMORY`, `BUSY` while a stream or a ticket of the session is outstanding, `REENTRANT`, `TICKET_*`,
+ * `EMPTY_REQUEST`, `INVALID_ARGUMENT`, `INVALID_TOKEN`, `PROMPT_TOO_LONG`, `TEMPLATE`, `TOKENIZER`, `ENGINE_*`, `POISONED`,
+ * `INVALID_STRUCT_SIZE`, `NULL_POINTER`. Since: 0.1.
+ */
+plimsoll_status plimsoll_generate(const plimsoll_session *session,
+                                  const plimsoll_request *request,
+                                  const plimsoll_ticket *ticket,
+                                  const plimsoll_cancel *cancel,
+                                  plimsoll_on_event on_event,
+                                  void *user_data,
+                                  plimsoll_result *result,
+                                  plimsoll_error **error);
+
+/**
+ * Starts a request; its events come from plimsoll_stream_next(). Until the stream has ended or is freed its session runs
+ * nothing else. Tokens that are not pulled wait in memory that the request has paid for, so a slow reader slows nobody.
+ *
+ * Ownership: borrows all; the caller frees `*out` with plimsoll_stream_free(). Threads: any. Errors: as plimsoll_generate().
+ * Since: 0.1.
+ */
+plimsoll_status plimsoll_stream_start(const plimsoll_session *session,
+                                      const plimsoll_request *request,
+                                      const plimsoll_ticket *ticket,
+                                      const plimsoll_cancel *cancel,
+                                      plimsoll_stream **out,
+                                      plimsoll_error **error);
+
+/**
+ * Waits for the next event, at most `timeout_ms` milliseconds; a negative number waits for ever. Set `event->struct_size`
+ * first. The kind is `PLIMSOLL_EVENT_END` when the answer has ended, and stays so; then plimsoll_stream_result() has the
+ * numbers.
+ *
+ * Ownership: what `event` points to lives until the next call on this stream. Threads: one at a time. Errors: `ENGINE_*`,
+ * `OUT_OF_MEMORY` when the request failed, the same again on every later call; `INVALID_STRUCT_SIZE`, `POISONED`,
+ * `NULL_POINTER`. Since: 0.1.
+ */
+plimsoll_status plimsoll_stream_next(plimsoll_stream *stream,
+                                     int64_t timeout_ms,
+                                     plimsoll_event *event,
+                                     plimsoll_error **error);
+
+/**
+ * The numbers of an answer whose `PLIMSOLL_EVENT_END` has come. Set `result->struct_size` first.
+ *
+ * Ownership: borrows the stream. Threads: one at a time. Errors: `INVALID_ARGUMENT` before the end, `INVALID_STRUCT_SIZE`,
+ * `POISONED`, `NULL_POINTER`. Since: 0.1.
+ */
+plimsoll_status plimsoll_stream_result(const plimsoll_stream *stream,
+                                       plimsoll_result *result,
+                                       plimsoll_error **error);
+
+/**
+ * Cancels the stream's request; NULL is fine. It never blocks; the end still comes through plimsoll_stream_next().
+ *
+ * Ownership: borrows the stream. Threads: any. Errors: none. Since: 0.1.
+ */
+void plimsoll_stream_cancel(const plimsoll_stream *stream);
+
+/**
+ * Frees a stream; NULL is fine. A running request is cancelled first, and the call waits for the step it is in.
+ *
+ * Ownership: takes the stream. Threads: one. Errors: none. Since: 0.1.
+ */
+void plimsoll_stream_free(plimsoll_stream *stream);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* PLIMSOLL_H */
