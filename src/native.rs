@@ -7,7 +7,7 @@ use crate::model::{Loaded, Model, TextSide, template_error, tokenizer_error};
 use crate::runtime::{Inner, Runtime};
 use crate::shared::Shared;
 use crate::text::{ChatTemplate, GgufVocab, Tokenizer};
-use plimsoll_candle::{BackendKind, Environment, KvDtype, LoadError, LoadKey, LoadPlan, Options};
+use plimsoll_candle::{BackendKind, Environment, KvDtype, LoadError, LoadKey, LoadPlan, Options, Quantize};
 use plimsoll_engine::{EngineError, LoadState, Owner, Progress, Region, SystemEntropy};
 use plimsoll_formats::{self as formats, FormatError};
 use std::ops::ControlFlow;
@@ -112,6 +112,12 @@ fn options(config: &Config) -> Result<Options> {
     if config.name("native.kv_type") == Some("f32") {
         options.kv_dtype = KvDtype::F32;
     }
+    options.quantize = match config.name("native.quantize") {
+        Some("q8_0") => Some(Quantize::Q8_0),
+        Some("q4_0") => Some(Quantize::Q4_0),
+        Some("q4_k") => Some(Quantize::Q4K),
+        _ => None,
+    };
     let set = |key, field: &mut u32| {
         if let Some(value) = config.integer(key) {
             // Every key's range ends below 2^32.

@@ -83,6 +83,19 @@ fn other_settings_are_another_copy() {
 }
 
 #[test]
+fn weights_quantised_at_load_are_those_of_a_quantised_file() {
+    let rig = Rig::new(PLENTY);
+    let file = rig.load(&golden("gguf/llama3-q8_0.gguf"), EXACT).unwrap();
+    let once = Books::of(&rig.runtime);
+    let settings = [EXACT, &[("native.quantize", "q8_0")]].concat();
+    let model = rig.load(&model_folder("llama3"), &settings).unwrap();
+    assert_eq!(Books::of(&rig.runtime).weights, 2 * once.weights);
+    assert_eq!(greedy(&model), greedy(&file));
+    let table = &golden_json("expected_bytes.json")["configs"]["llama3"]["weight_bytes"]["q8_0"];
+    assert_eq!(Some(once.weights), table.as_u64());
+}
+
+#[test]
 fn files_that_changed_are_not_the_same() {
     let rig = Rig::new(PLENTY);
     let folder = Scratch::model("llama3");

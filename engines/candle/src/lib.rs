@@ -25,3 +25,4 @@ pub use engine::{
     BackendKind, Environment, Evaluator, LoadError, LoadKey, LoadPlan, LoadState, NativeEngine, Options,
     Progress,
 };
+pub use weights::Quantize;

@@ -2,6 +2,7 @@
 
 use crate::LoadError;
 use crate::backend::{KvDtype, RopeSpec, StepSpec};
+use crate::weights::Quantize;
 use plimsoll_formats::ModelConfig;
 use std::thread::available_parallelism;
 
@@ -22,6 +23,8 @@ pub struct Options {
     pub backend: BackendKind,
     /// Element type of the KV cache.
     pub kv_dtype: KvDtype,
+    /// What matrices of plain numbers become when they are read; `None` keeps them as they are in the file.
+    pub quantize: Option<Quantize>,
     /// Tokens per KV block: 16 or 32.
     pub block_tokens: u32,
     /// Threads that compute; 0 takes as many as the process may run at once.
@@ -41,6 +44,7 @@ impl Default for Options {
         Options {
             backend: BackendKind::Cpu,
             kv_dtype: KvDtype::F16,
+            quantize: None,
             block_tokens: 16,
             threads: 0,
             max_sequences: 16,

@@ -1,9 +1,11 @@
 //! A model's weights in the layout its backend reads.
 
 mod plan;
+mod quantize;
 mod read;
 
 pub(crate) use plan::WeightsPlan;
+pub use quantize::Quantize;
 pub(crate) use read::Watch;
 
 use crate::LoadError;

@@ -1,5 +1,6 @@
 //! Which tensors a load reads, in which order, and what they will weigh. Pure.
 
+use super::quantize::Quantize;
 use crate::LoadError;
 use crate::backend::Backend;
 use plimsoll_engine::EngineError;
@@ -18,7 +19,10 @@ pub(crate) enum Form {
 #[derive(Clone, Debug)]
 pub(crate) struct Item {
     pub(crate) name: String,
+    /// Its type in the file.
     pub(crate) dtype: Dtype,
+    /// The type that the backend is given: another one where it is quantised.
+    pub(crate) stored: Dtype,
     pub(crate) form: Form,
     /// Index of its file.
     pub(crate) file: usize,
@@ -37,12 +41,15 @@ pub(crate) struct WeightsPlan {
 }
 
 impl WeightsPlan {
-    /// The plan for a checkpoint on a backend. The rotary divisors are left out: they are no weights but a part of the
+    /// The plan for a checkpoint on a backend, its matrices quantised as the option says. The rotary divisors are left out: they are no weights but a part of the
     /// step's spec.
     ///
     /// # Errors
     /// A tensor that the configuration calls for is missing or misshapen, or a size overflows.
-    pub(crate) fn new<B: Backend>(checkpoint: &Checkpoint) -> Result<Self, LoadError> {
+    pub(crate) fn new<B: Backend>(
+        checkpoint: &Checkpoint,
+        quantize: Option<Quantize>,
+    ) -> Result<Self, LoadError> {
         let mut items = Vec::new();
         let (mut bytes, mut file_bytes) = (0u64, 0u64);
         for (name, shape) in expected_tensors(&checkpoint.config) {
@@ -57,8 +64,21 @@ impl WeightsPlan {
                 return Err(FormatError::Shape { tensor, expected: shape, found }.into());
             }
             let form = form_of(&shape).ok_or(EngineError::PriceOverflow)?;
+            let stored = match (form, quantize) {
+                (Form::Matrix { cols, .. }, Some(quantize)) => {
+                    let stored = quantize.stored(&name, tensor.dtype, cols);
+                    let wanted = quantize.wanted(&name, tensor.dtype);
+                    if stored != wanted {
+                        log::info!(
+                            "{name} becomes {stored}: its rows of {cols} are no whole {wanted} blocks"
+                        );
+                    }
+                    stored
+                }
+                _ => tensor.dtype,
+            };
             let held = match form {
-                Form::Matrix { rows, cols } => B::matrix_bytes(tensor.dtype, rows, cols),
+                Form::Matrix { rows, cols } => B::matrix_bytes(stored, rows, cols),
                 Form::Vector { len } => B::vector_bytes(len),
             };
             let held = held.ok_or_else(|| {
@@ -71,7 +91,7 @@ impl WeightsPlan {
             bytes = add(bytes, held)?;
             file_bytes = add(file_bytes, tensor.bytes)?;
             let (dtype, file, offset) = (tensor.dtype, tensor.file, tensor.offset);
-            items.push(Item { name, dtype, form, file, offset, bytes: tensor.bytes });
+            items.push(Item { name, dtype, stored, form, file, offset, bytes: tensor.bytes });
         }
         items.sort_by_key(|item| (item.file, item.offset));
         Ok(WeightsPlan { items, bytes, file_bytes })

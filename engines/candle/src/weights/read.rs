@@ -2,6 +2,7 @@
 
 use super::Loaded;
 use super::plan::{Form, Item, WeightsPlan};
+use super::quantize::Quantizer;
 use crate::backend::Backend;
 use crate::{LoadError, LoadState, Progress};
 use plimsoll_engine::EngineError;
@@ -118,8 +119,16 @@ impl Reader<'_> {
             })
         };
         let loaded = match item.form {
-            Form::Matrix { rows, cols } => {
+            Form::Matrix { rows, cols } if item.stored == item.dtype => {
                 B::load_matrix(item.dtype, rows, cols, &mut fill).map(Loaded::Matrix)
+            }
+            Form::Matrix { rows, cols } => {
+                // The product is below the tensor's bytes, which were checked.
+                let quantizer = Quantizer::new(&item.name, item.dtype, item.stored, rows * cols);
+                quantizer.and_then(|mut quantizer| {
+                    let mut blocks = |out: &mut [u8]| quantizer.fill(out, &mut fill);
+                    B::load_matrix(item.stored, rows, cols, &mut blocks).map(Loaded::Matrix)
+                })
             }
             Form::Vector { len } => B::load_vector(item.dtype, len, &mut fill).map(Loaded::Vector),
         };

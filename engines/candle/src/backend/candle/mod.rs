@@ -32,7 +32,7 @@ pub(crate) struct CandleBackend {
 }
 
 /// What candle refuses is a mistake of the decoder, not of its input; its text may carry a backtrace.
-fn failed(error: candle_core::Error) -> EngineError {
+pub(crate) fn failed(error: candle_core::Error) -> EngineError {
     let text = error.to_string();
     EngineError::Execution(format!("candle: {}", text.lines().next().unwrap_or_default()))
 }
