@@ -1,0 +1,123 @@
+/// A runtime: one memory guard, and the models under it.
+#ifndef PLIMSOLL_RUNTIME_HPP
+#define PLIMSOLL_RUNTIME_HPP
+
+#include "model.hpp"
+
+namespace plimsoll {
+inline namespace PLIMSOLL_CPP {
+
+/// Hears of a load's progress, on the thread that called runtime::load(). flow::stop ends the load with `load_cancelled`.
+///
+/// Since: 0.1.
+using progress_callback = callback<progress>;
+
+/// One memory guard, and the models under it. Models and sessions made from it keep what they need and stay usable without it.
+///
+/// Ownership: owns the runtime. Threads: `const` by several at once. Errors: see each call. Since: 0.1.
+class runtime : public detail::handle<runtime, plimsoll_runtime, plimsoll_runtime_free> {
+public:
+    /// A runtime with every default: the budget is what the machine or its cgroup allows.
+    ///
+    /// Ownership: the object owns it. Threads: any. Errors: none but `internal`. Since: 0.1.
+    static returned<runtime> create() {
+        return made([](plimsoll_runtime **out, plimsoll_error **failure) {
+            return plimsoll_runtime_new(nullptr, out, failure);
+        });
+    }
+
+    /// A runtime with the settings that begin with "memory." and "guard.".
+    ///
+    /// Ownership: copies the settings. Threads: any. Errors: `invalid_config`, `null_pointer` for an empty configuration.
+    /// Since: 0.1.
+    static returned<runtime> create(const config &settings) {
+        /* An empty configuration must not pass for every default: a budget that got lost would be no budget. */
+        return made([&settings](plimsoll_runtime **out, plimsoll_error **failure) -> plimsoll_status {
+            return settings ? plimsoll_runtime_new(settings.get(), out, failure) : PLIMSOLL_ERR_NULL_POINTER;
+        });
+    }
+
+#if !defined(PLIMSOLL_NO_EXCEPTIONS)
+    /// As create().
+    runtime() : runtime(create()) {}
+    explicit runtime(const config &settings) : runtime(create(settings)) {}
+#endif
+
+    /// Loads a model: a folder with config.json, safetensors and tokenizer.json, or a .gguf file. The guard must grant its
+    /// weights and its workspace first. Files that are loaded already, also through another path or by another thread at the
+    /// same time, are shared, not loaded again. `settings` has the keys that begin with "native."; without it every default
+    /// holds.
+    ///
+    /// Ownership: copies name, path and settings; the model keeps what it needs of the runtime. Threads: any, also
+    /// concurrently; `on_progress` is called on this one. Errors: `model_*` for what is wrong with the files, `memory_refused`
+    /// with the numbers, `out_of_memory`, `invalid_config`, `load_cancelled`, `null_pointer` for an empty configuration; what
+    /// `on_progress` throws. Since: 0.1.
+    returned<model> load(std::string_view name, std::string_view path, const progress_callback &on_progress = {}) const {
+        return loaded(name, path, nullptr, on_progress);
+    }
+    returned<model> load(std::string_view name, std::string_view path, const config &settings,
+                         const progress_callback &on_progress = {}) const {
+        return loaded(name, path, &settings, on_progress);
+    }
+
+    /// Whether the host may take `bytes` of memory for itself, and `margin` of them more, without coming near the limit. A
+    /// cheap check: nothing is reserved. False when moved from.
+    ///
+    /// Ownership: borrows the runtime. Threads: any. Errors: none. Since: 0.1.
+    bool can_allocate(std::uint64_t bytes, double margin = 0.1) const noexcept {
+        return plimsoll_can_allocate(get(), bytes, margin) != 0;
+    }
+
+    /// Whether at least the share `threshold` (0 to 1) of the host's capacity is in use, by plimsoll and others. False when moved
+    /// from.
+    ///
+    /// Ownership: borrows the runtime. Threads: any. Errors: none. Since: 0.1.
+    bool is_low_memory(double threshold) const noexcept { return plimsoll_is_low_memory(get(), threshold) != 0; }
+
+    /// The memory statistics.
+    ///
+    /// Ownership: the caller's. Threads: any. Errors: none but `internal`. Since: 0.1.
+    returned<memory> memory_stats() const {
+        detail::call_error failure;
+        auto raw = detail::sized<plimsoll_memory>();
+        plimsoll_status code = plimsoll_memory_stats(get(), &raw, failure.out());
+        return detail::finish(code, failure, [&raw] { return memory::from(raw); });
+    }
+
+    /// The memory statistics as a JSON object: active_sessions, total_kv_mb, gpu_usage, gpu_free_mb, session_details,
+    /// gpu_memory, the counters, and the ledger by region and owner.
+    ///
+    /// Ownership: the text owns it. Threads: any. Errors: none but `internal`. Since: 0.1.
+    returned<text> memory_stats_json() const {
+        detail::call_error failure;
+        plimsoll_text *raw = nullptr;
+        plimsoll_status code = plimsoll_memory_stats_json(get(), &raw, failure.out());
+        return detail::finish(code, failure, [raw] { return text::adopt(raw); });
+    }
+
+private:
+    friend handle;
+    runtime(adopted, plimsoll_runtime *raw) noexcept : handle(raw) {}
+
+    returned<model> loaded(std::string_view name, std::string_view path, const config *settings,
+                           const progress_callback &on_progress) const {
+        detail::trampoline<progress, plimsoll_progress> watch(on_progress);
+        detail::call_error failure;
+        plimsoll_model *raw = nullptr;
+        plimsoll_status code = PLIMSOLL_ERR_NULL_POINTER;
+        if (settings == nullptr || *settings) {
+            code = plimsoll_model_load(get(), name.data(), name.size(), path.data(), path.size(),
+                                       settings == nullptr ? nullptr : settings->get(), watch.entry(), &watch, &raw,
+                                       failure.out());
+        }
+        /* Owned before anything is thrown. */
+        model made_model = model::adopt(raw);
+        watch.rethrow();
+        return detail::finish(code, failure, [&made_model] { return std::move(made_model); });
+    }
+};
+
+} // namespace PLIMSOLL_CPP
+} // namespace plimsoll
+
+#endif

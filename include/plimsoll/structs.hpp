@@ -1,0 +1,242 @@
+/// What the library tells in numbers. The structs are plain values; `from()` reads one from its C struct.
+#ifndef PLIMSOLL_STRUCTS_HPP
+#define PLIMSOLL_STRUCTS_HPP
+
+#include "error.hpp"
+
+namespace plimsoll {
+inline namespace PLIMSOLL_CPP {
+
+/// What the guard knows of host memory and sessions. Sizes are bytes; the rest, each session, each device and the ledger by
+/// owner, is in runtime::memory_stats_json().
+///
+/// Since: 0.1.
+struct memory {
+    /// What there is: the budget, or what the machine or its cgroup allows.
+    std::uint64_t capacity_bytes = 0;
+    /// What may be leased of it, after threshold and reserve.
+    std::uint64_t limit_bytes = 0;
+    /// What is leased.
+    std::uint64_t used_bytes = 0;
+    /// What may still be leased.
+    std::uint64_t free_bytes = 0;
+    /// The most that was ever leased at once.
+    std::uint64_t peak_bytes = 0;
+    /// Leased for weights.
+    std::uint64_t weights_bytes = 0;
+    /// Leased for workspaces.
+    std::uint64_t workspace_bytes = 0;
+    /// Leased for KV, in all regions.
+    std::uint64_t kv_bytes = 0;
+    /// Leased for running requests and for tickets.
+    std::uint64_t request_bytes = 0;
+    /// Open sessions.
+    std::uint64_t active_sessions = 0;
+    /// Requests granted as asked.
+    std::uint64_t accepted_count = 0;
+    /// Requests granted with fewer tokens.
+    std::uint64_t shrunk_count = 0;
+    /// Requests refused.
+    std::uint64_t rejected_count = 0;
+    /// Requests given to another engine.
+    std::uint64_t routed_count = 0;
+    /// Requests that ran degraded under memory pressure.
+    std::uint64_t degraded_count = 0;
+    /// Times that a session lost its KV.
+    std::uint64_t evictions = 0;
+    /// Live heap bytes of the library in this process, whatever owns them; 0 when the library does not count them.
+    std::uint64_t heap_bytes = 0;
+
+    static memory from(const plimsoll_memory &raw) noexcept {
+        return {raw.capacity_bytes,  raw.limit_bytes,     raw.used_bytes,     raw.free_bytes,    raw.peak_bytes,
+                raw.weights_bytes,   raw.workspace_bytes, raw.kv_bytes,       raw.request_bytes, raw.active_sessions,
+                raw.accepted_count,  raw.shrunk_count,    raw.rejected_count, raw.routed_count,  raw.degraded_count,
+                raw.evictions,       raw.heap_bytes};
+    }
+};
+
+/// How far a load is.
+///
+/// Since: 0.1.
+struct progress {
+    /// What it is doing.
+    load_state state{};
+    /// The file being read, from 0; `shards` when all are read.
+    std::uint32_t shard = 0;
+    /// Files that hold weights.
+    std::uint32_t shards = 0;
+    /// Bytes of weights read so far.
+    std::uint64_t bytes_done = 0;
+    /// Bytes of weights to read.
+    std::uint64_t bytes_total = 0;
+
+    static progress from(const plimsoll_progress &raw) noexcept {
+        return {load_state{raw.state}, raw.shard, raw.shards, raw.bytes_done, raw.bytes_total};
+    }
+};
+
+/// Facts of a model.
+///
+/// Since: 0.1.
+struct model_facts {
+    /// Most tokens of a conversation.
+    std::uint32_t context_length = 0;
+    /// Token ids are below this.
+    std::uint32_t vocab_size = 0;
+    /// Bytes of weights in memory.
+    std::uint64_t weights_bytes = 0;
+    /// Bytes of workspace.
+    std::uint64_t workspace_bytes = 0;
+    /// Bytes of KV of all its sessions now.
+    std::uint64_t kv_bytes = 0;
+    /// Tokens per KV block.
+    std::uint32_t block_tokens = 0;
+    /// Most requests in one batch.
+    std::uint32_t max_sequences = 0;
+    /// The engine's name.
+    std::string engine;
+
+    static model_facts from(const plimsoll_model_facts &raw) {
+        return {raw.context_length, raw.vocab_size,   raw.weights_bytes, raw.workspace_bytes,
+                raw.kv_bytes,       raw.block_tokens, raw.max_sequences, std::string(detail::view(raw.engine))};
+    }
+};
+
+/// One message of a conversation, for model::render().
+///
+/// Ownership: borrows both texts. Since: 0.1.
+struct message {
+    /// Who speaks: "system", "user", "assistant".
+    std::string_view role;
+    /// What is said.
+    std::string_view content;
+};
+
+/// What was decided about a request, and every number behind it. Sizes are bytes.
+///
+/// Since: 0.1.
+struct verdict {
+    /// The decision.
+    plimsoll::decision decision{};
+    /// max_tokens asked for.
+    std::uint32_t asked_tokens = 0;
+    /// max_tokens granted; 0 when refused.
+    std::uint32_t granted_tokens = 0;
+    /// The largest max_tokens that would be granted now.
+    std::uint32_t fits_tokens = 0;
+    /// New bytes that the request needs.
+    std::uint64_t bytes_asked = 0;
+    /// Bytes free for it, before anything is evicted.
+    std::uint64_t bytes_free = 0;
+    /// KV of the whole session when the request ends at its longest.
+    std::uint64_t kv_bytes = 0;
+    /// Of these, what the session holds already.
+    std::uint64_t kv_held_bytes = 0;
+    /// Host bytes of the request itself.
+    std::uint64_t request_bytes = 0;
+    /// The engine's workspace that the request shares; paid when the model was loaded.
+    std::uint64_t workspace_bytes = 0;
+    /// KV that idle sessions lose for this request; their conversations stay.
+    std::uint64_t evict_bytes = 0;
+    /// How many sessions these are.
+    std::uint32_t evict_sessions = 0;
+    /// Of a refusal, after what time to try again; nothing for a grant and for what can never fit.
+    std::optional<std::chrono::milliseconds> retry_after;
+    /// What bounds the request, such as "fits", "context", "budget", "session_limit"; static.
+    std::string_view reason;
+
+    /// Whether the request would run.
+    bool is_granted() const noexcept { return decision != plimsoll::decision::reject; }
+
+    static verdict from(const plimsoll_verdict &raw) noexcept {
+        verdict v{plimsoll::decision{raw.decision}, raw.asked_tokens,  raw.granted_tokens,  raw.fits_tokens,
+                  raw.bytes_asked,                  raw.bytes_free,    raw.kv_bytes,        raw.kv_held_bytes,
+                  raw.request_bytes,                raw.workspace_bytes, raw.evict_bytes,   raw.evict_sessions,
+                  std::nullopt,                     detail::view(raw.reason)};
+        if (raw.retry_after_ms >= 0) {
+            v.retry_after = std::chrono::milliseconds(raw.retry_after_ms);
+        }
+        return v;
+    }
+};
+
+/// One of the likeliest tokens at a position: its id `token`, and `logprob`, the natural logarithm of its probability.
+///
+/// Since: 0.1.
+using token_logprob = plimsoll_logprob;
+
+/// The `token` of an event that has none.
+inline constexpr std::uint32_t no_token = UINT32_MAX;
+
+/// Something that happened in a running request.
+///
+/// Ownership: borrows `top` and `text`, which live until the callback returns or the next call on the stream. Since: 0.1.
+struct event {
+    /// What it is.
+    event_kind kind{};
+    /// The token's id; no_token where there is none.
+    std::uint32_t token = no_token;
+    /// The natural logarithm of its probability, before sampling settings; 0 where there is no token.
+    float logprob = 0;
+    /// The likeliest tokens at this position, likeliest first, when the request asked for them.
+    span<const token_logprob> top;
+    /// Text that is now certain: whole UTF-8 characters, and no part of a stop string. Often empty.
+    std::string_view text;
+
+    static event from(const plimsoll_event &raw) noexcept {
+        return {event_kind{raw.kind}, raw.token, raw.logprob, {raw.top, raw.top_count}, detail::view(raw.text)};
+    }
+};
+
+/// A finished answer's numbers.
+///
+/// Since: 0.1.
+struct result {
+    /// Why the answer ended.
+    plimsoll::ending ending{};
+    /// What was decided before.
+    plimsoll::decision decision{};
+    /// Tokens of the conversation up to where the answer began.
+    std::uint32_t prompt_tokens = 0;
+    /// Of these, tokens whose KV the session already held.
+    std::uint32_t cached_tokens = 0;
+    /// Tokens generated, an end-of-text token left out.
+    std::uint32_t generated_tokens = 0;
+    /// max_tokens granted.
+    std::uint32_t granted_tokens = 0;
+    /// From submission to the first step.
+    std::chrono::microseconds queued{};
+    /// From the first step to the first token.
+    std::chrono::microseconds prefill{};
+    /// From the first token to the last.
+    std::chrono::microseconds decode{};
+    /// Generated tokens per second after the first; 0 for fewer than two.
+    double tokens_per_second = 0;
+    /// Bytes that were leased for this request.
+    std::uint64_t leased_bytes = 0;
+    /// Bytes of KV that the session holds now.
+    std::uint64_t kv_bytes = 0;
+    /// Bytes free in the region of the KV now.
+    std::uint64_t bytes_free = 0;
+
+    static result from(const plimsoll_result &raw) noexcept {
+        return {plimsoll::ending{raw.ending},
+                plimsoll::decision{raw.decision},
+                raw.prompt_tokens,
+                raw.cached_tokens,
+                raw.generated_tokens,
+                raw.granted_tokens,
+                std::chrono::microseconds(raw.queued_us),
+                std::chrono::microseconds(raw.prefill_us),
+                std::chrono::microseconds(raw.decode_us),
+                raw.tokens_per_second,
+                raw.leased_bytes,
+                raw.kv_bytes,
+                raw.bytes_free};
+    }
+};
+
+} // namespace PLIMSOLL_CPP
+} // namespace plimsoll
+
+#endif
