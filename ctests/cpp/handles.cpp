@@ -36,7 +36,6 @@ void moved_from() {
     pl::cancel_token cancel;
     pl::config config;
     pl::ticket ticket = session.admit(request).ticket;
-    ticket = std::move(session.admit(request).ticket);
     pl::text text = runtime.memory_stats_json();
 
     const pl::runtime runtime2 = std::move(runtime);
