@@ -22,7 +22,10 @@ FOLDERS = DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' LIBDIR='$(LIBDIR)' INCLUDEDIR=
 	DATAROOTDIR='$(DATAROOTDIR)' DOCDIR='$(DOCDIR)' VERSION='$(VERSION)'
 
 CFLAGS ?= -O2 -g
+CXXFLAGS ?= -O2 -g
 STRICT := -std=c99 -Wall -Wextra -Wpedantic -Werror -Wstrict-prototypes
+STRICT_CXX := -std=c++17 -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror
+HPP := include/plimsoll.hpp $(wildcard include/plimsoll/*.hpp)
 COMMON := $(wildcard examples/common/*.c)
 # The programs find the library beside their own folder, wherever the two are moved together.
 LINK := -Lbuild/lib -lplimsoll -Wl,-rpath,'$$ORIGIN/../lib' -Wl,--enable-new-dtags -lm -lpthread
@@ -32,7 +35,7 @@ LINK := -Lbuild/lib -lplimsoll -Wl,-rpath,'$$ORIGIN/../lib' -Wl,--enable-new-dta
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
-build: build/bin/chat build/bin/bench build/include/plimsoll.h ## the library, its header, and the programs, in build/
+build: build/bin/chat build/bin/chat-cpp build/bin/bench build/include/plimsoll.h $(HPP:%=build/%) ## the library, its header, and the programs, in build/
 
 library:
 	$(CARGO) build --release --features alloc-mimalloc
@@ -48,8 +51,12 @@ check-library:
 	install -C -m 755 $(CARGO_TARGET_DIR)/debug/libplimsoll.so build/check/lib/libplimsoll.so
 	ln -sf libplimsoll.so build/check/lib/libplimsoll.so.$(MAJOR)
 
-build/include/plimsoll.h: include/plimsoll.h
+build/include/%: include/%
 	install -D -m 644 $< $@
+
+build/bin/chat-cpp: examples/chat.cpp $(wildcard examples/common/*.hpp) $(HPP) include/plimsoll.h | library
+	@mkdir -p build/bin
+	$(CXX) $(CXXFLAGS) $(STRICT_CXX) -Iinclude -Iexamples/common $< $(LINK) -o $@
 
 build/bin/%: examples/%.c $(COMMON) $(wildcard examples/common/*.h) include/plimsoll.h | library
 	@mkdir -p build/bin

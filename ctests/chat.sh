@@ -1,13 +1,4 @@
 # The chat program's transcripts. Sourced by run.sh.
-chat_model=${PLIMSOLL_CHAT_MODEL:-models/demo}
-chat() { LD_LIBRARY_PATH=$lib timeout 120 "$bin/chat" --model "$chat_model" --threads 2 "$@"; }
-
-# line PATTERN FILE [N]: the N-th line that matches, of a JSON transcript.
-line() { grep -E "$1" "$2" | sed -n "${3:-1}p"; }
-# number NAME: the number of that name in the JSON object on stdin.
-number() { grep -oE "\"$1\":-?[0-9.]+" | head -n 1 | cut -d : -f 2; }
-at_least() { [ -n "$1" ] && [ "${1%.*}" -ge "$2" ]; }
-
 # --- Two turns, as text ---
 printf '%s\n' "What is plimsoll?" "hello" /stats /nonsense /reset "hello" /quit "never read" |
     chat >"$out/text" 2>"$out/text.err"
@@ -80,8 +71,6 @@ printf '%s\n' hello | chat --memory "$tiny" >"$out/refuse.text" 2>&1
 test_that "chat --memory: a refusal as text" grep -qE '^refused \(budget\): [0-9.]+ [KM]?i?B asked, [0-9.]+ [KM]?i?B free' "$out/refuse.text"
 
 # --- Ctrl-C ---
-# Waits until a file has a line that matches.
-wait_for() { for _ in $(seq 3000); do grep -q "$1" "$2" && return 0; sleep 0.01; done; return 1; }
 mkfifo "$out/keys"
 LD_LIBRARY_PATH=$lib "$bin/chat" --model "$chat_model" --threads 2 --json --ignore-eos --max-tokens 2000 \
     <"$out/keys" >"$out/stopped" 2>&1 &

@@ -29,3 +29,15 @@ run_program() {
 declared() { gcc -E -P -x c "$header" | grep -oE '\bplimsoll_[a-z0-9_]+\(' | tr -d '(' | sort -u; }
 fallible() { gcc -E -P -x c "$header" | grep -oE '\bplimsoll_status plimsoll_[a-z0-9_]+\(' | grep -v '_error_code(' |
     sed 's/.* //; s/(//' | sort -u; }
+
+# --- What the chat programs' transcripts are read with ---
+chat_model=${PLIMSOLL_CHAT_MODEL:-models/demo}
+chat() { LD_LIBRARY_PATH=$lib timeout 120 "$bin/chat" --model "$chat_model" --threads 2 "$@"; }
+
+# line PATTERN FILE [N]: the N-th line that matches, of a JSON transcript.
+line() { grep -E "$1" "$2" | sed -n "${3:-1}p"; }
+# number NAME: the number of that name in the JSON object on stdin.
+number() { grep -oE "\"$1\":-?[0-9.]+" | head -n 1 | cut -d : -f 2; }
+at_least() { [ -n "$1" ] && [ "${1%.*}" -ge "$2" ]; }
+# Waits until a file has a line that matches.
+wait_for() { for _ in $(seq 3000); do grep -q "$1" "$2" && return 0; sleep 0.01; done; return 1; }

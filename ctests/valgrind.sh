@@ -13,9 +13,14 @@ else
         for program in $programs panic; do
             test_that "valgrind: $program" under_memcheck "$out/$program"
         done
+        for program in ${cpp_programs:-}; do
+            test_that "valgrind: cpp $program" under_memcheck "$out/cpp/$program"
+        done
         test_that "valgrind: bench" under_memcheck "$bin/bench" --model tests/golden/models/llama3 --prefill 16 \
             --decode 4 --depth 32 --batch 1,4 --reps 1
         test_that "valgrind: chat" under_memcheck "$bin/chat" --model "$chat_model" --threads 2 --json \
+            -p "hello" --max-tokens 8 --ignore-eos
+        test_that "valgrind: chat-cpp" under_memcheck "$bin/chat-cpp" --model "$chat_model" --threads 2 --json \
             -p "hello" --max-tokens 8 --ignore-eos
     else
         fail "valgrind: does not report the planted leak (exit status $leak_status), so it proves nothing"

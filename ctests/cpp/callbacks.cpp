@@ -124,6 +124,7 @@ void a_progress_callback_throws() {
             break;
         } catch (const host_fault &) {
             thrown++;
+            CHECK_EQ(calls, after + 1);
         }
         CHECK_EQ(own.memory_stats().used_bytes, 0U);
     }

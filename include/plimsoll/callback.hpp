@@ -24,7 +24,7 @@ enum class flow {
 /// functions that return nothing and so never stop. Empty, it is not called.
 ///
 /// Ownership: owns a copy of the function. Threads: that of the call it is given to. Errors: what it throws comes out of that
-/// call. Since: 0.1.
+/// call; after that it is not called again. Since: 0.1.
 template <class Argument>
 class callback {
 public:
@@ -97,6 +97,9 @@ private:
 #if defined(PLIMSOLL_NO_EXCEPTIONS)
         return self->function_(Argument::from(*raw)) == flow::stop;
 #else
+        if (self->thrown_) {
+            return 1; /* it has had its say; a load still tells of its failure */
+        }
         try {
             return self->function_(Argument::from(*raw)) == flow::stop;
         } catch (...) {

@@ -24,7 +24,8 @@ public:
     ///
     /// Ownership: borrows `raw`. Errors: std::bad_alloc for the copy. Since: 0.1.
     error(plimsoll_status code, const plimsoll_error *raw)
-        : std::runtime_error(text_of(code, raw)), code_(plimsoll::status{code}),
+        : std::runtime_error(text_of(code, raw)),
+          code_(plimsoll::status{raw == nullptr ? code : plimsoll_error_code(raw)}),
           section_(section_of(code, raw)), retryable_(plimsoll_error_is_retryable(raw) != 0),
           fits_tokens_(plimsoll_error_fits_tokens(raw)), bytes_asked_(plimsoll_error_bytes_asked(raw)),
           bytes_free_(plimsoll_error_bytes_free(raw)), retry_after_ms_(plimsoll_error_retry_after_ms(raw)) {}
