@@ -72,7 +72,7 @@ impl<B: Backend> NativeExecutor<B> {
     pub(crate) fn workspace_held(&self) -> u64 {
         let rows = (self.ids.capacity() + self.positions.capacity()) * size_of::<u32>();
         let lanes = self.wanted.capacity() * size_of::<u32>() + self.active.capacity() * size_of::<Active>();
-        self.forward.backend.workspace_held() + (rows + lanes) as u64 + self.scratch.held()
+        self.forward.workspace_held() + (rows + lanes) as u64 + self.scratch.held()
     }
 
     /// Lists the rows of this step: their ids, their positions, and which of them want logits.

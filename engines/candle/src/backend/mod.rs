@@ -6,136 +6,16 @@
 
 pub(crate) mod candle;
 pub(crate) mod cpu;
+mod spec;
 
 pub(crate) use candle::CandleBackend;
 pub(crate) use cpu::CpuBackend;
+pub(crate) use spec::{ExpertSpec, MAX_ROPES, RopeSpec, StepSpec};
+pub use spec::{KvDtype, MAX_THREADS};
 
 use plimsoll_engine::EngineError;
-use plimsoll_formats::Dtype;
+use plimsoll_formats::{Activation, Dtype};
 use plimsoll_scheduler::KvBlock;
-
-/// Most threads of one backend.
-pub const MAX_THREADS: usize = 1024;
-
-/// Element type of the KV cache.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
-pub enum KvDtype {
-    /// 4 bytes per value.
-    F32,
-    /// 2 bytes per value.
-    #[default]
-    F16,
-}
-
-impl KvDtype {
-    /// Bytes per value.
-    pub fn size(self) -> usize {
-        match self {
-            KvDtype::F32 => 4,
-            KvDtype::F16 => 2,
-        }
-    }
-}
-
-/// Rotary embedding: which pairs turn, and how fast.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RopeSpec {
-    /// Radians per position for each pair, `head_dim / 2` of them, scaling included.
-    pub inv_freq: Vec<f32>,
-    /// True: pairs are neighbours (2i, 2i+1). False: halves (i, i + head_dim / 2).
-    pub interleaved: bool,
-}
-
-/// All that a step's memory depends on.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StepSpec {
-    /// Width of the residual stream.
-    pub hidden: usize,
-    /// Width of the feed-forward layer.
-    pub intermediate: usize,
-    /// Decoder layers.
-    pub layers: usize,
-    /// Query heads.
-    pub heads: usize,
-    /// Key and value heads; divides `heads`.
-    pub kv_heads: usize,
-    /// Width of a head, of keys and of values.
-    pub head_dim: usize,
-    /// Ids are below this.
-    pub vocab: usize,
-    /// Most tokens of one sequence.
-    pub context: usize,
-    /// Most tokens fed in one step.
-    pub max_rows: usize,
-    /// Most sequences in one step, hence most rows of logits.
-    pub max_sequences: usize,
-    /// Tokens per KV block.
-    pub block_tokens: usize,
-    /// Element type of the KV cache.
-    pub kv_dtype: KvDtype,
-    /// Threads that compute.
-    pub threads: usize,
-    /// Rotary embedding.
-    pub rope: RopeSpec,
-}
-
-impl StepSpec {
-    /// Bytes of one KV block over all layers:
-    /// `layers * block_tokens * kv_heads * (head_dim + head_dim) * element bytes`; `None` on overflow.
-    pub fn block_bytes(&self) -> Option<u64> {
-        let per_token =
-            self.kv_heads.checked_mul(self.head_dim.checked_mul(2)?)?.checked_mul(self.kv_dtype.size())?;
-        u64::try_from(self.layers.checked_mul(self.block_tokens)?.checked_mul(per_token)?).ok()
-    }
-
-    /// Most rows of a slot and the values in each; `None` on overflow.
-    pub fn extent(&self, slot: Slot) -> Option<(usize, usize)> {
-        Some(match slot {
-            Slot::Hidden | Slot::Normed => (self.max_rows, self.hidden),
-            Slot::Query | Slot::Attended => (self.max_rows, self.heads.checked_mul(self.head_dim)?),
-            Slot::Key | Slot::Value => (self.max_rows, self.kv_heads.checked_mul(self.head_dim)?),
-            Slot::Gate | Slot::Up => (self.max_rows, self.intermediate),
-            Slot::Last => (self.max_sequences, self.hidden),
-            Slot::Logits => (self.max_sequences, self.vocab),
-        })
-    }
-
-    /// Checks what every backend builds on: no size is 0, heads share key heads evenly, the rotation covers a head.
-    ///
-    /// # Errors
-    /// [`EngineError::Invalid`] names the size.
-    pub fn validate(&self) -> Result<(), EngineError> {
-        let invalid = |what: String| Err(EngineError::Invalid(what));
-        let sizes = [
-            ("hidden", self.hidden),
-            ("intermediate", self.intermediate),
-            ("layers", self.layers),
-            ("heads", self.heads),
-            ("kv_heads", self.kv_heads),
-            ("head_dim", self.head_dim),
-            ("vocab", self.vocab),
-            ("context", self.context),
-            ("max_rows", self.max_rows),
-            ("max_sequences", self.max_sequences),
-            ("block_tokens", self.block_tokens),
-            ("threads", self.threads),
-        ];
-        if let Some((name, _)) = sizes.iter().find(|(_, size)| *size == 0) {
-            return invalid(format!("{name} must not be 0"));
-        }
-        if self.threads > MAX_THREADS {
-            return invalid(format!("threads is {}; it must be at most {MAX_THREADS}", self.threads));
-        }
-        if !self.heads.is_multiple_of(self.kv_heads) {
-            return invalid(format!("{} heads cannot share {} key heads evenly", self.heads, self.kv_heads));
-        }
-        if !self.head_dim.is_multiple_of(2) || self.rope.inv_freq.len() != self.head_dim / 2 {
-            let pairs = self.rope.inv_freq.len();
-            return invalid(format!("a head of {} values cannot be rotated in {pairs} pairs", self.head_dim));
-        }
-        Ok(())
-    }
-}
 
 /// A named activation: a row of f32 per token of the step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,10 +33,15 @@ pub enum Slot {
     Value,
     /// `[rows, heads * head_dim]`: attention's output before its projection.
     Attended,
-    /// `[rows, intermediate]`; takes `silu(gate) * up` in place.
+    /// `[rows, width]`, packed at the width of the feed-forward part that runs, at most `intermediate`; takes the
+    /// gated product in place.
     Gate,
-    /// `[rows, intermediate]`.
+    /// `[rows, width]` as above.
     Up,
+    /// `[rows, hidden]`: the rows of one expert, in and then out.
+    Routed,
+    /// `[rows, experts]`: the router's scores; the gate of the expert that all rows share is packed at width 1.
+    Router,
     /// `[max_sequences, hidden]`: the rows whose logits are wanted.
     Last,
     /// `[max_sequences, vocab]`.
@@ -164,8 +49,13 @@ pub enum Slot {
 }
 
 impl Slot {
+    /// Whether rows may be packed narrower than the slot is wide.
+    pub fn is_elastic(self) -> bool {
+        matches!(self, Slot::Gate | Slot::Up | Slot::Router)
+    }
+
     /// All of them, in order.
-    pub const ALL: [Slot; 10] = [
+    pub const ALL: [Slot; 12] = [
         Slot::Hidden,
         Slot::Normed,
         Slot::Query,
@@ -174,6 +64,8 @@ impl Slot {
         Slot::Attended,
         Slot::Gate,
         Slot::Up,
+        Slot::Routed,
+        Slot::Router,
         Slot::Last,
         Slot::Logits,
     ];
@@ -222,6 +114,24 @@ pub(crate) fn check_spans<B, S: Spans<B>>(
         rows = rows.max(end);
     }
     Ok(rows)
+}
+
+/// What a layer's attention looks at, and how its scores are made.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Attention {
+    /// What the products of queries and keys are multiplied by.
+    pub scale: f32,
+    /// Scores then become `cap * tanh(score / cap)`.
+    pub softcap: Option<f32>,
+    /// How many tokens a row looks at, its own included; `None` for all before it.
+    pub window: Option<usize>,
+}
+
+impl Attention {
+    /// The first token that a row at `position` looks at.
+    pub fn first(&self, position: usize) -> usize {
+        self.window.map_or(0, |window| (position + 1).saturating_sub(window))
+    }
 }
 
 /// Fills the slice with the tensor's next bytes from its file, in file order.
@@ -289,6 +199,12 @@ pub trait Backend: Send + Sized + 'static {
     /// Those of `fill`; [`EngineError::OutOfMemory`].
     fn load_vector(dtype: Dtype, len: usize, fill: &mut Fill<'_>) -> Result<Self::Vector, EngineError>;
 
+    /// Adds a constant to every value: norms that are stored less one.
+    ///
+    /// # Errors
+    /// [`EngineError::Execution`] where the device fails.
+    fn shift_vector(vector: &mut Self::Vector, by: f32) -> Result<(), EngineError>;
+
     /// A KV block, zeroed, its pages committed.
     ///
     /// # Errors
@@ -328,22 +244,47 @@ pub trait Backend: Send + Sized + 'static {
         rows: usize,
     ) -> Result<(), EngineError>;
 
-    /// Prepares the rotations of this step's rows, one position each.
+    /// Prepares all rotations of this step's rows, one position each.
     fn rope_prepare(&mut self, positions: &[u32]) -> Result<(), EngineError>;
 
-    /// Rotates every head of [`Slot::Query`] and [`Slot::Key`] by the prepared rotations.
-    fn rope(&mut self, rows: usize) -> Result<(), EngineError>;
+    /// Rotates every head of [`Slot::Query`] and [`Slot::Key`] by the rotation with this index among
+    /// [`StepSpec::ropes`], as prepared.
+    fn rope(&mut self, rope: usize, rows: usize) -> Result<(), EngineError>;
 
     /// Writes the rows of [`Slot::Key`] and [`Slot::Value`] into the blocks of `layer`.
     fn store_kv<S: Spans<Self::Block>>(&mut self, layer: usize, spans: &S) -> Result<(), EngineError>;
 
-    /// Causal attention of [`Slot::Query`] over the blocks of `layer` into [`Slot::Attended`], scaled by
-    /// `1 / sqrt(head_dim)`; query head `h` reads key head `h / (heads / kv_heads)`. Rows of no span attend to nothing:
-    /// what they get is finite and otherwise not specified.
-    fn attention<S: Spans<Self::Block>>(&mut self, layer: usize, spans: &S) -> Result<(), EngineError>;
+    /// Causal attention of [`Slot::Query`] over the blocks of `layer` into [`Slot::Attended`]; query head `h` reads key
+    /// head `h / (heads / kv_heads)`. Tokens before the window are not touched. Rows of no span attend to nothing: what
+    /// they get is finite and otherwise not specified.
+    fn attention<S: Spans<Self::Block>>(
+        &mut self,
+        layer: usize,
+        attention: Attention,
+        spans: &S,
+    ) -> Result<(), EngineError>;
 
-    /// `Gate = silu(Gate) * Up`.
-    fn swiglu(&mut self, rows: usize) -> Result<(), EngineError>;
+    /// `Gate = activation(Gate) * Up`, both packed at this width.
+    fn gate(&mut self, activation: Activation, width: usize, rows: usize) -> Result<(), EngineError>;
+
+    /// `slot = slot * factor`.
+    fn scale(&mut self, slot: Slot, factor: f32, rows: usize) -> Result<(), EngineError>;
+
+    /// `slot = cap * tanh(slot / cap)`.
+    fn softcap(&mut self, slot: Slot, cap: f32, rows: usize) -> Result<(), EngineError>;
+
+    /// `dst = dst + src`, two slots of one width.
+    fn add(&mut self, src: Slot, dst: Slot, rows: usize) -> Result<(), EngineError>;
+
+    /// The first rows of [`Slot::Router`], packed at this width, on the host.
+    fn router(&mut self, width: usize, rows: usize) -> Result<&[f32], EngineError>;
+
+    /// Copies these rows of [`Slot::Normed`] to [`Slot::Routed`], in order.
+    fn gather(&mut self, rows: &[u32]) -> Result<(), EngineError>;
+
+    /// Adds each row of [`Slot::Routed`], times its weight, to the row of `dst` that is listed for it; none is listed
+    /// twice.
+    fn scatter(&mut self, dst: Slot, rows: &[u32], weights: &[f32]) -> Result<(), EngineError>;
 
     /// Copies these rows of [`Slot::Hidden`] to [`Slot::Last`], in order.
     fn select(&mut self, rows: &[u32]) -> Result<(), EngineError>;

@@ -96,7 +96,7 @@ impl<B: Backend> Evaluate for Evaluation<B> {
             let span = OneSpan { rows: piece.len(), position, blocks: &self.blocks };
             let positions: Vec<u32> =
                 (position..position + piece.len()).map(|position| position as u32).collect();
-            self.forward.step(&span, piece, &positions, &[])?;
+            self.forward.states(&span, piece, &positions)?;
             let rows: Vec<u32> = (0..piece.len() as u32).collect();
             for wanted in rows.chunks(rows_at_once) {
                 self.forward.head(wanted)?;

@@ -1,8 +1,8 @@
 //! A decoder with its weights and its workspace: all that a forward pass needs but KV.
 
 use super::plan::LoadPlan;
-use crate::backend::{Backend, Span, Spans};
-use crate::model::Decoder;
+use crate::backend::{Backend, Span, Spans, StepSpec};
+use crate::model::{Decoder, Routing};
 use crate::weights::{Watch, Weights};
 use crate::{LoadError, executor};
 use plimsoll_engine::LoadState;
@@ -19,6 +19,20 @@ pub(crate) struct Forward<B: Backend> {
 }
 
 impl<B: Backend> Forward<B> {
+    /// Bytes of the workspace of a spec: the backend's and the decoder's; pure.
+    ///
+    /// # Errors
+    /// [`EngineError::PriceOverflow`].
+    pub(crate) fn workspace_bytes(spec: &StepSpec) -> Result<u64, EngineError> {
+        let routing = Routing::bytes(spec).ok_or(EngineError::PriceOverflow)?;
+        B::workspace_bytes(spec)?.checked_add(routing).ok_or(EngineError::PriceOverflow)
+    }
+
+    /// Bytes of workspace that are allocated.
+    pub(crate) fn workspace_held(&self) -> u64 {
+        self.backend.workspace_held() + self.decoder.held()
+    }
+
     /// Reads the weights, commits the workspace and runs a first step.
     pub(crate) fn load(
         plan: &LoadPlan,
@@ -36,11 +50,11 @@ impl<B: Backend> Forward<B> {
         watch.tell(LoadState::Preparing)?;
         let backend = B::new(plan.spec.clone())?;
         let lists = executor::scratch_bytes(&plan.spec).ok_or(EngineError::PriceOverflow)?;
-        let held = backend.workspace_held().saturating_add(lists);
+        let decoder = Decoder::new(&plan.checkpoint.config, &plan.spec)?;
+        let held = backend.workspace_held().saturating_add(decoder.held()).saturating_add(lists);
         if held > needed {
             return Err(EngineError::Unpaid { what: "workspace", paid: needed, needed: held }.into());
         }
-        let decoder = Decoder::new(&plan.checkpoint.config);
         let mut forward = Forward { backend, decoder, weights, _workspace: workspace };
         forward.warm()?;
         watch.tell(LoadState::Warm)?;
@@ -55,11 +69,20 @@ impl<B: Backend> Forward<B> {
         positions: &[u32],
         wanted: &[u32],
     ) -> Result<(), EngineError> {
-        self.decoder.forward(&mut self.backend, &self.weights, spans, ids, positions)?;
-        self.decoder.head(&mut self.backend, &self.weights, wanted)
+        self.decoder.step(&mut self.backend, &self.weights, spans, (ids, positions), wanted)
     }
 
-    /// Logits of more rows of the last step.
+    /// Feeds a row per id and keeps all their final states, for [`Forward::head`].
+    pub(crate) fn states<S: Spans<B::Block>>(
+        &mut self,
+        spans: &S,
+        ids: &[u32],
+        positions: &[u32],
+    ) -> Result<(), EngineError> {
+        self.decoder.states(&mut self.backend, &self.weights, spans, (ids, positions))
+    }
+
+    /// Leaves logits of these rows' states, in their order, for [`Backend::logits`].
     pub(crate) fn head(&mut self, wanted: &[u32]) -> Result<(), EngineError> {
         self.decoder.head(&mut self.backend, &self.weights, wanted)
     }

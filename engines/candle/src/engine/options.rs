@@ -1,7 +1,8 @@
 //! How a model is loaded: the settings that decide its memory and its limits.
 
 use crate::LoadError;
-use crate::backend::{KvDtype, RopeSpec, StepSpec};
+use crate::backend::{ExpertSpec, KvDtype, StepSpec};
+use crate::model;
 use crate::weights::Quantize;
 use plimsoll_formats::ModelConfig;
 use std::thread::available_parallelism;
@@ -75,20 +76,25 @@ impl Options {
         check("queue", self.queue, (1..=65_536).contains(&self.queue), "from 1 to 65536")
     }
 
-    /// All that a step's memory depends on, for a model of this configuration. Expects checked options and a checked
-    /// configuration.
-    pub(crate) fn step_spec(&self, config: &ModelConfig, inv_freq: Vec<f32>) -> StepSpec {
-        let context = match self.context_length {
+    /// Most tokens of one request.
+    pub(crate) fn context(&self, config: &ModelConfig) -> usize {
+        match self.context_length {
             0 => config.context_length,
             limit => config.context_length.min(limit as usize),
-        };
+        }
+    }
+
+    /// All that a step's memory depends on, for a model of this configuration. Expects checked options and a checked
+    /// configuration. `factors` are the file's divisors of rotary speeds, where it has any.
+    pub(crate) fn step_spec(&self, config: &ModelConfig, factors: &[f32]) -> StepSpec {
+        let context = self.context(config);
         let threads = match self.threads {
             0 => available_parallelism().map_or(1, |threads| threads.get().min(256)),
             threads => threads as usize,
         };
         StepSpec {
             hidden: config.hidden_size,
-            intermediate: config.intermediate_size,
+            intermediate: widest(config),
             layers: config.layers,
             heads: config.heads,
             kv_heads: config.kv_heads,
@@ -100,9 +106,21 @@ impl Options {
             block_tokens: self.block_tokens as usize,
             kv_dtype: self.kv_dtype,
             threads,
-            rope: RopeSpec { inv_freq, interleaved: config.rope_interleaved },
+            ropes: model::rotations(config, context, factors),
+            experts: config
+                .experts
+                .as_ref()
+                .map(|experts| ExpertSpec { count: experts.count, used: experts.used }),
         }
     }
+}
+
+/// The width of the widest feed-forward part that any layer has.
+fn widest(config: &ModelConfig) -> usize {
+    let Some(experts) = &config.experts else { return config.intermediate_size };
+    let mixtures = experts.layers.iter().filter(|mixture| **mixture).count();
+    let dense = if mixtures < config.layers { config.intermediate_size } else { 0 };
+    dense.max(experts.intermediate_size).max(experts.shared.unwrap_or(0))
 }
 
 #[cfg(test)]

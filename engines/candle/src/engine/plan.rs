@@ -1,9 +1,10 @@
 //! What a load will take, known before a byte of weights is read.
 
+use super::Forward;
 use super::{Environment, NativeEngine, Options};
 use crate::backend::{Backend, StepSpec};
 use crate::weights::{Watch, WeightsPlan};
-use crate::{LoadError, executor, model};
+use crate::{LoadError, executor};
 use plimsoll_engine::Progress;
 use plimsoll_engine::{EngineError, Lease};
 use plimsoll_formats::{Checkpoint, ModelKey, RopeScaling, Source, Text, fingerprint};
@@ -44,9 +45,8 @@ impl LoadPlan {
         let checkpoint = plimsoll_formats::open(path)?;
         let config = &checkpoint.config;
         let name = Text::new(path.file_name().unwrap_or(path.as_os_str()).display()).as_str().to_owned();
-        model::refuse_unbuilt(&name, config)?;
-        let factors = rope_factors(&checkpoint)?;
-        let spec = options.step_spec(config, model::inv_freq(&config.rope, config.head_dim, &factors));
+        let factors = rope_factors(&checkpoint, options.context(config))?;
+        let spec = options.step_spec(config, &factors);
         super::with_backend!(options.backend, B => Self::price::<B>(name, checkpoint, options, spec))
     }
 
@@ -59,7 +59,7 @@ impl LoadPlan {
         let weights = WeightsPlan::new::<B>(&checkpoint, options.quantize)?;
         let lists = executor::scratch_bytes(&spec);
         let workspace_bytes = lists
-            .and_then(|lists| B::workspace_bytes(&spec).ok()?.checked_add(lists))
+            .and_then(|lists| Forward::<B>::workspace_bytes(&spec).ok()?.checked_add(lists))
             .ok_or(EngineError::PriceOverflow)?;
         let block_bytes = spec.block_bytes().ok_or(EngineError::PriceOverflow)?;
         Ok(LoadPlan { name, checkpoint, options, weights, spec, workspace_bytes, block_bytes })
@@ -117,23 +117,26 @@ impl LoadPlan {
     }
 }
 
-/// The divisors that a GGUF file brings for its rotary speeds; empty where there are none.
-fn rope_factors(checkpoint: &Checkpoint) -> Result<Vec<f32>, LoadError> {
+/// The divisors that a GGUF file brings for its rotary speeds in contexts of this many tokens; empty where there are
+/// none.
+fn rope_factors(checkpoint: &Checkpoint, context: usize) -> Result<Vec<f32>, LoadError> {
     let config = &checkpoint.config;
-    if config.rope.scaling != RopeScaling::Factors {
-        return Ok(Vec::new());
-    }
+    let name = match config.rope.scaling {
+        RopeScaling::Factors => RopeScaling::FACTORS,
+        RopeScaling::LongFactors { original_context, .. } if context > original_context as usize => {
+            RopeScaling::LONG_FACTORS
+        }
+        RopeScaling::LongFactors { .. } => RopeScaling::SHORT_FACTORS,
+        _ => return Ok(Vec::new()),
+    };
     // Both the tensor's presence and its shape and type were checked when the file was opened.
-    let Some(tensor) = checkpoint.tensors.get(RopeScaling::FACTORS) else { return Ok(Vec::new()) };
-    let mut bytes = vec![0; config.head_dim / 2 * size_of::<f32>()];
+    let Some(tensor) = checkpoint.tensors.get(name) else { return Ok(Vec::new()) };
+    let mut bytes = vec![0; config.rotary_dim / 2 * size_of::<f32>()];
     checkpoint.open_file(tensor.file)?.read_exact_at(tensor.offset, &mut bytes)?;
     let factors: Vec<f32> =
         bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
     match factors.iter().all(|factor| factor.is_normal() && *factor > 0.0) {
         true => Ok(factors),
-        false => {
-            Err(EngineError::Invalid(format!("{} has divisors that are not above 0", RopeScaling::FACTORS))
-                .into())
-        }
+        false => Err(EngineError::Invalid(format!("{name} has divisors that are not above 0")).into()),
     }
 }

@@ -1,8 +1,11 @@
 //! A model's weights in the layout its backend reads.
 
+mod layer;
 mod plan;
 mod quantize;
 mod read;
+
+pub(crate) use layer::{FeedForward, Gated, LayerWeights, Linear, Mixture};
 
 pub(crate) use plan::WeightsPlan;
 pub use quantize::Quantize;
@@ -19,27 +22,6 @@ use std::sync::Arc;
 pub(crate) enum Loaded<B: Backend> {
     Matrix(B::Matrix),
     Vector(B::Vector),
-}
-
-/// A linear map with its bias, where it has one.
-pub(crate) struct Linear<B: Backend> {
-    pub(crate) matrix: B::Matrix,
-    pub(crate) bias: Option<B::Vector>,
-}
-
-/// The weights of one decoder layer.
-pub(crate) struct LayerWeights<B: Backend> {
-    pub(crate) attn_norm: B::Vector,
-    pub(crate) q: Linear<B>,
-    pub(crate) k: Linear<B>,
-    pub(crate) v: Linear<B>,
-    pub(crate) o: Linear<B>,
-    /// Norms within each query and key head.
-    pub(crate) qk_norm: Option<(B::Vector, B::Vector)>,
-    pub(crate) ffn_norm: B::Vector,
-    pub(crate) gate: Linear<B>,
-    pub(crate) up: Linear<B>,
-    pub(crate) down: Linear<B>,
 }
 
 /// All weights of a model, with the lease that pays for them.
@@ -70,15 +52,17 @@ impl<B: Backend> Weights<B> {
             return Err(EngineError::Unpaid { what: "weights", paid, needed }.into());
         }
         lease.shrink_to(plan.bytes());
-        let mut parts = Parts::<B>(read::read_all(checkpoint, plan, watch)?);
+        let mut parts = Parts::<B>::new(read::read_all(checkpoint, plan, watch)?, &checkpoint.config);
         let config = &checkpoint.config;
         let embed = Arc::new(parts.matrix("model.embed_tokens.weight")?);
         let head = match config.tie_embeddings {
             true => Arc::clone(&embed),
             false => Arc::new(parts.matrix("lm_head.weight")?),
         };
-        let layers = (0..config.layers).map(|index| parts.layer(index, config)).collect::<Result<_, _>>()?;
-        let norm = parts.vector("model.norm.weight")?;
+        let layers = (0..config.layers)
+            .map(|index| LayerWeights::take(&mut parts, index, config))
+            .collect::<Result<_, _>>()?;
+        let norm = parts.norm("model.norm.weight")?;
         Ok(Weights { embed, layers, norm, head, bytes: plan.bytes(), _lease: lease })
     }
 
@@ -89,50 +73,43 @@ impl<B: Backend> Weights<B> {
 }
 
 /// Loaded tensors by name, taken out one by one.
-struct Parts<B: Backend>(BTreeMap<String, Loaded<B>>);
+struct Parts<B: Backend> {
+    tensors: BTreeMap<String, Loaded<B>>,
+    norms_less_one: bool,
+}
 
 impl<B: Backend> Parts<B> {
+    fn new(tensors: BTreeMap<String, Loaded<B>>, config: &ModelConfig) -> Self {
+        Parts { tensors, norms_less_one: config.norms_less_one }
+    }
+
     fn matrix(&mut self, name: &str) -> Result<B::Matrix, EngineError> {
-        match self.0.remove(name) {
+        match self.tensors.remove(name) {
             Some(Loaded::Matrix(matrix)) => Ok(matrix),
             _ => Err(absent(name)),
         }
     }
 
     fn vector(&mut self, name: &str) -> Result<B::Vector, EngineError> {
-        match self.0.remove(name) {
+        match self.tensors.remove(name) {
             Some(Loaded::Vector(vector)) => Ok(vector),
             _ => Err(absent(name)),
         }
+    }
+
+    /// A norm's weight, whole where the file has it less one.
+    fn norm(&mut self, name: &str) -> Result<B::Vector, EngineError> {
+        let mut norm = self.vector(name)?;
+        if self.norms_less_one {
+            B::shift_vector(&mut norm, 1.0)?;
+        }
+        Ok(norm)
     }
 
     fn linear(&mut self, name: &str, bias: bool) -> Result<Linear<B>, EngineError> {
         let matrix = self.matrix(&format!("{name}.weight"))?;
         let bias = bias.then(|| self.vector(&format!("{name}.bias"))).transpose()?;
         Ok(Linear { matrix, bias })
-    }
-
-    fn layer(&mut self, index: usize, config: &ModelConfig) -> Result<LayerWeights<B>, EngineError> {
-        let name = |part: &str| format!("model.layers.{index}.{part}");
-        let qk_norm = match config.qk_norm {
-            true => Some((
-                self.vector(&name("self_attn.q_norm.weight"))?,
-                self.vector(&name("self_attn.k_norm.weight"))?,
-            )),
-            false => None,
-        };
-        Ok(LayerWeights {
-            attn_norm: self.vector(&name("input_layernorm.weight"))?,
-            q: self.linear(&name("self_attn.q_proj"), config.qkv_bias)?,
-            k: self.linear(&name("self_attn.k_proj"), config.qkv_bias)?,
-            v: self.linear(&name("self_attn.v_proj"), config.qkv_bias)?,
-            o: self.linear(&name("self_attn.o_proj"), config.attention_out_bias)?,
-            qk_norm,
-            ffn_norm: self.vector(&name("post_attention_layernorm.weight"))?,
-            gate: self.linear(&name("mlp.gate_proj"), config.mlp_bias)?,
-            up: self.linear(&name("mlp.up_proj"), config.mlp_bias)?,
-            down: self.linear(&name("mlp.down_proj"), config.mlp_bias)?,
-        })
     }
 }
 

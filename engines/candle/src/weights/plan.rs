@@ -6,6 +6,9 @@ use crate::backend::Backend;
 use plimsoll_engine::EngineError;
 use plimsoll_formats::{Checkpoint, Dtype, FormatError, RopeScaling, Text, expected_tensors};
 
+/// Tensors that are no weights.
+const ROPE_FACTORS: [&str; 3] = [RopeScaling::FACTORS, RopeScaling::SHORT_FACTORS, RopeScaling::LONG_FACTORS];
+
 /// The form of a tensor in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
@@ -53,7 +56,7 @@ impl WeightsPlan {
         let mut items = Vec::new();
         let (mut bytes, mut file_bytes) = (0u64, 0u64);
         for (name, shape) in expected_tensors(&checkpoint.config) {
-            if name == RopeScaling::FACTORS {
+            if ROPE_FACTORS.contains(&name.as_str()) {
                 continue;
             }
             let Some(tensor) = checkpoint.tensors.get(&name) else {

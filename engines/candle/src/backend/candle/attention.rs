@@ -1,7 +1,7 @@
 //! KV blocks and attention in tensors.
 
-use super::{failed, reserved};
-use crate::backend::{KvDtype, Span, StepSpec};
+use super::{CandleBackend, failed, reserved};
+use crate::backend::{Attention, KvDtype, Span, StepSpec};
 use candle_core::{D, DType, Device, Result, Tensor, WithDType};
 use half::f16;
 use plimsoll_engine::EngineError;
@@ -74,16 +74,19 @@ pub(super) fn store(
 pub(super) fn attend(
     spec: &StepSpec,
     layer: usize,
+    attention: Attention,
     span: &Span<'_, Block>,
     query: &Tensor,
     attended: &Tensor,
 ) -> Result<()> {
     let StepSpec { heads, kv_heads, head_dim, block_tokens, .. } = *spec;
-    let (group, held) = (heads / kv_heads, span.position + span.rows);
+    // Tokens from the first one that the first row looks at.
+    let (before, end) = (attention.first(span.position), span.position + span.rows);
+    let (group, held) = (heads / kv_heads, end - before);
     let gathered = |part: usize| {
-        let blocks = &span.blocks[..held.div_ceil(block_tokens)];
+        let blocks = &span.blocks[before / block_tokens..end.div_ceil(block_tokens)];
         let parts = blocks.iter().map(|block| block.data().part(layer, part)).collect::<Result<Vec<_>>>()?;
-        Tensor::cat(&parts, 1)?.narrow(1, 0, held)?.to_dtype(DType::F32)?.contiguous()
+        Tensor::cat(&parts, 1)?.narrow(1, before % block_tokens, held)?.to_dtype(DType::F32)?.contiguous()
     };
     let (keys, values) = (gathered(0)?, gathered(1)?);
     let at_once = (SCORES / (heads * held)).clamp(1, span.rows);
@@ -92,8 +95,14 @@ pub(super) fn attend(
         let query = query.narrow(0, span.first_row + from, rows)?;
         let query = query.reshape((rows, kv_heads, group, head_dim))?.permute((1, 2, 0, 3))?.contiguous()?;
         let scores = query.reshape((kv_heads, group * rows, head_dim))?.matmul(&keys.t()?)?;
-        let scores = (scores / (head_dim as f64).sqrt())?.reshape((kv_heads, group, rows, held))?;
-        let visible = |row: usize, token: usize| token <= span.position + from + row;
+        let mut scores = (scores * f64::from(attention.scale))?.reshape((kv_heads, group, rows, held))?;
+        if let Some(cap) = attention.softcap {
+            scores = CandleBackend::capped(&scores, cap)?;
+        }
+        let visible = |row: usize, token: usize| {
+            let position = span.position + from + row;
+            (attention.first(position)..=position).contains(&(before + token))
+        };
         let mask = (0..rows).flat_map(|row| {
             (0..held).map(move |token| if visible(row, token) { 0f32 } else { f32::NEG_INFINITY })
         });

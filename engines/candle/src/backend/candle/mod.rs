@@ -14,20 +14,22 @@ mod tests;
 pub(crate) use attention::Block;
 pub(crate) use weights::{Matrix, Vector};
 
-use super::{Backend, Fill, Into, Slot, Spans, StepSpec, check_spans};
+use super::{Attention, Backend, Fill, Into, Slot, Spans, StepSpec, check_spans};
 use candle_core::{D, DType, Device, Tensor};
 use plimsoll_engine::{EngineError, Region};
-use plimsoll_formats::Dtype;
+use plimsoll_formats::{Activation, Dtype};
 
 /// Candle tensors on a device.
 pub(crate) struct CandleBackend {
     spec: StepSpec,
     device: Device,
     slots: [Option<Tensor>; Slot::ALL.len()],
-    /// Cosines and sines of the step's rows, `[rows, head_dim / 2]` each.
-    rotation: Option<(Tensor, Tensor)>,
+    /// Cosines and sines of the step's rows for each rotation, `[rows, pairs]` each.
+    rotations: Vec<(Tensor, Tensor)>,
     /// The row of logits that was asked for last, on the host.
     logits: Vec<f32>,
+    /// The router's scores that were asked for last.
+    scores: Vec<f32>,
     workspace: u64,
 }
 
@@ -50,9 +52,11 @@ fn reserved<T>(len: usize) -> Result<Vec<T>, EngineError> {
 /// - for an operation on rows: four tensors of the widest of them (operand, two intermediate values, result);
 /// - for attention over one sequence: its keys and values gathered from the blocks and once more as f32, four tensors of
 ///   scores or mask, and four of its rows;
-/// - one row of logits on the host.
+/// - one row of logits and all scores of a router on the host.
 fn workspace_values(spec: &StepSpec) -> Option<usize> {
-    let mut slots = spec.max_rows.checked_mul(spec.head_dim)?.checked_add(spec.vocab)?;
+    let experts = spec.experts.map_or(0, |experts| experts.count);
+    let per_row = spec.head_dim.checked_mul(spec.ropes.len())?.checked_add(experts)?;
+    let mut slots = spec.max_rows.checked_mul(per_row)?.checked_add(spec.vocab)?;
     let mut widest = 0;
     for slot in Slot::ALL {
         let (rows, width) = spec.extent(slot)?;
@@ -83,7 +87,9 @@ impl CandleBackend {
     fn put(&mut self, slot: Slot, tensor: Tensor) -> Result<(), EngineError> {
         let (rows, width) = self.spec.extent(slot).ok_or(EngineError::PriceOverflow)?;
         match tensor.dims() {
-            [given, columns] if *given <= rows && *columns == width => {
+            [given, columns]
+                if *given <= rows && (*columns == width || slot.is_elastic() && *columns < width) =>
+            {
                 self.slots[slot as usize] = Some(tensor);
                 Ok(())
             }
@@ -96,30 +102,46 @@ impl CandleBackend {
         values.broadcast_div(&(mean + f64::from(eps))?.sqrt()?)?.broadcast_mul(weight)
     }
 
-    fn rotated(&self, values: &Tensor, heads: usize) -> candle_core::Result<Tensor> {
-        let Some((cos, sin)) = &self.rotation else {
-            candle_core::bail!("no rotation was prepared");
+    fn rotated(&self, rope: usize, values: &Tensor, heads: usize) -> candle_core::Result<Tensor> {
+        let (Some((cos, sin)), Some(spec)) = (self.rotations.get(rope), self.spec.ropes.get(rope)) else {
+            candle_core::bail!("no rotation {rope} was prepared");
         };
-        let (rows, half) = (values.dim(0)?, self.spec.head_dim / 2);
+        let (rows, pairs, head_dim) = (values.dim(0)?, spec.inv_freq.len(), self.spec.head_dim);
         let (cos, sin) = (cos.narrow(0, 0, rows)?, sin.narrow(0, 0, rows)?);
-        let (cos, sin) = (cos.reshape((rows, 1, half))?, sin.reshape((rows, 1, half))?);
-        let (a, b) = match self.spec.rope.interleaved {
+        let (cos, sin) = (cos.reshape((rows, 1, pairs))?, sin.reshape((rows, 1, pairs))?);
+        let values = values.reshape((rows, heads, head_dim))?;
+        let turning = values.narrow(2, 0, 2 * pairs)?;
+        let (a, b) = match spec.interleaved {
             true => {
-                let pairs = values.reshape((rows, heads, half, 2))?;
+                let pairs = turning.reshape((rows, heads, pairs, 2))?;
                 (pairs.narrow(3, 0, 1)?.squeeze(3)?, pairs.narrow(3, 1, 1)?.squeeze(3)?)
             }
-            false => {
-                let halves = values.reshape((rows, heads, 2 * half))?;
-                (halves.narrow(2, 0, half)?, halves.narrow(2, half, half)?)
-            }
+            false => (turning.narrow(2, 0, pairs)?, turning.narrow(2, pairs, pairs)?),
         };
         let first = (a.broadcast_mul(&cos)? - b.broadcast_mul(&sin)?)?;
         let second = (a.broadcast_mul(&sin)? + b.broadcast_mul(&cos)?)?;
-        let turned = match self.spec.rope.interleaved {
-            true => Tensor::stack(&[first, second], 3)?,
+        let turned = match spec.interleaved {
+            true => Tensor::stack(&[first, second], 3)?.reshape((rows, heads, 2 * pairs))?,
             false => Tensor::cat(&[first, second], 2)?,
         };
-        turned.reshape((rows, heads * 2 * half))
+        let whole = match head_dim - 2 * pairs {
+            0 => turned,
+            rest => Tensor::cat(&[turned, values.narrow(2, 2 * pairs, rest)?], 2)?,
+        };
+        whole.reshape((rows, heads * head_dim))
+    }
+
+    /// `cap * tanh(values / cap)`.
+    fn capped(values: &Tensor, cap: f32) -> candle_core::Result<Tensor> {
+        (values / f64::from(cap))?.tanh()? * f64::from(cap)
+    }
+
+    /// Row numbers as a tensor, once they are found to be below `rows`.
+    fn listed(&self, list: &[u32], rows: usize) -> Result<Tensor, EngineError> {
+        if let Some(row) = list.iter().find(|row| **row as usize >= rows) {
+            return Err(EngineError::Execution(format!("the step has no row {row}")));
+        }
+        Tensor::from_slice(list, list.len(), &self.device).map_err(failed)
     }
 
     fn checked<S: Spans<Block>>(&self, layer: usize, spans: &S) -> Result<usize, EngineError> {
@@ -144,7 +166,15 @@ impl Backend for CandleBackend {
         let workspace = Self::workspace_bytes(&spec)?;
         let logits = reserved(spec.vocab)?;
         let slots = [const { None }; Slot::ALL.len()];
-        Ok(CandleBackend { spec, device: Device::Cpu, slots, rotation: None, logits, workspace })
+        Ok(CandleBackend {
+            spec,
+            device: Device::Cpu,
+            slots,
+            rotations: Vec::new(),
+            logits,
+            scores: Vec::new(),
+            workspace,
+        })
     }
 
     fn spec(&self) -> &StepSpec {
@@ -174,6 +204,10 @@ impl Backend for CandleBackend {
 
     fn load_vector(dtype: Dtype, len: usize, fill: &mut Fill<'_>) -> Result<Vector, EngineError> {
         Vector::load(dtype, len, fill, &Device::Cpu)
+    }
+
+    fn shift_vector(vector: &mut Vector, by: f32) -> Result<(), EngineError> {
+        vector.shift(by).map_err(failed)
     }
 
     fn allocate_block(&mut self) -> Result<Block, EngineError> {
@@ -241,18 +275,21 @@ impl Backend for CandleBackend {
     }
 
     fn rope_prepare(&mut self, positions: &[u32]) -> Result<(), EngineError> {
-        let freqs = &self.spec.rope.inv_freq;
-        let angles = positions.iter().flat_map(|position| freqs.iter().map(|freq| *position as f32 * *freq));
-        let shape = (positions.len(), freqs.len());
-        let angles = Tensor::from_iter(angles, &self.device).and_then(|angles| angles.reshape(shape));
-        let rotation = angles.and_then(|angles| Ok((angles.cos()?, angles.sin()?)));
-        self.rotation = Some(rotation.map_err(failed)?);
+        let tables = self.spec.ropes.iter().map(|rope| {
+            let freqs = &rope.inv_freq;
+            let angles =
+                positions.iter().flat_map(|position| freqs.iter().map(|freq| *position as f32 * *freq));
+            let angles = Tensor::from_iter(angles, &self.device)?.reshape((positions.len(), freqs.len()))?;
+            let magnitude = f64::from(rope.magnitude);
+            Ok(((angles.cos()? * magnitude)?, (angles.sin()? * magnitude)?))
+        });
+        self.rotations = tables.collect::<candle_core::Result<_>>().map_err(failed)?;
         Ok(())
     }
 
-    fn rope(&mut self, rows: usize) -> Result<(), EngineError> {
+    fn rope(&mut self, rope: usize, rows: usize) -> Result<(), EngineError> {
         for (slot, heads) in [(Slot::Query, self.spec.heads), (Slot::Key, self.spec.kv_heads)] {
-            let rotated = self.rotated(&self.get(slot, rows)?, heads).map_err(failed)?;
+            let rotated = self.rotated(rope, &self.get(slot, rows)?, heads).map_err(failed)?;
             self.put(slot, rotated)?;
         }
         Ok(())
@@ -267,7 +304,12 @@ impl Backend for CandleBackend {
         Ok(())
     }
 
-    fn attention<S: Spans<Block>>(&mut self, layer: usize, spans: &S) -> Result<(), EngineError> {
+    fn attention<S: Spans<Block>>(
+        &mut self,
+        layer: usize,
+        attention: Attention,
+        spans: &S,
+    ) -> Result<(), EngineError> {
         let rows = self.checked(layer, spans)?;
         let query = self.all(Slot::Query)?;
         if rows > query.dim(0).map_err(failed)? {
@@ -277,25 +319,70 @@ impl Backend for CandleBackend {
         let attended = query.zeros_like().map_err(failed)?;
         for index in 0..spans.count() {
             let span = spans.span(index);
-            attention::attend(&self.spec, layer, &span, query, &attended).map_err(failed)?;
+            attention::attend(&self.spec, layer, attention, &span, query, &attended).map_err(failed)?;
         }
         self.put(Slot::Attended, attended)
     }
 
-    fn swiglu(&mut self, rows: usize) -> Result<(), EngineError> {
+    fn gate(&mut self, activation: Activation, width: usize, rows: usize) -> Result<(), EngineError> {
         let (gate, up) = (self.get(Slot::Gate, rows)?, self.get(Slot::Up, rows)?);
-        let gate = gate.silu().and_then(|gate| gate * up).map_err(failed)?;
+        if gate.dim(1).map_err(failed)? != width {
+            return Err(EngineError::Execution(format!("the gate is not {width} wide")));
+        }
+        let gated = match activation {
+            Activation::Silu => gate.silu(),
+            Activation::GeluTanh => gate.gelu(),
+        };
+        let gate = gated.and_then(|gate| gate * up).map_err(failed)?;
         self.put(Slot::Gate, gate)
+    }
+
+    fn scale(&mut self, slot: Slot, factor: f32, rows: usize) -> Result<(), EngineError> {
+        let scaled = (self.get(slot, rows)? * f64::from(factor)).map_err(failed)?;
+        self.put(slot, scaled)
+    }
+
+    fn softcap(&mut self, slot: Slot, cap: f32, rows: usize) -> Result<(), EngineError> {
+        let capped = Self::capped(&self.get(slot, rows)?, cap).map_err(failed)?;
+        self.put(slot, capped)
+    }
+
+    fn add(&mut self, src: Slot, dst: Slot, rows: usize) -> Result<(), EngineError> {
+        let sum = (self.get(dst, rows)? + self.get(src, rows)?).map_err(failed)?;
+        self.put(dst, sum)
+    }
+
+    fn router(&mut self, width: usize, rows: usize) -> Result<&[f32], EngineError> {
+        let scores = self.get(Slot::Router, rows)?;
+        if scores.dim(1).map_err(failed)? != width {
+            return Err(EngineError::Execution(format!("the router does not score {width} experts")));
+        }
+        self.scores = scores.flatten_all().and_then(|scores| scores.to_vec1()).map_err(failed)?;
+        Ok(&self.scores)
+    }
+
+    fn gather(&mut self, rows: &[u32]) -> Result<(), EngineError> {
+        let normed = self.all(Slot::Normed)?;
+        let rows = self.listed(rows, normed.dim(0).map_err(failed)?)?;
+        let routed = normed.index_select(&rows, 0).map_err(failed)?;
+        self.put(Slot::Routed, routed)
+    }
+
+    fn scatter(&mut self, dst: Slot, rows: &[u32], weights: &[f32]) -> Result<(), EngineError> {
+        let (values, routed) = (self.all(dst)?, self.get(Slot::Routed, rows.len())?);
+        let places = self.listed(rows, values.dim(0).map_err(failed)?)?;
+        let sum = || {
+            let weights = Tensor::from_slice(weights, (weights.len(), 1), &self.device)?;
+            values.index_add(&places, &routed.broadcast_mul(&weights)?, 0)
+        };
+        let sum = sum().map_err(failed)?;
+        self.put(dst, sum)
     }
 
     fn select(&mut self, rows: &[u32]) -> Result<(), EngineError> {
         let hidden = self.all(Slot::Hidden)?;
-        let held = hidden.dim(0).map_err(failed)?;
-        if let Some(row) = rows.iter().find(|row| **row as usize >= held) {
-            return Err(EngineError::Execution(format!("the step has no row {row}")));
-        }
-        let rows = Tensor::from_slice(rows, rows.len(), &self.device);
-        let last = rows.and_then(|rows| hidden.index_select(&rows, 0)).map_err(failed)?;
+        let rows = self.listed(rows, hidden.dim(0).map_err(failed)?)?;
+        let last = hidden.index_select(&rows, 0).map_err(failed)?;
         self.put(Slot::Last, last)
     }
 

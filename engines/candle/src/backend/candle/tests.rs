@@ -3,8 +3,8 @@
 use super::*;
 use crate::backend::cpu::CpuBackend;
 use crate::backend::cpu::kernels::reference::Random;
-use crate::backend::cpu::tests::{Sequences, from_bytes, sequences, spec, stored};
-use crate::backend::{KvDtype, RopeSpec};
+use crate::backend::cpu::tests::{Sequences, everything, from_bytes, sequences, spec, stored};
+use crate::backend::{ExpertSpec, KvDtype, RopeSpec};
 
 /// Both backends side by side.
 struct Pair {
@@ -142,26 +142,111 @@ fn norms_and_the_gate_agree() {
             );
             pair.compare(slot, rows, 1e-6, "head_norm");
         }
-        pair.fill(Slot::Gate, rows);
-        pair.fill(Slot::Up, rows);
-        pair.on_both(|cpu| cpu.swiglu(rows), |candle| candle.swiglu(rows));
-        pair.compare(Slot::Gate, rows, 1e-6, "swiglu");
+        for activation in [Activation::Silu, Activation::GeluTanh] {
+            pair.fill(Slot::Gate, rows);
+            pair.fill(Slot::Up, rows);
+            pair.on_both(|cpu| cpu.gate(activation, 72, rows), |candle| candle.gate(activation, 72, rows));
+            pair.compare(Slot::Gate, rows, 1e-6, "gate");
+        }
     }
 }
 
 #[test]
+fn shifted_norms_scales_caps_and_sums_agree() {
+    let mut pair = Pair::new(&spec(), 26);
+    let mut weight = pair.vector(Dtype::BF16, 40);
+    CpuBackend::shift_vector(&mut weight.0, 1.0).unwrap();
+    CandleBackend::shift_vector(&mut weight.1, 1.0).unwrap();
+    for rows in [1, 50] {
+        pair.fill(Slot::Hidden, rows);
+        pair.on_both(
+            |cpu| cpu.rms_norm(Slot::Hidden, &weight.0, 1e-6, Slot::Normed, rows),
+            |candle| candle.rms_norm(Slot::Hidden, &weight.1, 1e-6, Slot::Normed, rows),
+        );
+        pair.compare(Slot::Normed, rows, 1e-6, "shifted norm");
+        pair.on_both(
+            |cpu| cpu.scale(Slot::Hidden, 7.5, rows),
+            |candle| candle.scale(Slot::Hidden, 7.5, rows),
+        );
+        pair.compare(Slot::Hidden, rows, 1e-6, "scale");
+        pair.on_both(
+            |cpu| cpu.softcap(Slot::Hidden, 3.0, rows),
+            |candle| candle.softcap(Slot::Hidden, 3.0, rows),
+        );
+        pair.compare(Slot::Hidden, rows, 1e-6, "softcap");
+        pair.on_both(
+            |cpu| cpu.add(Slot::Normed, Slot::Hidden, rows),
+            |candle| candle.add(Slot::Normed, Slot::Hidden, rows),
+        );
+        pair.compare(Slot::Hidden, rows, 1e-6, "add");
+    }
+}
+
+#[test]
+fn experts_rows_go_out_and_come_back_alike() {
+    let spec = StepSpec { experts: Some(ExpertSpec { count: 5, used: 2 }), ..spec() };
+    let mut pair = Pair::new(&spec, 27);
+    // An expert narrower than the widest part.
+    let (router, gate, down) =
+        (pair.matrix(Dtype::F32, 5, 40), pair.matrix(Dtype::F16, 30, 40), pair.matrix(Dtype::F16, 40, 30));
+    let rows = 50;
+    pair.fill(Slot::Hidden, rows);
+    pair.fill(Slot::Normed, rows);
+    pair.on_both(
+        |cpu| cpu.matmul(&router.0, None, Slot::Normed, Slot::Router, Into::Set, rows),
+        |candle| candle.matmul(&router.1, None, Slot::Normed, Slot::Router, Into::Set, rows),
+    );
+    let want = pair.candle.router(5, rows).unwrap().to_vec();
+    let got = pair.cpu.router(5, rows).unwrap();
+    assert!(got.len() == 250 && got.iter().zip(&want).all(|(got, want)| (got - want).abs() < 2e-6));
+    let list = [0, 3, 17, 49];
+    pair.on_both(|cpu| cpu.gather(&list), |candle| candle.gather(&list));
+    pair.compare(Slot::Routed, 4, 0.0, "gather");
+    for slot in [Slot::Gate, Slot::Up] {
+        pair.on_both(
+            |cpu| cpu.matmul(&gate.0, None, Slot::Routed, slot, Into::Set, 4),
+            |candle| candle.matmul(&gate.1, None, Slot::Routed, slot, Into::Set, 4),
+        );
+    }
+    pair.on_both(
+        |cpu| {
+            cpu.gate(Activation::Silu, 30, 4)?;
+            cpu.matmul(&down.0, None, Slot::Gate, Slot::Routed, Into::Set, 4)
+        },
+        |candle| {
+            candle.gate(Activation::Silu, 30, 4)?;
+            candle.matmul(&down.1, None, Slot::Gate, Slot::Routed, Into::Set, 4)
+        },
+    );
+    pair.compare(Slot::Routed, 4, 2e-6, "expert");
+    let weights = [0.5, 1.5, -2.0, 0.25];
+    pair.on_both(
+        |cpu| cpu.scatter(Slot::Hidden, &list, &weights),
+        |candle| candle.scatter(Slot::Hidden, &list, &weights),
+    );
+    pair.compare(Slot::Hidden, rows, 2e-6, "scatter");
+}
+
+#[test]
 fn rotations_agree_at_near_and_far_positions() {
+    let rope = |pairs: usize, magnitude, interleaved| RopeSpec {
+        inv_freq: (0..pairs).map(|i| 10_000f32.powf(-(i as f32) / pairs as f32)).collect(),
+        magnitude,
+        interleaved,
+    };
     for interleaved in [false, true] {
-        let inv_freq = (0..10).map(|i| 10_000f32.powf(-i as f32 / 10.0)).collect();
-        let spec = StepSpec { rope: RopeSpec { inv_freq, interleaved }, ..spec() };
-        let mut pair = Pair::new(&spec, 24);
+        // All of a head turns; then only a part of it, longer than it was.
+        let ropes = vec![rope(10, 1.0, interleaved), rope(6, 1.25, interleaved)];
+        let mut pair = Pair::new(&StepSpec { ropes, ..spec() }, 24);
         let positions = [0, 1, 2, 4095, 131_071, 12];
-        pair.fill(Slot::Query, 6);
-        pair.fill(Slot::Key, 6);
         pair.on_both(|cpu| cpu.rope_prepare(&positions), |candle| candle.rope_prepare(&positions));
-        pair.on_both(|cpu| cpu.rope(6), |candle| candle.rope(6));
-        pair.compare(Slot::Query, 6, 1e-6, "rope");
-        pair.compare(Slot::Key, 6, 1e-6, "rope");
+        for index in [0, 1] {
+            pair.fill(Slot::Query, 6);
+            pair.fill(Slot::Key, 6);
+            pair.on_both(|cpu| cpu.rope(index, 6), |candle| candle.rope(index, 6));
+            pair.compare(Slot::Query, 6, 1e-6, "rope");
+            pair.compare(Slot::Key, 6, 1e-6, "rope");
+        }
     }
 }
 
@@ -181,8 +266,15 @@ fn extend<B: Backend>(
 
 #[test]
 fn attention_agrees_over_paged_blocks_of_both_types() {
-    for (kv_dtype, heads, kv_heads) in [(KvDtype::F32, 6, 2), (KvDtype::F16, 6, 6), (KvDtype::F16, 14, 2)] {
+    for (kv_dtype, heads, kv_heads, window, softcap) in [
+        (KvDtype::F32, 6, 2, None, None),
+        (KvDtype::F16, 6, 6, Some(5), None),
+        (KvDtype::F16, 14, 2, None, Some(0.3)),
+        (KvDtype::F32, 6, 2, Some(17), Some(2.0)),
+        (KvDtype::F32, 6, 2, Some(1), None),
+    ] {
         let spec = StepSpec { kv_dtype, heads, kv_heads, threads: 3, ..spec() };
+        let attention = Attention { window, softcap, ..everything(&spec) };
         let mut pair = Pair::new(&spec, 25);
         // A first step fills the blocks, a second one reads them and adds: prefill and decode side by side.
         let (cpu, candle) = (&mut pair.cpu, &mut pair.candle);
@@ -205,9 +297,13 @@ fn attention_agrees_over_paged_blocks_of_both_types() {
                     pair.fill(slot, rows);
                 }
                 pair.on_both(
-                    |cpu| cpu.store_kv(layer, &on_cpu).and_then(|()| cpu.attention(layer, &on_cpu)),
+                    |cpu| {
+                        cpu.store_kv(layer, &on_cpu)?;
+                        cpu.attention(layer, attention, &on_cpu)
+                    },
                     |candle| {
-                        candle.store_kv(layer, &on_candle).and_then(|()| candle.attention(layer, &on_candle))
+                        candle.store_kv(layer, &on_candle)?;
+                        candle.attention(layer, attention, &on_candle)
                     },
                 );
                 pair.compare(Slot::Attended, rows, 2e-6, &format!("{kv_dtype:?} step {step} layer {layer}"));

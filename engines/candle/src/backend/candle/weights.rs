@@ -64,6 +64,12 @@ impl Vector {
         Ok(Vector(Tensor::from_vec(values, len, device).map_err(failed)?))
     }
 
+    /// Adds a constant to every value.
+    pub(super) fn shift(&mut self, by: f32) -> candle_core::Result<()> {
+        self.0 = (&self.0 + f64::from(by))?;
+        Ok(())
+    }
+
     /// `[len]` of f32.
     pub(crate) fn tensor(&self) -> &Tensor {
         &self.0

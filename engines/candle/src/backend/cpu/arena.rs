@@ -6,7 +6,7 @@
 use super::buffer::ALIGN;
 use super::kernels::{PANEL, scratch_len};
 use super::map::Map;
-use crate::backend::{Slot, StepSpec};
+use crate::backend::{MAX_ROPES, Slot, StepSpec};
 use plimsoll_engine::EngineError;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -24,10 +24,12 @@ struct Region {
 pub(super) enum Area {
     /// The first rows of a slot.
     Slot(Slot, usize),
-    /// The first rows of the table of cosines, `head_dim / 2` wide.
-    Cos(usize),
-    /// The first rows of the table of sines.
-    Sin(usize),
+    /// The first rows of a slot, packed at this width, which is at most the slot's.
+    Packed(Slot, usize, usize),
+    /// The first rows of a rotation's table of cosines, as wide as it has pairs.
+    Cos(usize, usize),
+    /// The first rows of its table of sines.
+    Sin(usize, usize),
     /// All threads' scratch, one row each.
     Scratch,
 }
@@ -36,8 +38,8 @@ pub(super) enum Area {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ArenaLayout {
     scratch: Region,
-    cos: Region,
-    sin: Region,
+    cos: [Region; MAX_ROPES],
+    sin: [Region; MAX_ROPES],
     slots: [Region; Slot::ALL.len()],
     end: usize,
 }
@@ -66,8 +68,11 @@ impl ArenaLayout {
         let per_thread =
             attention.max(PANEL.0 * PANEL.1).checked_next_multiple_of(ALIGN / size_of::<f32>())?;
         let scratch = next(spec.threads, per_thread)?;
-        let cos = next(spec.max_rows, spec.head_dim / 2)?;
-        let sin = next(spec.max_rows, spec.head_dim / 2)?;
+        let (mut cos, mut sin) = ([Region::default(); MAX_ROPES], [Region::default(); MAX_ROPES]);
+        for (rope, (cos, sin)) in spec.ropes.iter().zip(cos.iter_mut().zip(&mut sin)) {
+            *cos = next(spec.max_rows, rope.inv_freq.len())?;
+            *sin = next(spec.max_rows, rope.inv_freq.len())?;
+        }
         let mut slots = [Region::default(); Slot::ALL.len()];
         for slot in Slot::ALL {
             let (rows, width) = spec.extent(slot)?;
@@ -91,13 +96,17 @@ impl ArenaLayout {
         Map::pages(self.end).ok_or(EngineError::PriceOverflow)
     }
 
-    fn region(&self, area: Area) -> (Region, usize) {
-        match area {
+    /// Where an area is, its rows and the values in each.
+    fn region(&self, area: Area) -> (Region, usize, usize) {
+        let (region, rows) = match area {
             Area::Slot(slot, rows) => (self.slots[slot as usize], rows),
-            Area::Cos(rows) => (self.cos, rows),
-            Area::Sin(rows) => (self.sin, rows),
+            Area::Packed(slot, rows, width) => return (self.slots[slot as usize], rows, width),
+            // No rotation has more indices than this; one that the spec lacks has no rows.
+            Area::Cos(rope, rows) => (self.cos.get(rope).copied().unwrap_or_default(), rows),
+            Area::Sin(rope, rows) => (self.sin.get(rope).copied().unwrap_or_default(), rows),
             Area::Scratch => (self.scratch, self.scratch.rows),
-        }
+        };
+        (region, rows, region.width)
     }
 
     /// Values in each row of an area.
@@ -158,16 +167,15 @@ impl Arena {
     pub(super) fn areas<const N: usize>(&mut self, areas: [Area; N]) -> Result<[&mut [f32]; N], EngineError> {
         let mut found = [(0, 0); N];
         for (index, area) in areas.into_iter().enumerate() {
-            let (region, rows) = self.layout.region(area);
+            let (region, rows, width) = self.layout.region(area);
             let twice = areas[..index].iter().any(|other| self.layout.region(*other).0 == region);
-            if rows > region.rows || twice {
+            if rows > region.rows || width > region.width || twice {
                 return Err(EngineError::Execution(format!(
                     "{area:?} of the step's workspace cannot be had"
                 )));
             }
-            found[index] = (region.offset, rows * region.width);
-            self.high_water
-                .fetch_max(region.offset + rows * region.width * size_of::<f32>(), Ordering::Relaxed);
+            found[index] = (region.offset, rows * width);
+            self.high_water.fetch_max(region.offset + rows * width * size_of::<f32>(), Ordering::Relaxed);
         }
         // SAFETY: regions of a layout are aligned, lie within the map, hold initialised floats (zeros at first) and do not
         // overlap; no region is in the list twice, and `self` is borrowed for as long as the slices.
@@ -185,7 +193,7 @@ mod tests {
     #[test]
     fn regions_are_aligned_and_follow_each_other() {
         let layout = ArenaLayout::plan(&spec()).unwrap();
-        let mut regions = vec![layout.scratch, layout.cos, layout.sin];
+        let mut regions = vec![layout.scratch, layout.cos[0], layout.sin[0]];
         regions.extend(layout.slots);
         let mut end = 0usize;
         for region in regions {
@@ -227,5 +235,10 @@ mod tests {
         assert_eq!((gate.len(), up.len()), (2 * spec.intermediate, spec.intermediate));
         assert!(arena.areas([Area::Slot(Slot::Gate, 1), Area::Slot(Slot::Gate, 2)]).is_err());
         assert!(arena.areas([Area::Slot(Slot::Gate, spec.max_rows + 1)]).is_err());
+        let [packed] = arena.areas([Area::Packed(Slot::Gate, 3, 5)]).unwrap();
+        assert_eq!(packed.len(), 15);
+        assert!(arena.areas([Area::Packed(Slot::Gate, 1, spec.intermediate + 1)]).is_err());
+        assert!(arena.areas([Area::Cos(1, 1)]).is_err(), "there is one rotation");
+        assert!(arena.areas([Area::Sin(2, 1)]).is_err());
     }
 }

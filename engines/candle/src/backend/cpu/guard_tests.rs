@@ -1,8 +1,9 @@
 //! The largest step against the end of the plan.
 
-use super::tests::{matrix, sequences, spec, vector};
+use super::tests::{everything, matrix, sequences, spec, vector};
 use super::*;
 use crate::backend::cpu::kernels::reference::Random;
+use crate::backend::{ExpertSpec, RopeSpec};
 
 /// Runs every operation at its largest over a backend.
 fn largest_step(backend: &mut CpuBackend) {
@@ -17,6 +18,7 @@ fn largest_step(backend: &mut CpuBackend) {
     let project = weights(spec.hidden, query_width);
     let (gate, up) = (weights(spec.intermediate, spec.hidden), weights(spec.intermediate, spec.hidden));
     let down = weights(spec.hidden, spec.intermediate);
+    let router = spec.experts.map(|experts| weights(experts.count, spec.hidden));
     let norm = vector::<CpuBackend>(spec.hidden, &mut random);
     let head_norm = vector::<CpuBackend>(spec.head_dim, &mut random);
     let spans = sequences(backend, &[(rows - 2, spec.context - rows + 2), (1, 0), (1, 20)]);
@@ -32,15 +34,23 @@ fn largest_step(backend: &mut CpuBackend) {
         backend.matmul(&value, None, Slot::Normed, Slot::Value, Into::Set, rows).unwrap();
         backend.head_norm(Slot::Query, &head_norm, 1e-5, rows).unwrap();
         backend.head_norm(Slot::Key, &head_norm, 1e-5, rows).unwrap();
-        backend.rope(rows).unwrap();
+        backend.rope(layer % spec.ropes.len(), rows).unwrap();
         backend.store_kv(layer, &spans).unwrap();
-        backend.attention(layer, &spans).unwrap();
+        backend.attention(layer, everything(&spec), &spans).unwrap();
         backend.matmul(&project, None, Slot::Attended, Slot::Hidden, Into::Add, rows).unwrap();
         backend.rms_norm(Slot::Hidden, &norm, 1e-5, Slot::Normed, rows).unwrap();
         backend.matmul(&gate, None, Slot::Normed, Slot::Gate, Into::Set, rows).unwrap();
         backend.matmul(&up, None, Slot::Normed, Slot::Up, Into::Set, rows).unwrap();
-        backend.swiglu(rows).unwrap();
+        backend.gate(Activation::Silu, spec.intermediate, rows).unwrap();
         backend.matmul(&down, None, Slot::Gate, Slot::Hidden, Into::Add, rows).unwrap();
+        if let Some(router) = &router {
+            backend.matmul(router, None, Slot::Normed, Slot::Router, Into::Set, rows).unwrap();
+            assert!(backend.router(router.rows, rows).unwrap().iter().all(|score| score.is_finite()));
+            let all: Vec<u32> = (0..rows as u32).collect();
+            backend.gather(&all).unwrap();
+            backend.matmul(&down, None, Slot::Gate, Slot::Routed, Into::Set, rows).unwrap();
+            backend.scatter(Slot::Hidden, &all, &vec![0.5; rows]).unwrap();
+        }
     }
     let wanted: Vec<u32> = (0..lanes).map(|lane| (rows - 1 - lane) as u32).collect();
     backend.select(&wanted).unwrap();
@@ -55,10 +65,19 @@ fn guarded(spec: StepSpec) -> CpuBackend {
 
 #[test]
 fn the_largest_step_reaches_the_end_of_the_plan_and_no_further() {
-    for threads in [1, 3] {
+    let rope = |pairs: i32| RopeSpec {
+        inv_freq: (0..pairs).map(|i| 0.6f32.powi(i)).collect(),
+        magnitude: 1.0,
+        interleaved: false,
+    };
+    let experts = Some(ExpertSpec { count: 5, used: 2 });
+    for (threads, experts, ropes) in
+        [(1, None, vec![rope(10)]), (3, None, vec![rope(6)]), (2, experts, vec![rope(10), rope(4)])]
+    {
         for kv_dtype in [KvDtype::F32, KvDtype::F16] {
             // Whole cache lines of logits, so that their end is the guard page's start.
-            let spec = StepSpec { vocab: 144, max_sequences: 4, threads, kv_dtype, ..spec() };
+            let (ropes, spec) = (ropes.clone(), spec());
+            let spec = StepSpec { vocab: 144, max_sequences: 4, threads, kv_dtype, experts, ropes, ..spec };
             let mut backend = guarded(spec.clone());
             let end = backend.arena.layout().end();
             assert_eq!(end % buffer::ALIGN, 0);

@@ -94,6 +94,14 @@ impl Vector {
         Ok(Vector { buffer: Buffer::filled(bytes, VALUES * size_of::<f32>(), &mut decode)?, len })
     }
 
+    /// Adds a constant to every value.
+    pub(super) fn shift(&mut self, by: f32) {
+        let start = self.buffer.start().as_ptr().cast::<f32>();
+        // SAFETY: the buffer is aligned for f32, holds `len` of them, all initialised, and is borrowed mutably.
+        let values = unsafe { std::slice::from_raw_parts_mut(start, self.len) };
+        values.iter_mut().for_each(|value| *value += by);
+    }
+
     /// The values.
     pub(super) fn values(&self) -> &[f32] {
         // SAFETY: the buffer is aligned for f32, holds `len` of them, all initialised, and nobody writes it.

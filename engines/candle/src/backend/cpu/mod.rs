@@ -27,14 +27,14 @@ pub(crate) mod tests;
 pub(crate) use kv::Block;
 pub(crate) use matrix::{Matrix, Vector};
 
-use super::{Backend, Fill, Into, KvDtype, Slot, Spans, StepSpec, check_spans};
+use super::{Attention, Backend, Fill, Into, KvDtype, Slot, Spans, StepSpec, check_spans};
 use arena::{Area, Arena, ArenaLayout};
-use kernels::{Extent, F16, F32, Level, attend, dequantise, rms_norm, rope, swiglu, with_format};
+use kernels::{Extent, F16, F32, Level, attend, dequantise, rms_norm, rope, with_format};
 use kv::{BlockHead, Geometry, Part};
 use matmul::{Target, matmul};
 use parts::Parts;
 use plimsoll_engine::EngineError;
-use plimsoll_formats::Dtype;
+use plimsoll_formats::{Activation, Dtype};
 use pool::Pool;
 use std::sync::Arc;
 
@@ -73,6 +73,19 @@ impl CpuBackend {
 
     fn width(&self, slot: Slot) -> usize {
         self.arena.layout().width(Area::Slot(slot, 0))
+    }
+
+    /// Whether a slot's rows can be this wide.
+    fn takes(&self, slot: Slot, width: usize) -> bool {
+        width == self.width(slot) || (slot.is_elastic() && width > 0 && width < self.width(slot))
+    }
+
+    /// The rows of `list`, once they are found to be within `rows`.
+    fn listed(list: &[u32], rows: usize) -> Result<(), EngineError> {
+        match list.iter().find(|row| **row as usize >= rows) {
+            None => Ok(()),
+            Some(row) => Err(EngineError::Execution(format!("the step has no row {row}"))),
+        }
     }
 
     fn store_part<S: Spans<Block>>(
@@ -161,6 +174,11 @@ impl Backend for CpuBackend {
         Vector::load(dtype, len, fill)
     }
 
+    fn shift_vector(vector: &mut Vector, by: f32) -> Result<(), EngineError> {
+        vector.shift(by);
+        Ok(())
+    }
+
     fn allocate_block(&mut self) -> Result<Block, EngineError> {
         let bytes = self.spec.block_bytes().and_then(|bytes| usize::try_from(bytes).ok());
         Block::new(bytes.ok_or(EngineError::PriceOverflow)?, &self.home)
@@ -223,10 +241,11 @@ impl Backend for CpuBackend {
         rows: usize,
     ) -> Result<(), EngineError> {
         let bias = bias.map(Vector::values);
-        let shaped = matrix.cols == self.width(src) && matrix.rows == self.width(dst);
+        let shaped = self.takes(src, matrix.cols) && self.takes(dst, matrix.rows);
         fits(shaped && bias.is_none_or(|bias| bias.len() == matrix.rows), "a matrix and its operands")?;
         let scratch_width = self.arena.layout().width(Area::Scratch);
-        let areas = [Area::Slot(src, rows), Area::Slot(dst, rows), Area::Scratch];
+        let areas =
+            [Area::Packed(src, rows, matrix.cols), Area::Packed(dst, rows, matrix.rows), Area::Scratch];
         let [inputs, out, scratch] = self.arena.areas(areas)?;
         let target = Target::new(out, matrix.rows, bias, how);
         matmul(self.level, &self.pool, matrix, inputs, &target, scratch, scratch_width);
@@ -234,30 +253,37 @@ impl Backend for CpuBackend {
     }
 
     fn rope_prepare(&mut self, positions: &[u32]) -> Result<(), EngineError> {
-        let [cos, sin] = self.arena.areas([Area::Cos(positions.len()), Area::Sin(positions.len())])?;
-        let inv_freq = &self.spec.rope.inv_freq;
-        let tables = cos.chunks_exact_mut(inv_freq.len()).zip(sin.chunks_exact_mut(inv_freq.len()));
-        for ((cos, sin), position) in tables.zip(positions) {
-            for ((cos, sin), freq) in cos.iter_mut().zip(sin).zip(inv_freq) {
-                // The angle is rounded to f32, as models were trained with it; its sine is then exact.
-                let angle = *position as f32 * freq;
-                (*sin, *cos) = (f64::from(angle).sin() as f32, f64::from(angle).cos() as f32);
+        for (index, rope) in self.spec.ropes.iter().enumerate() {
+            let areas = [Area::Cos(index, positions.len()), Area::Sin(index, positions.len())];
+            let [cos, sin] = self.arena.areas(areas)?;
+            let inv_freq = &rope.inv_freq;
+            let tables = cos.chunks_exact_mut(inv_freq.len()).zip(sin.chunks_exact_mut(inv_freq.len()));
+            for ((cos, sin), position) in tables.zip(positions) {
+                for ((cos, sin), freq) in cos.iter_mut().zip(sin).zip(inv_freq) {
+                    // The angle is rounded to f32, as models were trained with it; its sine is then exact.
+                    let angle = f64::from(*position as f32 * freq);
+                    *sin = angle.sin() as f32 * rope.magnitude;
+                    *cos = angle.cos() as f32 * rope.magnitude;
+                }
             }
         }
         Ok(())
     }
 
-    fn rope(&mut self, rows: usize) -> Result<(), EngineError> {
-        let (half, interleaved) = (self.spec.head_dim / 2, self.spec.rope.interleaved);
+    fn rope(&mut self, index: usize, rows: usize) -> Result<(), EngineError> {
+        let Some(spec) = self.spec.ropes.get(index) else {
+            return Err(EngineError::Execution(format!("there is no rotation {index}")));
+        };
+        let (pairs, interleaved, head_dim) = (spec.inv_freq.len(), spec.interleaved, self.spec.head_dim);
         for slot in [Slot::Query, Slot::Key] {
             let width = self.width(slot);
-            let [values, cos, sin] =
-                self.arena.areas([Area::Slot(slot, rows), Area::Cos(rows), Area::Sin(rows)])?;
+            let areas = [Area::Slot(slot, rows), Area::Cos(index, rows), Area::Sin(index, rows)];
+            let [values, cos, sin] = self.arena.areas(areas)?;
             let (cos, sin) = (&*cos, &*sin);
             Self::for_rows(&self.pool, values, width, |first, rows| {
-                for (index, row) in rows.chunks_exact_mut(width).enumerate() {
-                    let at = (first + index) * half..(first + index + 1) * half;
-                    rope(self.level, row, &cos[at.clone()], &sin[at], interleaved);
+                for (row, values) in rows.chunks_exact_mut(width).enumerate() {
+                    let at = (first + row) * pairs..(first + row + 1) * pairs;
+                    rope(self.level, values, head_dim, &cos[at.clone()], &sin[at], interleaved);
                 }
             });
         }
@@ -269,7 +295,12 @@ impl Backend for CpuBackend {
         self.store_part(Slot::Value, Part::Value, layer, spans)
     }
 
-    fn attention<S: Spans<Block>>(&mut self, layer: usize, spans: &S) -> Result<(), EngineError> {
+    fn attention<S: Spans<Block>>(
+        &mut self,
+        layer: usize,
+        attention: Attention,
+        spans: &S,
+    ) -> Result<(), EngineError> {
         let rows = self.checked(layer, spans)?;
         let StepSpec { heads, kv_heads, head_dim, block_tokens, kv_dtype, .. } = self.spec;
         let (width, shared) = (heads * head_dim, heads / kv_heads * head_dim);
@@ -287,7 +318,10 @@ impl Backend for CpuBackend {
             };
             // A row of no sequence has nothing to attend to.
             let Some(span) = (0..spans.count()).find(within).map(|index| spans.span(index)) else { return };
-            let extent = Extent { head_dim, block_tokens, held: span.position + (row - span.first_row) + 1 };
+            let position = span.position + (row - span.first_row);
+            let (from, held) = (attention.first(position), position + 1);
+            let Attention { scale, softcap, .. } = attention;
+            let extent = Extent { head_dim, block_tokens, from, held, scale, softcap };
             let at = row * width + head * shared..row * width + (head + 1) * shared;
             let query = &query[at.clone()];
             // SAFETY: a task has a row's query heads of one key head to itself, and a thread its scratch.
@@ -303,26 +337,83 @@ impl Backend for CpuBackend {
         Ok(())
     }
 
-    fn swiglu(&mut self, rows: usize) -> Result<(), EngineError> {
-        let width = self.spec.intermediate;
-        let [gate, up] = self.arena.areas([Area::Slot(Slot::Gate, rows), Area::Slot(Slot::Up, rows)])?;
+    fn gate(&mut self, activation: Activation, width: usize, rows: usize) -> Result<(), EngineError> {
+        fits(self.takes(Slot::Gate, width), "a gate and its width")?;
+        let areas = [Slot::Gate, Slot::Up].map(|slot| Area::Packed(slot, rows, width));
+        let [gate, up] = self.arena.areas(areas)?;
         let up = &*up;
         Self::for_rows(&self.pool, gate, width, |first, rows| {
-            swiglu(self.level, rows, &up[first * width..][..rows.len()]);
+            let up = &up[first * width..][..rows.len()];
+            match activation {
+                Activation::Silu => kernels::silu_gate(self.level, rows, up),
+                Activation::GeluTanh => kernels::gelu_gate(self.level, rows, up),
+            }
         });
+        Ok(())
+    }
+
+    fn scale(&mut self, slot: Slot, factor: f32, rows: usize) -> Result<(), EngineError> {
+        let width = self.width(slot);
+        let [values] = self.arena.areas([Area::Slot(slot, rows)])?;
+        Self::for_rows(&self.pool, values, width, |_, rows| kernels::scale(self.level, rows, factor));
+        Ok(())
+    }
+
+    fn softcap(&mut self, slot: Slot, cap: f32, rows: usize) -> Result<(), EngineError> {
+        let width = self.width(slot);
+        let [values] = self.arena.areas([Area::Slot(slot, rows)])?;
+        Self::for_rows(&self.pool, values, width, |_, rows| kernels::softcap(self.level, rows, cap));
+        Ok(())
+    }
+
+    fn add(&mut self, src: Slot, dst: Slot, rows: usize) -> Result<(), EngineError> {
+        let width = self.width(dst);
+        fits(width == self.width(src), "two slots to be added")?;
+        let [more, values] = self.arena.areas([Area::Slot(src, rows), Area::Slot(dst, rows)])?;
+        let more = &*more;
+        Self::for_rows(&self.pool, values, width, |first, rows| {
+            kernels::add(self.level, rows, &more[first * width..][..rows.len()]);
+        });
+        Ok(())
+    }
+
+    fn router(&mut self, width: usize, rows: usize) -> Result<&[f32], EngineError> {
+        fits(self.takes(Slot::Router, width), "a router and its experts")?;
+        let [scores] = self.arena.areas([Area::Packed(Slot::Router, rows, width)])?;
+        Ok(scores)
+    }
+
+    fn gather(&mut self, rows: &[u32]) -> Result<(), EngineError> {
+        let (width, max) = (self.spec.hidden, self.spec.max_rows);
+        Self::listed(rows, max)?;
+        let [normed, routed] =
+            self.arena.areas([Area::Slot(Slot::Normed, max), Area::Slot(Slot::Routed, rows.len())])?;
+        for (routed, row) in routed.chunks_exact_mut(width).zip(rows) {
+            routed.copy_from_slice(&normed[*row as usize * width..][..width]);
+        }
+        Ok(())
+    }
+
+    fn scatter(&mut self, dst: Slot, rows: &[u32], weights: &[f32]) -> Result<(), EngineError> {
+        let width = self.spec.hidden;
+        fits(width == self.width(dst) && rows.len() == weights.len(), "an expert's rows and their places")?;
+        let extent = self.spec.extent(dst).ok_or(EngineError::PriceOverflow)?.0;
+        Self::listed(rows, extent)?;
+        let [routed, values] =
+            self.arena.areas([Area::Slot(Slot::Routed, rows.len()), Area::Slot(dst, extent)])?;
+        for ((routed, row), weight) in routed.chunks_exact(width).zip(rows).zip(weights) {
+            kernels::scatter(self.level, &mut values[*row as usize * width..][..width], routed, *weight);
+        }
         Ok(())
     }
 
     fn select(&mut self, rows: &[u32]) -> Result<(), EngineError> {
         let width = self.spec.hidden;
+        Self::listed(rows, self.spec.max_rows)?;
         let areas = [Area::Slot(Slot::Hidden, self.spec.max_rows), Area::Slot(Slot::Last, rows.len())];
         let [hidden, last] = self.arena.areas(areas)?;
         for (last, row) in last.chunks_exact_mut(width).zip(rows) {
-            let from = (*row as usize)
-                .checked_mul(width)
-                .and_then(|from| hidden.get(from..from.checked_add(width)?));
-            let from = from.ok_or_else(|| EngineError::Execution(format!("the step has no row {row}")))?;
-            last.copy_from_slice(from);
+            last.copy_from_slice(&hidden[*row as usize * width..][..width]);
         }
         Ok(())
     }

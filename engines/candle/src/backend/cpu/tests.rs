@@ -22,7 +22,12 @@ pub(crate) fn spec() -> StepSpec {
         block_tokens: 16,
         kv_dtype: KvDtype::F16,
         threads: 2,
-        rope: RopeSpec { inv_freq: (0..10).map(|i| 0.6f32.powi(i)).collect(), interleaved: false },
+        ropes: vec![RopeSpec {
+            inv_freq: (0..10).map(|i| 0.6f32.powi(i)).collect(),
+            magnitude: 1.0,
+            interleaved: false,
+        }],
+        experts: None,
     }
 }
 
@@ -35,6 +40,11 @@ impl Accounts for NoBooks {
 pub(crate) fn leased<B>(block: B, bytes: u64) -> KvBlock<B> {
     let owner = Owner::Request(RequestId(1));
     KvBlock::new(block, Lease::issue(Arc::new(NoBooks), Region::Host, owner, bytes))
+}
+
+/// Attention to all tokens before a row, as most layers have it.
+pub(crate) fn everything(spec: &StepSpec) -> Attention {
+    Attention { scale: 1.0 / (spec.head_dim as f32).sqrt(), softcap: None, window: None }
 }
 
 /// Sequences side by side.
@@ -217,14 +227,23 @@ fn operands_that_do_not_fit_are_refused() {
     is_execution(backend.select(&[50]));
     is_execution(backend.rope_prepare(&[0; 51]));
     is_execution(backend.logits(3).map(|_| ()));
+    is_execution(backend.rope(1, 1));
+    is_execution(backend.gate(Activation::Silu, 73, 1));
+    is_execution(backend.add(Slot::Query, Slot::Hidden, 1));
+    // There are no experts.
+    is_execution(backend.router(1, 1).map(|_| ()));
+    is_execution(backend.gather(&[50]));
+    is_execution(backend.scatter(Slot::Hidden, &[1], &[]));
+    is_execution(backend.scatter(Slot::Last, &[3], &[1.0]));
     let mut other = CpuBackend::new(spec()).unwrap();
     let theirs = sequences(&mut other, &[(1, 0)]);
     is_execution(backend.store_kv(0, &theirs));
-    is_execution(backend.attention(0, &theirs));
+    let everything = everything(&spec());
+    is_execution(backend.attention(0, everything, &theirs));
     is_execution(other.store_kv(2, &theirs));
     let mut short = sequences(&mut other, &[(3, 15)]);
     short.list[0].3.pop();
     is_execution(other.store_kv(0, &short));
     let many = sequences(&mut other, &[(30, 0), (21, 0)]);
-    is_execution(other.attention(0, &many));
+    is_execution(other.attention(0, everything, &many));
 }

@@ -1,7 +1,7 @@
 //! Attention of one row's query heads that share a key head.
 
 use super::dot::dot_rows;
-use super::{Format, LANES, Simd, exp, per_level};
+use super::{Format, LANES, Simd, exp, per_level, tanh};
 
 /// Keys and values of one head, block by block.
 pub(crate) trait Head {
@@ -16,8 +16,14 @@ pub(crate) struct Extent {
     pub(crate) head_dim: usize,
     /// Tokens per block.
     pub(crate) block_tokens: usize,
-    /// Tokens to look at, the row's own included.
+    /// The first token to look at; below `held`.
+    pub(crate) from: usize,
+    /// The end of the tokens to look at: the row's own is the last.
     pub(crate) held: usize,
+    /// What products of queries and keys are multiplied by.
+    pub(crate) scale: f32,
+    /// Scores then become `cap * tanh(score / cap)`.
+    pub(crate) softcap: Option<f32>,
 }
 
 /// Floats of scratch for a group of so many query heads: scores of one block, and each head's maximum and sum.
@@ -29,21 +35,24 @@ pub(crate) const fn scratch_len(group: usize, block_tokens: usize) -> Option<usi
 }
 
 per_level! {
-    /// `out = softmax(query . keys / sqrt(head_dim)) . values` for the query heads of one key head, `[group, head_dim]`
-    /// each, in one pass over the blocks: the running maximum rescales what was summed before.
+    /// `out = softmax(query . keys * scale) . values` over tokens `from .. held` for the query heads of one key head,
+    /// `[group, head_dim]` each, in one pass over their blocks: the running maximum rescales what was summed before.
     pub(crate) fn attend<F: Format>[simd](
         extent: Extent, head: &dyn Head, query: &[f32], out: &mut [f32], scratch: &mut [f32],
     ) {
-        let Extent { head_dim, block_tokens, held } = extent;
+        let Extent { head_dim, block_tokens, from, held, .. } = extent;
         let group = query.len() / head_dim;
         let (scores, state) = scratch.split_at_mut(group * block_tokens);
         let (most, sum) = state.split_at_mut(group);
         most.fill(f32::NEG_INFINITY);
         sum[..group].fill(0.0);
         out.fill(0.0);
-        for index in 0..held.div_ceil(block_tokens) {
-            let tokens = block_tokens.min(held - index * block_tokens);
+        let row_bytes = F::row_bytes(head_dim);
+        for index in from / block_tokens..held.div_ceil(block_tokens) {
+            let skipped = from.saturating_sub(index * block_tokens);
+            let tokens = block_tokens.min(held - index * block_tokens) - skipped;
             let (keys, values) = head.block(index);
+            let (keys, values) = (&keys[skipped * row_bytes..], &values[skipped * row_bytes..]);
             // Up to four query heads share each key that is decoded.
             for first in (0..group).step_by(4) {
                 let heads = 4.min(group - first);
@@ -89,7 +98,7 @@ per_level! {
     }
 }
 
-/// `scores[r][token] = query[r] . keys[token] / sqrt(head_dim)` of one block; rows of scores are `block_tokens` apart.
+/// `scores[r][token] = query[r] . keys[token] * scale`, capped, of one block; rows of scores are `block_tokens` apart.
 #[inline(always)]
 fn score<const R: usize, S: Simd, F: Format>(
     simd: S,
@@ -99,7 +108,6 @@ fn score<const R: usize, S: Simd, F: Format>(
     query: &[f32],
     scores: &mut [f32],
 ) {
-    let scale = 1.0 / (extent.head_dim as f32).sqrt();
     let key_bytes = F::row_bytes(extent.head_dim);
     let mut rows: [&[f32]; R] = [&[]; R];
     for r in 0..R {
@@ -108,7 +116,13 @@ fn score<const R: usize, S: Simd, F: Format>(
     for token in 0..tokens {
         let products = dot_rows::<R, S, F>(simd, &keys[token * key_bytes..(token + 1) * key_bytes], rows);
         for r in 0..R {
-            scores[r * extent.block_tokens + token] = products[r] * scale;
+            scores[r * extent.block_tokens + token] = products[r] * extent.scale;
+        }
+    }
+    if let Some(cap) = extent.softcap {
+        for r in 0..R {
+            let scores = &mut scores[r * extent.block_tokens..][..tokens];
+            scores.iter_mut().for_each(|score| *score = cap * tanh(*score / cap));
         }
     }
 }
@@ -159,10 +173,12 @@ mod tests {
         keys: Vec<u8>,
         values: Vec<u8>,
         block_bytes: usize,
+        before: usize,
     }
 
     impl Head for Stored {
         fn block(&self, index: usize) -> (&[u8], &[u8]) {
+            assert!(index >= self.before);
             let from = index * self.block_bytes;
             (&self.keys[from..][..self.block_bytes], &self.values[from..][..self.block_bytes])
         }
@@ -170,19 +186,31 @@ mod tests {
 
     fn compare<F: Format>(store: fn(f32) -> Vec<u8>, load: fn(f32) -> f32) {
         let mut random = Random::new(5);
-        for (group, head_dim, block_tokens, held) in
-            [(1, 16, 4, 1usize), (2, 32, 16, 16), (3, 40, 16, 33), (7, 64, 16, 50), (5, 8, 1, 9)]
-        {
+        for (group, head_dim, block_tokens, from, held, softcap) in [
+            (1, 16, 4, 0, 1usize, None),
+            (2, 32, 16, 0, 16, None),
+            (3, 40, 16, 0, 33, Some(5.0)),
+            (7, 64, 16, 0, 50, None),
+            (5, 8, 1, 0, 9, None),
+            (2, 16, 16, 5, 9, None),
+            (3, 16, 16, 15, 50, Some(2.5)),
+            (2, 16, 16, 16, 40, None),
+            (4, 24, 16, 47, 48, None),
+            (1, 16, 1, 7, 11, None),
+        ] {
+            let scale = 1.0 / (head_dim as f32 + 3.0).sqrt();
             let room = held.div_ceil(block_tokens) * block_tokens * head_dim;
             // Large scores make the running maximum move.
             let query: Vec<f32> = random.floats(group * head_dim).iter().map(|value| value * 8.0).collect();
             let (keys, values) = (random.floats(room), random.floats(room));
             let bytes = |floats: &[f32]| floats.iter().flat_map(|&value| store(value)).collect::<Vec<u8>>();
             let block_bytes = block_tokens * F::row_bytes(head_dim);
-            let head = Stored { keys: bytes(&keys), values: bytes(&values), block_bytes };
+            let head = Stored { keys: bytes(&keys), values: bytes(&values), block_bytes, before: 0 };
             let rounded = |floats: &[f32]| floats.iter().map(|&value| load(value)).collect::<Vec<f32>>();
-            let want = reference::attention(&query, &rounded(&keys), &rounded(&values), head_dim, held);
-            let extent = Extent { head_dim, block_tokens, held };
+            let extent = Extent { head_dim, block_tokens, from, held, scale, softcap };
+            let want = reference::attention(&query, &rounded(&keys), &rounded(&values), extent);
+            // Blocks before the first token are not looked at.
+            let head = Stored { before: from / block_tokens, ..head };
             let portable = run::<F>(Level::all()[0], extent, &head, &query);
             for (got, want) in portable.iter().zip(&want) {
                 assert!((f64::from(*got) - want).abs() < 2e-5, "{got} {want}");

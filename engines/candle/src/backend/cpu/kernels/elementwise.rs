@@ -1,10 +1,13 @@
 //! Operations on each value or pair of values.
 
-use super::{exp, per_level};
+use super::{exp, per_level, tanh};
+
+/// sqrt(2 / pi).
+const GELU_SCALE: f32 = 0.797_884_56;
 
 per_level! {
     /// `gate = silu(gate) * up`, with `silu(x) = x / (1 + e^-x)`.
-    pub(crate) fn swiglu[_simd](gate: &mut [f32], up: &[f32]) {
+    pub(crate) fn silu_gate[_simd](gate: &mut [f32], up: &[f32]) {
         for (gate, up) in gate.iter_mut().zip(up) {
             *gate = *gate / (1.0 + exp(-*gate)) * up;
         }
@@ -12,11 +15,51 @@ per_level! {
 }
 
 per_level! {
-    /// Rotates the heads of one row, each `2 * cos.len()` wide. Pairs are neighbours when `interleaved`, else the
-    /// halves of a head.
-    pub(crate) fn rope[_simd](row: &mut [f32], cos: &[f32], sin: &[f32], interleaved: bool) {
+    /// `gate = gelu(gate) * up`, with `gelu(x) = x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))`.
+    pub(crate) fn gelu_gate[_simd](gate: &mut [f32], up: &[f32]) {
+        for (gate, up) in gate.iter_mut().zip(up) {
+            let x = *gate;
+            let inner = GELU_SCALE * (x + 0.044_715 * (x * x * x));
+            *gate = 0.5 * x * (1.0 + tanh(inner)) * up;
+        }
+    }
+}
+
+per_level! {
+    /// `values = values * factor`.
+    pub(crate) fn scale[_simd](values: &mut [f32], factor: f32) {
+        values.iter_mut().for_each(|value| *value *= factor);
+    }
+}
+
+per_level! {
+    /// `values = cap * tanh(values / cap)`.
+    pub(crate) fn softcap[_simd](values: &mut [f32], cap: f32) {
+        values.iter_mut().for_each(|value| *value = cap * tanh(*value / cap));
+    }
+}
+
+per_level! {
+    /// `values = values + more`.
+    pub(crate) fn add[_simd](values: &mut [f32], more: &[f32]) {
+        values.iter_mut().zip(more).for_each(|(value, more)| *value += more);
+    }
+}
+
+per_level! {
+    /// `values = values + weight * more`.
+    pub(crate) fn scatter[_simd](values: &mut [f32], more: &[f32], weight: f32) {
+        values.iter_mut().zip(more).for_each(|(value, more)| *value += weight * more);
+    }
+}
+
+per_level! {
+    /// Rotates the heads of one row, each `head_dim` wide, in their first `2 * cos.len()` values. Pairs are neighbours
+    /// when `interleaved`, else the halves of these.
+    pub(crate) fn rope[_simd](row: &mut [f32], head_dim: usize, cos: &[f32], sin: &[f32], interleaved: bool) {
         let half = cos.len();
-        for head in row.chunks_exact_mut(2 * half) {
+        for head in row.chunks_exact_mut(head_dim) {
+            let head = &mut head[..2 * half];
             if interleaved {
                 for ((pair, cos), sin) in head.as_chunks_mut::<2>().0.iter_mut().zip(cos).zip(sin) {
                     let [a, b] = *pair;
@@ -38,36 +81,79 @@ mod tests {
     use crate::backend::cpu::kernels::Level;
     use crate::backend::cpu::kernels::reference::Random;
 
+    type Gate = fn(Level, &mut [f32], &[f32]);
+
     #[test]
-    fn swiglu_follows_the_definition_at_all_sizes_of_input() {
+    fn both_gates_follow_their_definitions_at_all_sizes_of_input() {
+        let silu = |x: f64| x / (1.0 + (-x).exp());
+        let gelu = |x: f64| {
+            let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
+            x / 2.0 * (1.0 + inner.tanh())
+        };
+        let cases: [(Gate, fn(f64) -> f64); 2] = [(silu_gate, silu), (gelu_gate, gelu)];
         let mut gate = Random::new(3).floats(67);
-        gate.extend([-200.0, -88.0, 0.0, 88.0, 200.0]);
+        gate.extend([-200.0, -88.0, -3.5, 0.0, 2.5, 88.0, 200.0]);
         let up = Random::new(4).floats(gate.len());
-        for level in Level::all() {
-            let mut got = gate.clone();
-            swiglu(level, &mut got, &up);
-            for i in 0..gate.len() {
-                let x = f64::from(gate[i]);
-                let want = x / (1.0 + (-x).exp()) * f64::from(up[i]);
-                assert!(
-                    (f64::from(got[i]) - want).abs() <= 1e-6 * want.abs().max(1.0),
-                    "{x}: {} {want}",
-                    got[i]
-                );
+        for (kernel, definition) in cases {
+            let mut portable = gate.clone();
+            kernel(Level::all()[0], &mut portable, &up);
+            for level in Level::all() {
+                let mut got = gate.clone();
+                kernel(level, &mut got, &up);
+                assert_eq!(got, portable);
+                for i in 0..gate.len() {
+                    let x = f64::from(gate[i]);
+                    let want = definition(x) * f64::from(up[i]);
+                    let error = (f64::from(got[i]) - want).abs();
+                    assert!(error <= 1e-6 * want.abs().max(1.0), "{x}: {} {want}", got[i]);
+                }
             }
         }
     }
 
     #[test]
-    fn both_rotations_turn_their_pairs() {
+    fn a_cap_bends_large_values_and_keeps_small_ones() {
+        let values = [-1e4, -60.0, -1.0, 0.0, 1e-3, 30.0, 45.0, 1e30];
+        for level in Level::all() {
+            let mut got = values;
+            softcap(level, &mut got, 30.0);
+            for (got, value) in got.iter().zip(values) {
+                let want = 30.0 * (f64::from(value) / 30.0).tanh();
+                assert!((f64::from(*got) - want).abs() <= 4e-7 * want.abs(), "{value}: {got} {want}");
+            }
+        }
+    }
+
+    #[test]
+    fn rows_are_scaled_and_added() {
+        for level in Level::all() {
+            let mut values = [1.0, -2.0, 4.0];
+            scale(level, &mut values, 0.5);
+            add(level, &mut values, &[1.0, 1.0, 1.0]);
+            scatter(level, &mut values, &[8.0, 4.0, 2.0], 0.25);
+            assert_eq!(values, [3.5, 1.0, 3.5]);
+        }
+    }
+
+    #[test]
+    fn both_rotations_turn_their_pairs_and_leave_the_rest() {
         let (cos, sin) = ([0.0, 0.6], [1.0, 0.8]);
         for level in Level::all() {
-            let mut halves = [1.0, 10.0, 2.0, 20.0];
-            rope(level, &mut halves, &cos, &sin, false);
-            assert_eq!(halves, [-2.0, 10.0 * 0.6 - 20.0 * 0.8, 1.0, 10.0 * 0.8 + 20.0 * 0.6]);
-            let mut neighbours = [1.0, 2.0, 10.0, 20.0];
-            rope(level, &mut neighbours, &cos, &sin, true);
-            assert_eq!(neighbours, [-2.0, 1.0, 10.0 * 0.6 - 20.0 * 0.8, 10.0 * 0.8 + 20.0 * 0.6]);
+            for rest in [&[][..], &[7.0, 8.0]] {
+                let turned = |head: [f32; 4], interleaved| {
+                    // Two heads, so that the second begins where it should.
+                    let mut row = [&head, rest, &head, rest].concat();
+                    rope(level, &mut row, 4 + rest.len(), &cos, &sin, interleaved);
+                    let (first, second) = row.split_at(4 + rest.len());
+                    assert_eq!(first, second);
+                    assert_eq!(&first[4..], rest);
+                    first[..4].to_vec()
+                };
+                let halves = turned([1.0, 10.0, 2.0, 20.0], false);
+                assert_eq!(halves, [-2.0, 10.0 * 0.6 - 20.0 * 0.8, 1.0, 10.0 * 0.8 + 20.0 * 0.6]);
+                let neighbours = turned([1.0, 2.0, 10.0, 20.0], true);
+                assert_eq!(neighbours, [-2.0, 1.0, 10.0 * 0.6 - 20.0 * 0.8, 10.0 * 0.8 + 20.0 * 0.6]);
+            }
         }
     }
 }

@@ -16,6 +16,7 @@ mod panel;
 mod simd;
 #[cfg(target_arch = "x86_64")]
 mod simd_x86;
+mod tanh;
 
 #[cfg(test)]
 pub(crate) mod reference;
@@ -23,7 +24,7 @@ pub(crate) mod reference;
 pub(crate) use attend::{Extent, Head, attend, scratch_len};
 pub(crate) use dequant::{Iq4Nl, Iq4Xs, Mxfp4, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
 pub(crate) use dot::products;
-pub(crate) use elementwise::{rope, swiglu};
+pub(crate) use elementwise::{add, gelu_gate, rope, scale, scatter, silu_gate, softcap};
 pub(crate) use exp::exp;
 pub(crate) use format::{Bf16, F16, F32, Format, dequantise, with_format};
 pub(crate) use level::{Level, Set, per_level};
@@ -32,6 +33,7 @@ pub(crate) use panel::{PANEL, fill_panel};
 pub(crate) use simd::Simd;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use simd_x86::{Avx2, Avx512};
+pub(crate) use tanh::tanh;
 
 /// Values that go through a kernel side by side. Sums are kept in this many lanes and added up in a fixed tree, so a sum
 /// depends on nothing but its terms.

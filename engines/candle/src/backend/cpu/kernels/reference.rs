@@ -21,26 +21,22 @@ impl Random {
     }
 }
 
-/// `softmax(query . keys / sqrt(head_dim)) . values` of every query over the first `held` tokens.
-pub(crate) fn attention(
-    query: &[f32],
-    keys: &[f32],
-    values: &[f32],
-    head_dim: usize,
-    held: usize,
-) -> Vec<f64> {
+/// `softmax(capped(query . keys * scale)) . values` of every query over the extent's tokens.
+pub(crate) fn attention(query: &[f32], keys: &[f32], values: &[f32], extent: super::Extent) -> Vec<f64> {
+    let super::Extent { head_dim, from, held, scale, softcap, .. } = extent;
     let mut out = Vec::new();
     for query in query.chunks(head_dim) {
         let score = |key: &[f32]| {
             let dot: f64 = query.iter().zip(key).map(|(q, k)| f64::from(*q) * f64::from(*k)).sum();
-            dot / (head_dim as f64).sqrt()
+            let score = dot * f64::from(scale);
+            softcap.map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh())
         };
-        let scores: Vec<f64> = keys.chunks(head_dim).take(held).map(score).collect();
+        let scores: Vec<f64> = keys.chunks(head_dim).take(held).skip(from).map(score).collect();
         let most = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let weights: Vec<f64> = scores.iter().map(|score| (score - most).exp()).collect();
         let sum: f64 = weights.iter().sum();
         for i in 0..head_dim {
-            let column = values.chunks(head_dim).map(|value| f64::from(value[i]));
+            let column = values.chunks(head_dim).skip(from).map(|value| f64::from(value[i]));
             out.push(weights.iter().zip(column).map(|(weight, value)| weight * value).sum::<f64>() / sum);
         }
     }

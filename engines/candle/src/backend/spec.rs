@@ -1,0 +1,156 @@
+//! The sizes that a step's memory follows from.
+
+use super::Slot;
+use plimsoll_engine::EngineError;
+
+/// Most threads of one backend.
+pub const MAX_THREADS: usize = 1024;
+
+/// Element type of the KV cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum KvDtype {
+    /// 4 bytes per value.
+    F32,
+    /// 2 bytes per value.
+    #[default]
+    F16,
+}
+
+impl KvDtype {
+    /// Bytes per value.
+    pub fn size(self) -> usize {
+        match self {
+            KvDtype::F32 => 4,
+            KvDtype::F16 => 2,
+        }
+    }
+}
+
+/// Most rotations that a model's layers choose from.
+pub(crate) const MAX_ROPES: usize = 2;
+
+/// Rotary embedding: which pairs turn, and how fast.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RopeSpec {
+    /// Radians per position for each pair, scaling included; at most `head_dim / 2` of them. With `n` pairs the first
+    /// `2 n` dimensions of a head turn, the others stay.
+    pub inv_freq: Vec<f32>,
+    /// What sines and cosines are multiplied by.
+    pub magnitude: f32,
+    /// True: pairs are neighbours (2i, 2i+1). False: halves (i, i + n).
+    pub interleaved: bool,
+}
+
+/// Mixtures of experts, in the layers that have them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExpertSpec {
+    /// Experts in a layer.
+    pub count: usize,
+    /// Experts that a token goes through, at most `count`.
+    pub used: usize,
+}
+
+/// All that a step's memory depends on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepSpec {
+    /// Width of the residual stream.
+    pub hidden: usize,
+    /// Width of the widest feed-forward part, a layer's or an expert's.
+    pub intermediate: usize,
+    /// Decoder layers.
+    pub layers: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads; divides `heads`.
+    pub kv_heads: usize,
+    /// Width of a head, of keys and of values.
+    pub head_dim: usize,
+    /// Ids are below this.
+    pub vocab: usize,
+    /// Most tokens of one sequence.
+    pub context: usize,
+    /// Most tokens fed in one step.
+    pub max_rows: usize,
+    /// Most sequences in one step, hence most rows of logits.
+    pub max_sequences: usize,
+    /// Tokens per KV block.
+    pub block_tokens: usize,
+    /// Element type of the KV cache.
+    pub kv_dtype: KvDtype,
+    /// Threads that compute.
+    pub threads: usize,
+    /// The rotations that layers choose from: one or two.
+    pub ropes: Vec<RopeSpec>,
+    /// Mixtures of experts; `None` in a model without.
+    pub experts: Option<ExpertSpec>,
+}
+
+impl StepSpec {
+    /// Bytes of one KV block over all layers:
+    /// `layers * block_tokens * kv_heads * (head_dim + head_dim) * element bytes`; `None` on overflow.
+    pub fn block_bytes(&self) -> Option<u64> {
+        let per_token =
+            self.kv_heads.checked_mul(self.head_dim.checked_mul(2)?)?.checked_mul(self.kv_dtype.size())?;
+        u64::try_from(self.layers.checked_mul(self.block_tokens)?.checked_mul(per_token)?).ok()
+    }
+
+    /// Most rows of a slot and the values in each; `None` on overflow.
+    pub fn extent(&self, slot: Slot) -> Option<(usize, usize)> {
+        Some(match slot {
+            Slot::Hidden | Slot::Normed => (self.max_rows, self.hidden),
+            Slot::Query | Slot::Attended => (self.max_rows, self.heads.checked_mul(self.head_dim)?),
+            Slot::Key | Slot::Value => (self.max_rows, self.kv_heads.checked_mul(self.head_dim)?),
+            Slot::Gate | Slot::Up => (self.max_rows, self.intermediate),
+            Slot::Routed => (self.max_rows, self.experts.map_or(0, |_| self.hidden)),
+            Slot::Router => (self.max_rows, self.experts.map_or(0, |experts| experts.count)),
+            Slot::Last => (self.max_sequences, self.hidden),
+            Slot::Logits => (self.max_sequences, self.vocab),
+        })
+    }
+
+    /// Checks what every backend builds on: no size is 0, heads share key heads evenly, the rotation covers a head.
+    ///
+    /// # Errors
+    /// [`EngineError::Invalid`] names the size.
+    pub fn validate(&self) -> Result<(), EngineError> {
+        let invalid = |what: String| Err(EngineError::Invalid(what));
+        let sizes = [
+            ("hidden", self.hidden),
+            ("intermediate", self.intermediate),
+            ("layers", self.layers),
+            ("heads", self.heads),
+            ("kv_heads", self.kv_heads),
+            ("head_dim", self.head_dim),
+            ("vocab", self.vocab),
+            ("context", self.context),
+            ("max_rows", self.max_rows),
+            ("max_sequences", self.max_sequences),
+            ("block_tokens", self.block_tokens),
+            ("threads", self.threads),
+        ];
+        if let Some((name, _)) = sizes.iter().find(|(_, size)| *size == 0) {
+            return invalid(format!("{name} must not be 0"));
+        }
+        if self.threads > MAX_THREADS {
+            return invalid(format!("threads is {}; it must be at most {MAX_THREADS}", self.threads));
+        }
+        if !self.heads.is_multiple_of(self.kv_heads) {
+            return invalid(format!("{} heads cannot share {} key heads evenly", self.heads, self.kv_heads));
+        }
+        if self.ropes.is_empty() || self.ropes.len() > MAX_ROPES {
+            return invalid(format!("a model has one or {MAX_ROPES} rotations, not {}", self.ropes.len()));
+        }
+        for pairs in self.ropes.iter().map(|rope| rope.inv_freq.len()) {
+            if pairs == 0 || pairs > self.head_dim / 2 {
+                let width = self.head_dim;
+                return invalid(format!("a head of {width} values cannot be rotated in {pairs} pairs"));
+            }
+        }
+        if let Some(ExpertSpec { count, used }) = self.experts
+            && (used == 0 || used > count)
+        {
+            return invalid(format!("a token cannot go through {used} of {count} experts"));
+        }
+        Ok(())
+    }
+}
