@@ -6,7 +6,8 @@
 ///   frees that first. Handles keep what they need of each other, so objects may go in any order.
 /// - What is made from a C handle takes it over with adopt(); get() lends it, release() gives it up.
 /// - A call that fails throws plimsoll::error. With PLIMSOLL_NO_EXCEPTIONS defined nothing throws: what would return T returns
-///   plimsoll::expected<T>, constructors that could fail are gone, and create() stays. `returned<T>` below is one or the other.
+///   plimsoll::expected<T>, constructors that could fail are gone, and create() stays. Callbacks must not throw then, and memory
+///   that the standard library cannot get ends the program. `returned<T>` below is one or the other.
 /// - `const` members may be called by several threads at once, the others by one thread at a time, whichever it is.
 /// - Text goes in as std::string_view, UTF-8. A std::string_view or span that comes out is borrowed for as long as its
 ///   function says.

@@ -62,6 +62,7 @@ public:
     using size_type = std::size_t;
     using iterator = T *;
 
+    /// Of nothing, of `size` objects from `data` on, of an array.
     constexpr span() noexcept = default;
     constexpr span(T *data, std::size_t size) noexcept : data_(data), size_(size) {}
 
@@ -76,6 +77,7 @@ public:
                                        (std::is_const_v<T> || std::is_lvalue_reference_v<Container>)>>
     constexpr span(Container &&container) noexcept : data_(container.data()), size_(container.size()) {}
 
+    /// As std::span has them: no index is checked.
     constexpr T *data() const noexcept { return data_; }
     constexpr std::size_t size() const noexcept { return size_; }
     constexpr bool empty() const noexcept { return size_ == 0; }

@@ -28,9 +28,11 @@ enum class flow {
 template <class Argument>
 class callback {
 public:
+    /// No function.
     callback() noexcept = default;
     callback(std::nullptr_t) noexcept {}
 
+    /// A copy of a function, a lambda, a std::function: one that returns plimsoll::flow, or nothing.
     template <class Function, class = std::enable_if_t<!std::is_same_v<std::decay_t<Function>, callback> &&
                                                        std::is_invocable_v<std::decay_t<Function> &, const Argument &>>>
     callback(Function &&function) {
@@ -53,6 +55,7 @@ public:
     /// Whether there is a function.
     explicit operator bool() const noexcept { return static_cast<bool>(function_); }
 
+    /// Calls the function, which must be there.
     flow operator()(const Argument &argument) const { return function_(argument); }
 
 private:

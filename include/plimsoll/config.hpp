@@ -45,6 +45,7 @@ public:
 #if !defined(PLIMSOLL_NO_EXCEPTIONS)
     /// As create().
     config() : config(create()) {}
+    /// As create() with these settings: `plimsoll::config config{{"memory.budget", "512MiB"}};`
     config(std::initializer_list<setting> settings) : config(create(settings)) {}
 #endif
 

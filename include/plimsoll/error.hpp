@@ -84,12 +84,15 @@ public:
     using value_type = T;
     using error_type = plimsoll::error;
 
+    /// Holds one or the other.
     expected(T value) : held_(std::in_place_index<0>, std::move(value)) {}
     expected(plimsoll::error error) : held_(std::in_place_index<1>, std::move(error)) {}
 
+    /// Whether it holds a value.
     bool has_value() const noexcept { return held_.index() == 0; }
     explicit operator bool() const noexcept { return has_value(); }
 
+    /// The value.
     T &value() & noexcept { return *there(std::get_if<0>(&held_)); }
     const T &value() const & noexcept { return *there(std::get_if<0>(&held_)); }
     T &&value() && noexcept { return std::move(value()); }
@@ -98,8 +101,11 @@ public:
     T &&operator*() && noexcept { return std::move(value()); }
     T *operator->() noexcept { return &value(); }
     const T *operator->() const noexcept { return &value(); }
+
+    /// The error.
     const plimsoll::error &error() const noexcept { return *there(std::get_if<1>(&held_)); }
 
+    /// The value, or `other` where there is an error.
     template <class U>
     T value_or(U &&other) && {
         return has_value() ? std::move(value()) : static_cast<T>(std::forward<U>(other));
@@ -126,17 +132,22 @@ public:
     using value_type = void;
     using error_type = plimsoll::error;
 
+    /// Success.
     expected() noexcept = default;
+    /// An error.
     expected(plimsoll::error error) : error_(std::move(error)) {}
 
+    /// Whether it is success.
     bool has_value() const noexcept { return !error_.has_value(); }
     explicit operator bool() const noexcept { return has_value(); }
 
+    /// Ends the program unless it is success.
     void value() const noexcept {
         if (!has_value()) {
             std::abort();
         }
     }
+    /// The error.
     const plimsoll::error &error() const noexcept {
         if (has_value()) {
             std::abort();

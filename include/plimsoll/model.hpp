@@ -90,6 +90,7 @@ public:
             plimsoll_model_render(get(), raw_messages.data(), raw_messages.size(), &raw, failure.out());
         return detail::finish(code, failure, [raw] { return text::adopt(raw); });
     }
+    /// The same of a list: `model.render({{"user", "Hello!"}})`.
     returned<text> render(std::initializer_list<message> messages) const {
         return render(span<const message>(messages.begin(), messages.size()));
     }
@@ -108,6 +109,7 @@ public:
     /// Ownership: copies the settings; the session keeps what it needs of the model. Threads: any. Errors: `invalid_config`,
     /// `null_pointer` for an empty configuration. Since: 0.1.
     returned<session> open_session() const { return opened(nullptr); }
+    /// The same with settings.
     returned<session> open_session(const config &settings) const { return opened(&settings); }
 
 private:

@@ -40,6 +40,7 @@ public:
 #if !defined(PLIMSOLL_NO_EXCEPTIONS)
     /// As create().
     runtime() : runtime(create()) {}
+    /// As create() with these settings.
     explicit runtime(const config &settings) : runtime(create(settings)) {}
 #endif
 
@@ -55,6 +56,7 @@ public:
     returned<model> load(std::string_view name, std::string_view path, const progress_callback &on_progress = {}) const {
         return loaded(name, path, nullptr, on_progress);
     }
+    /// The same with settings.
     returned<model> load(std::string_view name, std::string_view path, const config &settings,
                          const progress_callback &on_progress = {}) const {
         return loaded(name, path, &settings, on_progress);

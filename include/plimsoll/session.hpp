@@ -89,6 +89,7 @@ public:
                               const cancel_token *cancel = nullptr) const {
         return run(asked, nullptr, on_event, cancel);
     }
+    /// The same with what admit() granted.
     returned<result> generate(const request &asked, const ticket &granted, const event_callback &on_event = {},
                               const cancel_token *cancel = nullptr) const {
         return run(asked, &granted, on_event, cancel);
@@ -100,6 +101,7 @@ public:
     returned<stream> start(const request &asked, const cancel_token *cancel = nullptr) const {
         return started(asked, nullptr, cancel);
     }
+    /// The same with what admit() granted.
     returned<stream> start(const request &asked, const ticket &granted, const cancel_token *cancel = nullptr) const {
         return started(asked, &granted, cancel);
     }

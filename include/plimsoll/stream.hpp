@@ -98,13 +98,16 @@ public:
     /// The end of any stream.
     iterator() noexcept = default;
 
+    /// The event, which lives until the next step.
     const event &operator*() const noexcept { return event_; }
     const event *operator->() const noexcept { return &event_; }
+    /// Waits for the next event.
     iterator &operator++() {
         pull();
         return *this;
     }
     void operator++(int) { pull(); }
+    /// Whether both are at the end, or at the same event of the same stream.
     friend bool operator==(const iterator &a, const iterator &b) noexcept { return a.stream_ == b.stream_; }
     friend bool operator!=(const iterator &a, const iterator &b) noexcept { return !(a == b); }
 

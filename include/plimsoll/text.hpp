@@ -16,7 +16,9 @@ public:
     ///
     /// Ownership: borrowed, lives as long as this object's handle. Threads: any. Errors: none. Since: 0.1.
     std::string_view view() const & noexcept { return detail::view(plimsoll_text_str(get())); }
+    /// Not of a text that is about to go: keep it, or copy it with str().
     std::string_view view() const && = delete;
+    /// As view().
     operator std::string_view() const & noexcept { return view(); }
     operator std::string_view() const && = delete;
 
