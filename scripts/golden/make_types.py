@@ -1,7 +1,7 @@
 """Writes tests/golden/types: one tiny llama per quantised tensor type, and its logits from the dequantised weights.
 
 Rows of the matrices that read the residual stream are one block of the K types wide; the two with shorter rows are Q8_0
-where the type's blocks do not fit, as llama.cpp's quantiser would choose. gguf-py quantises random weights where it
+where the type's blocks do not fit, as llama.cpp's quantiser would choose. One model is also written in parts. gguf-py quantises random weights where it
 can; for the other types the blocks themselves are random, with scales of the size that weights have.
 """
 
@@ -22,6 +22,8 @@ from make_models import golden_logits
 
 OUT = GOLDEN / "types"
 KINDS = [kind for kind in HALVES if kind != Kind.Q8_0]
+# The type whose model is also written in three parts.
+SPLIT = Kind.Q2_K
 # The largest number that a block's scale is multiplied with, for the types that gguf-py cannot quantise.
 LARGEST = {
     Kind.Q2_K: 45,
@@ -85,8 +87,8 @@ def matrix(kind, shape, random):
     return blocks.reshape(shape[0], -1)
 
 
-def write(path, kind, random):
-    writer = gguf.GGUFWriter(path, "llama")
+def write(path, kind, random, tensors_per_part=0):
+    writer = gguf.GGUFWriter(path, "llama", split_max_tensors=tensors_per_part)
     writer.add_name(f"plimsoll golden {kind.name}")
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     writer.add_vocab_size(CONFIG["vocab_size"])
@@ -142,6 +144,9 @@ def make(kind, seed):
         assert drift < 1e-6, (kind, drift)
         golden[f"ids_{number}"], golden[f"logits_{number}"] = ids, logits
     save_file(golden, OUT / f"{path.stem}.logits.safetensors")
+    if kind == SPLIT:
+        # The same again in parts; gguf-py appends their numbers to the name.
+        write(OUT / f"{path.stem}-split.gguf", kind, np.random.default_rng(seed), tensors_per_part=5)
     std = weights["model.layers.0.mlp.up_proj.weight"].std()
     print(f"{kind.name:7} {path.stat().st_size:7} bytes, weights {std:.3f}, logits up to {logits.abs().max():.1f}")
     return {"file": f"types/{path.name}", "type": kind.name, "logits": f"types/{path.stem}.logits.safetensors"}

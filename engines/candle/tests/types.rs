@@ -1,15 +1,22 @@
-//! Every quantised tensor type: logits against transformers' on the weights that gguf-py reads, and bytes held.
+//! Every quantised tensor type: logits against transformers' on the weights that gguf-py reads, and bytes held; and models
+//! that gguf-py wrote in parts.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
 
-use common::{BACKENDS, BOUND, Bench, evaluator, exact, golden, golden_prompts, worst};
-use plimsoll_candle::{BackendKind, LoadPlan};
+use common::{
+    BACKENDS, BOUND, Bench, Books, Scratch, WEIGHTS, WORKSPACE, evaluator, exact, golden, golden_prompts,
+    worst,
+};
+use plimsoll_candle::{BackendKind, Environment, LoadPlan};
 use plimsoll_engine::Engine;
 use plimsoll_formats::Dtype;
+use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// The golden files: type, model, logits.
 fn files() -> Vec<(String, PathBuf, PathBuf)> {
@@ -57,6 +64,60 @@ fn weights_are_held_in_the_bytes_of_the_file() {
         let bytes = plan.weights_bytes();
         let bench = Bench::try_load(&file, exact(BackendKind::Cpu)).unwrap();
         assert_eq!(bench.engine.holdings().weights, bytes, "{dtype}");
-        assert_eq!(bench.books.held(common::WEIGHTS), bytes, "{dtype}");
+        assert_eq!(bench.books.held(WEIGHTS), bytes, "{dtype}");
     }
+}
+
+#[test]
+fn a_model_in_parts_is_the_whole_one() {
+    let (_, file, logits) = files().into_iter().find(|(dtype, ..)| dtype == "Q2_K").unwrap();
+    let parts = golden().join("types/q2_k-split-00001-of-00003.gguf");
+    let prompts = golden_prompts(&logits);
+    for backend in BACKENDS {
+        let (_books, mut whole) = evaluator(&file, exact(backend));
+        let (_books, mut split) = evaluator(&parts, exact(backend));
+        assert!(worst(&mut split, &prompts, 64) <= BOUND);
+        let ids = &prompts[0].ids;
+        assert_eq!(split.logits(ids, 64).unwrap(), whole.logits(ids, 64).unwrap(), "{backend:?}");
+    }
+    let plan = LoadPlan::inspect(&parts, exact(BackendKind::Cpu)).unwrap();
+    let checkpoint = plan.checkpoint();
+    assert_eq!(checkpoint.files.len(), 3);
+    assert!((0..3).all(|part| checkpoint.tensors.values().any(|tensor| tensor.file == part)));
+    let whole = LoadPlan::inspect(&file, exact(BackendKind::Cpu)).unwrap();
+    assert_eq!(plan.weights_bytes(), whole.weights_bytes());
+}
+
+#[test]
+fn parts_are_read_and_known_like_shards() {
+    let scratch = Scratch::new("parts");
+    let name = |part: usize| format!("q2_k-split-{part:05}-of-00003.gguf");
+    for part in 1..=3 {
+        std::fs::copy(golden().join("types").join(name(part)), scratch.0.join(name(part))).unwrap();
+    }
+    let inspect = || LoadPlan::inspect(&scratch.0.join(name(1)), exact(BackendKind::Cpu));
+    let plan = inspect().unwrap();
+    let seen = RefCell::new(BTreeSet::new());
+    let books = Arc::new(Books::default());
+    let weights = books.lease(WEIGHTS, plan.weights_bytes());
+    let workspace = books.lease(WORKSPACE, plan.workspace_bytes());
+    let key = plan.key();
+    let engine = plan.load(weights, workspace, &Environment::default(), &|progress| {
+        seen.borrow_mut().insert((progress.shard, progress.shards));
+        ControlFlow::Continue(())
+    });
+    engine.unwrap();
+    assert_eq!(seen.into_inner(), BTreeSet::from([(0, 3), (1, 3), (2, 3), (3, 3)]));
+
+    // Another third part is another model, and one that is gone is missed.
+    let third = scratch.0.join(name(3));
+    let mut bytes = std::fs::read(&third).unwrap();
+    bytes.push(0);
+    std::fs::write(&third, bytes).unwrap();
+    assert_ne!(inspect().unwrap().key(), key);
+    std::fs::remove_file(&third).unwrap();
+    let error = inspect().unwrap_err().to_string();
+    assert!(error.contains(&name(3)) && error.contains("part 3 of 3 is absent"), "{error}");
+    let error = LoadPlan::inspect(&scratch.0.join(name(2)), exact(BackendKind::Cpu)).unwrap_err().to_string();
+    assert!(error.contains("part 2 of 3") && error.contains("-00001-of-00003.gguf"), "{error}");
 }

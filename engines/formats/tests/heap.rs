@@ -118,6 +118,40 @@ fn gguf_with_the_smallest_records() {
 }
 
 #[test]
+fn gguf_in_parts() {
+    let folder = std::env::temp_dir().join(format!("plimsoll-heap-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = |part: u64, count: u64| folder.join(format!("m-{part:05}-of-{count:05}.gguf"));
+    let number = |name: &str, value: u64| key(name, 10, &value.to_le_bytes());
+    for (count, each) in [(2, 1 << 13), (64, 128), (4096, 0), (65_535, 0), (u64::MAX, 0)] {
+        let (mut input, written) = (Vec::new(), count.min(64));
+        for part in 1..=written {
+            let tensors: Vec<u8> = (0..each)
+                .flat_map(|i| {
+                    let numbers = [&1_u32.to_le_bytes()[..], &1_u64.to_le_bytes(), &0_u32.to_le_bytes()];
+                    let name = text(&format!("{part:x}.{i:x}"));
+                    [&name[..], &numbers.concat(), &(i * 8).to_le_bytes()].concat()
+                })
+                .collect();
+            let keys = [
+                key("general.architecture", 8, &text("llama")),
+                key("general.alignment", 4, &8_u32.to_le_bytes()),
+                number("split.no", part - 1),
+                number("split.count", count),
+                number("split.tensors.count", each * count),
+            ];
+            let mut file = gguf_file(each, keys.len() as u64, &[keys.concat(), tensors].concat());
+            file.resize(file.len() + 8 * each as usize + 8, 0);
+            std::fs::write(path(part, count), &file).unwrap();
+            input.extend(file);
+        }
+        let opened = bounded("parts", &input, |_| plimsoll_formats::open(&path(1, count)));
+        assert!(!opened, "a model without keys");
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
 fn gguf_with_long_tables() {
     let count = 200_000_u64;
     let architecture = key("general.architecture", 8, &text("llama"));
