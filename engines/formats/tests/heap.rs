@@ -123,7 +123,7 @@ fn gguf_in_parts() {
     std::fs::create_dir_all(&folder).unwrap();
     let path = |part: u64, count: u64| folder.join(format!("m-{part:05}-of-{count:05}.gguf"));
     let number = |name: &str, value: u64| key(name, 10, &value.to_le_bytes());
-    for (count, each) in [(2, 1 << 13), (64, 128), (4096, 0), (65_535, 0), (u64::MAX, 0)] {
+    for (count, each) in [(2, 1_u64 << 13), (64, 128), (4096, 0), (65_535, 0), (u64::MAX, 0)] {
         let (mut input, written) = (Vec::new(), count.min(64));
         for part in 1..=written {
             let tensors: Vec<u8> = (0..each)
@@ -138,7 +138,7 @@ fn gguf_in_parts() {
                 key("general.alignment", 4, &8_u32.to_le_bytes()),
                 number("split.no", part - 1),
                 number("split.count", count),
-                number("split.tensors.count", each * count),
+                number("split.tensors.count", each * written),
             ];
             let mut file = gguf_file(each, keys.len() as u64, &[keys.concat(), tensors].concat());
             file.resize(file.len() + 8 * each as usize + 8, 0);
