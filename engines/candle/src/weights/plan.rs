@@ -44,8 +44,8 @@ pub(crate) struct WeightsPlan {
 }
 
 impl WeightsPlan {
-    /// The plan for a checkpoint on a backend, its matrices quantised as the option says. The rotary divisors are left out: they are no weights but a part of the
-    /// step's spec.
+    /// The plan for a checkpoint on a backend, its matrices quantised as the option says. The rotary divisors are left out:
+    /// they are no weights but a part of the step's spec.
     ///
     /// # Errors
     /// A tensor that the configuration calls for is missing or misshapen, or a size overflows.

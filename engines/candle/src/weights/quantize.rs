@@ -27,7 +27,8 @@ pub enum Quantize {
 impl Quantize {
     /// The type for a matrix of this name and type, if its rows are whole blocks.
     pub(super) fn wanted(self, name: &str, dtype: Dtype) -> Dtype {
-        if dtype.is_quantized() || name.ends_with(".gate.weight") {
+        let chooses = [".gate.weight", ".shared_expert_gate.weight"].iter().any(|end| name.ends_with(end));
+        if dtype.is_quantized() || chooses {
             return dtype;
         }
         match (self, name) {
@@ -224,7 +225,9 @@ mod tests {
             (Quantize::Q4K, "model.embed_tokens.weight", Dtype::BF16, 512, Dtype::Q8_0),
             (Quantize::Q4_0, "lm_head.weight", Dtype::BF16, 512, Dtype::Q8_0),
             (Quantize::Q4K, "model.layers.0.mlp.gate_proj.weight", Dtype::F32, 512, Dtype::Q4K),
+            (Quantize::Q4K, "model.layers.0.mlp.experts.3.gate_proj.weight", Dtype::F32, 512, Dtype::Q4K),
             (Quantize::Q4K, "model.layers.0.mlp.gate.weight", Dtype::F32, 512, Dtype::F32),
+            (Quantize::Q8_0, "model.layers.0.mlp.shared_expert_gate.weight", Dtype::F16, 512, Dtype::F16),
         ] {
             assert_eq!(setting.stored(name, dtype, cols), stored, "{setting:?} {name} {dtype} {cols}");
         }

@@ -40,6 +40,8 @@ struct Shared {
     state: AtomicU64,
     next: AtomicUsize,
     stop: AtomicBool,
+    /// Workers that have begun.
+    begun: AtomicUsize,
     work: UnsafeCell<Option<Work>>,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
@@ -132,6 +134,7 @@ impl Pool {
             state: AtomicU64::new(0),
             next: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
+            begun: AtomicUsize::new(0),
             work: UnsafeCell::new(None),
             panic: Mutex::new(None),
         });
@@ -139,13 +142,22 @@ impl Pool {
         for number in 1..threads {
             let shared = Arc::clone(&pool.shared);
             let name = format!("plimsoll-cpu-{number}");
-            let worker =
-                thread::Builder::new().name(name).stack_size(STACK).spawn(move || shared.serve(number));
+            let starter = thread::current();
+            let worker = thread::Builder::new().name(name).stack_size(STACK).spawn(move || {
+                shared.begun.fetch_add(1, Ordering::Release);
+                starter.unpark();
+                drop(starter);
+                shared.serve(number);
+            });
             // On a failure the pool is dropped, which ends the threads that did start.
             let worker = worker.map_err(|error| {
                 EngineError::Execution(format!("compute thread {number} of {threads} cannot start: {error}"))
             })?;
             pool.workers.push(worker);
+        }
+        // A thread allocates when it begins, which on a busy machine may be long after its first run: not in a step.
+        while pool.shared.begun.load(Ordering::Acquire) < pool.workers.len() {
+            thread::park();
         }
         Ok(pool)
     }
