@@ -1,0 +1,3 @@
+module plimsoll.example
+
+go 1.19

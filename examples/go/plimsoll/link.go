@@ -1,0 +1,5 @@
+package plimsoll
+
+// #cgo pkg-config: plimsoll
+// #include "shim.h"
+import "C"
