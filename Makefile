@@ -35,7 +35,7 @@ LINK := -Lbuild/lib -lplimsoll -Wl,-rpath,'$$ORIGIN/../lib' -Wl,--enable-new-dta
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
-build: build/bin/chat build/bin/chat-cpp build/bin/bench build/include/plimsoll.h $(HPP:%=build/%) ## the library, its header, and the programs, in build/
+build: build/bin/chat build/bin/chat-cpp build/bin/bench build/include/plimsoll.h $(HPP:%=build/%) build/lib/pkgconfig/plimsoll.pc ## the library, its header, and the programs, in build/
 
 library:
 	$(CARGO) build --release --features alloc-mimalloc
@@ -53,6 +53,11 @@ check-library:
 
 build/include/%: include/%
 	install -D -m 644 $< $@
+
+# For programs that find the library by pkg-config, such as those in Go, without `make install`.
+build/lib/pkgconfig/plimsoll.pc: scripts/install/plimsoll.pc.in include/plimsoll.h
+	@mkdir -p $(@D)
+	sed 's|@PREFIX@|$${pcfiledir}/../..|; s|@LIBDIR@|$${pcfiledir}/..|; s|@INCLUDEDIR@|$${prefix}/include|; s|@VERSION@|$(VERSION)|' $< >$@
 
 build/bin/chat-cpp: examples/chat.cpp $(wildcard examples/common/*.hpp) $(HPP) include/plimsoll.h | library
 	@mkdir -p build/bin

@@ -1,13 +1,13 @@
 package plimsoll
 
 import (
+	"errors"
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"strings"
-	"errors"
 	"os"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 )
