@@ -73,7 +73,7 @@ chat: build ## starts a chat on the bundled model; ARGS="--help" shows what else
 bench: build ## how fast a model runs; ARGS="--model PATH ..."
 	@build/bin/bench $(if $(ARGS),$(ARGS),--model models/demo)
 
-test: deps build check-library ## all tests: Rust, C, valgrind
+test: deps build check-library ## all tests: Rust, C, C++, Go, valgrind
 	$(CARGO) test --workspace --no-fail-fast
 	ctests/run.sh build/lib build/check/lib build/bin
 
