@@ -56,7 +56,7 @@ impl LoadPlan {
         options: Options,
         spec: StepSpec,
     ) -> Result<Self, LoadError> {
-        let weights = WeightsPlan::new::<B>(&checkpoint, options.quantize)?;
+        let weights = WeightsPlan::new::<B>(&checkpoint, options.quantize, spec.threads)?;
         let lists = executor::scratch_bytes(&spec);
         let workspace_bytes = lists
             .and_then(|lists| Forward::<B>::workspace_bytes(&spec).ok()?.checked_add(lists))

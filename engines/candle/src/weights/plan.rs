@@ -41,10 +41,13 @@ pub(crate) struct WeightsPlan {
     items: Vec<Item>,
     bytes: u64,
     file_bytes: u64,
+    /// How many may quantise.
+    pub(super) threads: usize,
 }
 
 impl WeightsPlan {
-    /// The plan for a checkpoint on a backend, its matrices quantised as the option says. The rotary divisors are left out:
+    /// The plan for a checkpoint on a backend, its matrices quantised as the option says, on so many
+    /// threads. The rotary divisors are left out:
     /// they are no weights but a part of the step's spec.
     ///
     /// # Errors
@@ -52,6 +55,7 @@ impl WeightsPlan {
     pub(crate) fn new<B: Backend>(
         checkpoint: &Checkpoint,
         quantize: Option<Quantize>,
+        threads: usize,
     ) -> Result<Self, LoadError> {
         let mut items = Vec::new();
         let (mut bytes, mut file_bytes) = (0u64, 0u64);
@@ -97,7 +101,7 @@ impl WeightsPlan {
             items.push(Item { name, dtype, stored, form, file, offset, bytes: tensor.bytes });
         }
         items.sort_by_key(|item| (item.file, item.offset));
-        Ok(WeightsPlan { items, bytes, file_bytes })
+        Ok(WeightsPlan { items, bytes, file_bytes, threads })
     }
 
     /// Bytes of all weights in the backend's layout.

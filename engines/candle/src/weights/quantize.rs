@@ -12,6 +12,8 @@ use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
 use plimsoll_engine::{EngineError, Region};
 use plimsoll_formats::Dtype;
+use std::panic::resume_unwind;
+use std::thread::{self, ScopedJoinHandle};
 
 /// What matrices of plain numbers (f32, f16, bf16) become when they are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -45,16 +47,21 @@ impl Quantize {
     }
 }
 
-/// Values quantised at once, a whole number of blocks of every type: what is held of them is below a MiB.
-const PIECE: usize = 64 * 1024;
+/// Values quantised at once, a whole number of blocks of every type: what is held of them is below 4 MiB.
+const PIECE: usize = 256 * 1024;
 
-/// Turns a tensor's plain numbers into blocks, in pieces, by candle's quantisers.
+/// Values of the largest block.
+const BLOCK: usize = 256;
+
+/// Turns a tensor's plain numbers into blocks, in pieces, by candle's quantisers. Finding good scales is the longest part of
+/// such a load, so several threads share a piece.
 pub(super) struct Quantizer<'a> {
     /// For messages.
     tensor: &'a str,
     from: Dtype,
     to: Dtype,
     kind: GgmlDType,
+    threads: usize,
     /// Values that have not been read.
     left: usize,
     /// Values of the piece, as in the file.
@@ -66,11 +73,17 @@ pub(super) struct Quantizer<'a> {
 }
 
 impl<'a> Quantizer<'a> {
-    /// A quantiser for so many values.
+    /// A quantiser for so many values, on so many threads.
     ///
     /// # Errors
     /// [`EngineError::Invalid`] when the values are no whole number of blocks, or nothing makes such blocks.
-    pub(super) fn new(tensor: &'a str, from: Dtype, to: Dtype, values: usize) -> Result<Self, EngineError> {
+    pub(super) fn new(
+        tensor: &'a str,
+        from: Dtype,
+        to: Dtype,
+        values: usize,
+        threads: usize,
+    ) -> Result<Self, EngineError> {
         let kind = match to {
             Dtype::Q8_0 => Some(GgmlDType::Q8_0),
             Dtype::Q4_0 => Some(GgmlDType::Q4_0),
@@ -83,7 +96,7 @@ impl<'a> Quantizer<'a> {
             return Err(EngineError::Invalid(text));
         };
         let (plain, blocks) = (Vec::new(), Vec::new());
-        Ok(Quantizer { tensor, from, to, kind, left: values, plain, blocks, given: 0 })
+        Ok(Quantizer { tensor, from, to, kind, threads, left: values, plain, blocks, given: 0 })
     }
 
     /// Fills `out` with the next blocks' bytes, reading plain numbers through `read`.
@@ -123,18 +136,45 @@ impl<'a> Quantizer<'a> {
             let text = format!("tensor {} has values that are not finite", self.tensor);
             return Err(EngineError::Invalid(text));
         }
-        let quantised = Tensor::from_vec(values, count, &Device::Cpu)
-            .and_then(|values| QTensor::quantize(&values, self.kind))
-            .map_err(failed)?;
-        let data = quantised.data().map_err(failed)?;
-        if Some(data.len() as u64) != self.to.bytes_for(count as u64) {
-            return Err(EngineError::Execution(format!("candle's {} blocks have another size", self.to)));
-        }
-        resize(&mut self.blocks, data.len())?;
-        self.blocks.copy_from_slice(&data);
+        self.blocks.clear();
         self.given = 0;
-        Ok(())
+        let share = count.div_ceil(self.threads.max(1)).next_multiple_of(BLOCK);
+        for blocks in on_threads(&values, share, self.kind) {
+            let blocks = blocks?;
+            let end = self.blocks.len();
+            resize(&mut self.blocks, end + blocks.len())?;
+            self.blocks[end..].copy_from_slice(&blocks);
+        }
+        match self.to.bytes_for(count as u64) {
+            Some(bytes) if bytes == self.blocks.len() as u64 => Ok(()),
+            _ => Err(EngineError::Execution(format!("candle's {} blocks have another size", self.to))),
+        }
     }
+}
+
+/// The blocks of each share of the values, every share on a thread of its own where the system has one.
+fn on_threads(values: &[f32], share: usize, kind: GgmlDType) -> Vec<Result<Vec<u8>, EngineError>> {
+    if values.len() <= share {
+        return vec![blocks_of(values, kind)];
+    }
+    thread::scope(|scope| {
+        let begin = |part| {
+            let named = thread::Builder::new().name("plimsoll-quantize".to_owned());
+            named.spawn_scoped(scope, move || blocks_of(part, kind)).map_err(|_| part)
+        };
+        let begun: Vec<_> = values.chunks(share).map(begin).collect();
+        let end = |begun: Result<ScopedJoinHandle<'_, _>, &[f32]>| match begun {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            Err(part) => blocks_of(part, kind),
+        };
+        begun.into_iter().map(end).collect()
+    })
+}
+
+fn blocks_of(values: &[f32], kind: GgmlDType) -> Result<Vec<u8>, EngineError> {
+    let values = Tensor::from_slice(values, values.len(), &Device::Cpu).map_err(failed)?;
+    let quantised = QTensor::quantize(&values, kind).map_err(failed)?;
+    Ok(quantised.data().map_err(failed)?.into_owned())
 }
 
 fn resize<T: Clone + Default>(list: &mut Vec<T>, len: usize) -> Result<(), EngineError> {
@@ -179,8 +219,8 @@ mod tests {
                 let whole = Tensor::from_vec(plain, count, &Device::Cpu).unwrap();
                 let whole = QTensor::quantize(&whole, kind).unwrap();
                 let whole = whole.data().unwrap();
-                for piece in [7, 1000, 1 << 20] {
-                    let mut quantizer = Quantizer::new("t", from, to, count).unwrap();
+                for (piece, threads) in [(7, 1), (1000, 3), (1 << 20, 16)] {
+                    let mut quantizer = Quantizer::new("t", from, to, count, threads).unwrap();
                     let mut read = from_bytes(&bytes);
                     let mut blocks = vec![0; to.bytes_for(count as u64).unwrap() as usize];
                     blocks.chunks_mut(piece).for_each(|out| quantizer.fill(out, &mut read).unwrap());
@@ -197,18 +237,18 @@ mod tests {
             for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
                 let mut values = vec![0.25; 512];
                 values[300] = bad;
-                let mut quantizer = Quantizer::new("some.weight", Dtype::F32, to, 512).unwrap();
+                let mut quantizer = Quantizer::new("some.weight", Dtype::F32, to, 512, 2).unwrap();
                 let bytes = file(Dtype::F32, &values);
                 let error = quantizer.fill(&mut [0; 64], &mut from_bytes(&bytes)).unwrap_err();
                 assert!(error.to_string().contains("some.weight has values that are not finite"), "{error}");
             }
             let huge = file(Dtype::F32, &[f32::MAX, f32::MIN, 1e-45, 0.0].repeat(64));
-            let mut quantizer = Quantizer::new("t", Dtype::F32, to, 256).unwrap();
+            let mut quantizer = Quantizer::new("t", Dtype::F32, to, 256, 2).unwrap();
             quantizer.fill(&mut [0; 128], &mut from_bytes(&huge)).unwrap();
-            assert!(Quantizer::new("t", Dtype::F32, to, 257).is_err());
-            assert!(Quantizer::new("t", Dtype::Q8_0, to, 256).is_err());
+            assert!(Quantizer::new("t", Dtype::F32, to, 257, 2).is_err());
+            assert!(Quantizer::new("t", Dtype::Q8_0, to, 256, 2).is_err());
         }
-        assert!(Quantizer::new("t", Dtype::F32, Dtype::Q2K, 256).is_err());
+        assert!(Quantizer::new("t", Dtype::F32, Dtype::Q2K, 256, 2).is_err());
     }
 
     #[test]

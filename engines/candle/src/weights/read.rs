@@ -73,7 +73,9 @@ pub(super) fn read_all<B: Backend>(
         progress.shard = shard;
         watch.report(progress)?;
         let told = progress.bytes_done;
-        let mut reader = Reader { file: &file, watch, progress, told, offset: 0, left: 0, failure: None };
+        let threads = plan.threads;
+        let mut reader =
+            Reader { file: &file, watch, threads, progress, told, offset: 0, left: 0, failure: None };
         for item in items {
             loaded.insert(item.name.clone(), reader.tensor::<B>(item)?);
         }
@@ -99,6 +101,8 @@ fn unchanged(file: &ModelFile) -> Result<(), LoadError> {
 struct Reader<'a> {
     file: &'a ModelFile,
     watch: &'a Watch<'a>,
+    /// How many may quantise.
+    threads: usize,
     progress: Progress,
     /// Bytes done at the last report.
     told: u64,
@@ -111,6 +115,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn tensor<B: Backend>(&mut self, item: &Item) -> Result<Loaded<B>, LoadError> {
         (self.offset, self.left) = (item.offset, item.bytes);
+        let threads = self.threads;
         let mut fill = |buffer: &mut [u8]| {
             self.fill(buffer).map_err(|error| {
                 let text = error.to_string();
@@ -124,7 +129,7 @@ impl Reader<'_> {
             }
             Form::Matrix { rows, cols } => {
                 // The product is below the tensor's bytes, which were checked.
-                let quantizer = Quantizer::new(&item.name, item.dtype, item.stored, rows * cols);
+                let quantizer = Quantizer::new(&item.name, item.dtype, item.stored, rows * cols, threads);
                 quantizer.and_then(|mut quantizer| {
                     let mut blocks = |out: &mut [u8]| quantizer.fill(out, &mut fill);
                     B::load_matrix(item.stored, rows, cols, &mut blocks).map(Loaded::Matrix)

@@ -33,6 +33,8 @@ pub(crate) trait Simd: Copy {
     fn decode_bf16(self, bytes: &[u8; 2 * LANES]) -> Self::Lanes;
     /// Signed bytes.
     fn decode_i8(self, bytes: &[u8; LANES]) -> Self::Lanes;
+    /// The bytes that a table has at these places, which are below 16.
+    fn look_up(self, table: &[u8; 16], places: &[u8; LANES]) -> [u8; LANES];
 }
 
 /// What every processor has.
@@ -125,6 +127,11 @@ impl Simd for Portable {
         }
         values
     }
+
+    #[inline(always)]
+    fn look_up(self, table: &[u8; 16], places: &[u8; LANES]) -> [u8; LANES] {
+        places.map(|place| table[usize::from(place & 15)])
+    }
 }
 
 #[cfg(test)]
@@ -145,6 +152,7 @@ mod tests {
                 simd.decode_f16(half),
                 simd.decode_bf16(half),
                 simd.decode_i8(bytes.first_chunk().unwrap()),
+                simd.decode_i8(&simd.look_up(bytes.last_chunk().unwrap(), &half.first_chunk().unwrap().map(|byte: u8| byte & 15))),
                 simd.add(loaded, simd.splat(0.1)),
                 simd.mul(loaded, simd.decode_i8(bytes.last_chunk().unwrap())),
             ];

@@ -50,6 +50,22 @@ unsafe fn sum_of_eight(lanes: __m256) -> f32 {
     }
 }
 
+/// The bytes of a table at places below 16.
+///
+/// # Safety
+/// The processor has AVX2.
+#[inline(always)]
+unsafe fn shuffled(table: &[u8; 16], places: &[u8; LANES]) -> [u8; LANES] {
+    let mut found = [0; LANES];
+    // SAFETY: the caller's promise; each load and the store are as long as the arrays.
+    unsafe {
+        let table = _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast()));
+        let places = _mm256_loadu_si256(places.as_ptr().cast());
+        _mm256_storeu_si256(found.as_mut_ptr().cast(), _mm256_shuffle_epi8(table, places));
+    }
+    found
+}
+
 // Every `unsafe` below: the value `self` proves that the processor has the instructions, and what is loaded or stored lies
 // within the array that the reference is to (offsets are register numbers times register sizes).
 impl Simd for Avx2 {
@@ -127,6 +143,12 @@ impl Simd for Avx2 {
             let wide = _mm256_cvtepi8_epi32(_mm_loadl_epi64(bytes.as_ptr().add(8 * i).cast()));
             _mm256_cvtepi32_ps(wide)
         })
+    }
+
+    #[inline(always)]
+    fn look_up(self, table: &[u8; 16], places: &[u8; LANES]) -> [u8; LANES] {
+        // SAFETY: see above.
+        unsafe { shuffled(table, places) }
     }
 }
 
@@ -223,5 +245,11 @@ impl Simd for Avx512 {
                 _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(start.add(1)))),
             ]
         }
+    }
+
+    #[inline(always)]
+    fn look_up(self, table: &[u8; 16], places: &[u8; LANES]) -> [u8; LANES] {
+        // SAFETY: see above.
+        unsafe { shuffled(table, places) }
     }
 }

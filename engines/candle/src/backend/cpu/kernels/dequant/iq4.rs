@@ -24,8 +24,8 @@ const LEVELS: [u8; 16] = {
 
 /// Every 4 bits replaced by what a table has for them.
 #[inline(always)]
-pub(super) fn looked_up(table: &[u8; 16], bytes: &[u8; LANES / 2]) -> [u8; LANES] {
-    nibbles(bytes).map(|index| table[usize::from(index & 15)])
+pub(super) fn looked_up<S: Simd>(simd: S, table: &[u8; 16], bytes: &[u8; LANES / 2]) -> [u8; LANES] {
+    simd.look_up(table, &nibbles(bytes))
 }
 
 impl Format for Iq4Nl {
@@ -33,7 +33,7 @@ impl Format for Iq4Nl {
 
     #[inline(always)]
     fn decode<S: Simd>(simd: S, block: &Self::Chunk, _: usize) -> S::Lanes {
-        let levels = block.last_chunk().map_or([0; LANES], |bytes| looked_up(&LEVELS, bytes));
+        let levels = block.last_chunk().map_or([0; LANES], |bytes| looked_up(simd, &LEVELS, bytes));
         simd.mul(simd.splat(half_at(block, 0)), simd.decode_i8(&levels))
     }
 }
@@ -43,7 +43,7 @@ impl Format for Iq4Xs {
 
     #[inline(always)]
     fn decode<S: Simd>(simd: S, block: &Self::Chunk, group: usize) -> S::Lanes {
-        let levels = looked_up(&LEVELS, &block[8..].as_chunks().0[group]);
+        let levels = looked_up(simd, &LEVELS, &block[8..].as_chunks().0[group]);
         let lower = (block[4 + group / 2] >> (4 * (group % 2))) & 15;
         let upper = (block[2 + group / 4] >> (2 * (group % 4))) & 3;
         let scale = half_at(block, 0) * (f32::from(lower | (upper << 4)) - 32.0);

@@ -26,7 +26,7 @@ impl Format for Mxfp4 {
 
     #[inline(always)]
     fn decode<S: Simd>(simd: S, block: &Self::Chunk, _: usize) -> S::Lanes {
-        let levels = block.last_chunk().map_or([0; LANES], |bytes| looked_up(&DOUBLED, bytes));
+        let levels = block.last_chunk().map_or([0; LANES], |bytes| looked_up(simd, &DOUBLED, bytes));
         simd.mul(simd.splat(half_of_power(block[0])), simd.decode_i8(&levels))
     }
 }
