@@ -17,7 +17,7 @@ programs="arguments generate streams tickets memory handles threads models"
 rm -rf "$out" && mkdir -p "$out"
 . ctests/common.sh
 # valgrind runs what programs and cpp built.
-for part in ${PARTS:-header library programs chat bench cpp go docs abi install valgrind}; do . "ctests/$part.sh"; done
+for part in ${PARTS:-header library programs chat bench cpp go docs abi install rust valgrind}; do . "ctests/$part.sh"; done
 
 echo
 [ $skipped -eq 0 ] || echo "$skipped SKIPPED for want of a tool"

@@ -133,6 +133,26 @@ pub struct Numbers {
 }
 
 /// An error of the library.
+///
+/// ```
+/// use plimsoll::{Config, ErrorCode, Runtime, Section};
+/// use std::path::Path;
+///
+/// # fn main() -> plimsoll::Result<()> {
+/// let mut config = Config::new();
+/// config.set("memory.budget", "4MiB")?;
+/// let runtime = Runtime::new(&config)?;
+/// let loaded = runtime.load_model("demo", Path::new("models/demo"), &Config::new(), &|_| true);
+///
+/// let Err(error) = loaded else { panic!("seven megabytes fit into four") };
+/// assert_eq!(error.code(), ErrorCode::MemoryRefused);
+/// assert_eq!(error.code().section(), Section::Memory);
+/// assert!(error.numbers().bytes_asked > error.numbers().bytes_free);
+/// assert!(!error.is_retryable()); // nobody holds what could be given back
+/// println!("{error}");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Error {
     code: ErrorCode,

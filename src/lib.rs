@@ -5,6 +5,39 @@
 //!
 //! A [`Runtime`] owns a memory guard and the models under it; a [`Session`] is a conversation with a [`Model`]; a
 //! [`Request`] is what one turn adds to it.
+//!
+//! ```
+//! use plimsoll::{Cancel, Config, Flow, Request, Runtime, Session};
+//! use std::path::Path;
+//!
+//! # fn main() -> plimsoll::Result<()> {
+//! let mut config = Config::new();
+//! config.set("memory.budget", "256MiB")?;
+//! let runtime = Runtime::new(&config)?;
+//! let model = runtime.load_model("demo", Path::new("models/demo"), &Config::new(), &|_| true)?;
+//! let session = Session::open(&model, &Config::new())?;
+//!
+//! let outcome = session.generate(&Request::user("Hello!"), None, &Cancel::new(), |event| {
+//!     print!("{}", event.text);
+//!     Flow::Continue
+//! })?;
+//! assert!(outcome.text.starts_with("Hello"));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`Session::stream`] is the same answer, pulled; [`Session::what_if`] prices it without running it; [`Session::admit`] sets
+//! its bytes aside until they are used. A refusal says in [`Numbers`] what was asked for, what was free and what would fit.
+//! Any thread may use what is here, several at once; only a [`Stream`] is read by one at a time. Sessions of one model run
+//! together, in one batch.
+//!
+//! # Features
+//!
+//! | feature | |
+//! |---|---|
+//! | `native` (default) | the native engine: `Runtime::load_model`. Without it there is no candle in the build, and the guard, sessions and text serve engines of the host's own: [`Runtime::model`] |
+//! | `capi` (default) | the exported C functions; a Rust program needs none of them |
+//! | `alloc-mimalloc`, `alloc-system` | a global allocator that counts, for the C library only. A Rust host has its own |
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 

@@ -92,6 +92,28 @@ pub(crate) fn template_error(error: TextError) -> Error {
 }
 
 /// A handle on a loaded model. Clones share it; the model is unloaded when its last handle and its last session are gone.
+///
+/// ```
+/// use plimsoll::Message;
+///
+/// # fn main() -> plimsoll::Result<()> {
+/// # use plimsoll::{Config, Model, Runtime};
+/// # use std::path::Path;
+/// # let runtime = Runtime::new(&Config::new())?;
+/// # let model = runtime.load_model("demo", Path::new("models/demo"), &Config::new(), &|_| true)?;
+/// let ids = model.tokenize("Hello there")?;
+/// assert!(ids.iter().all(|&id| id < model.vocab_size()));
+/// let bytes: Vec<u8> = ids.iter().filter_map(|&id| model.token_bytes(id)).flatten().copied().collect();
+/// assert_eq!(bytes, b"Hello there");
+///
+/// let question = Message { role: "user".into(), content: "Hello!".into() };
+/// assert!(model.render(&[question])?.contains("Hello!"));
+///
+/// // Allocators and ledger agree to the byte.
+/// model.check_integrity()?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Model {
     pub(crate) runtime: Arc<Inner>,

@@ -26,6 +26,31 @@ pub enum Input {
 }
 
 /// A request. It can be used again and again; running it does not change it.
+///
+/// ```
+/// use plimsoll::{Cancel, Ending, Flow, Request};
+/// use std::time::Duration;
+///
+/// # fn main() -> plimsoll::Result<()> {
+/// # use plimsoll::{Config, Model, Runtime};
+/// # use std::path::Path;
+/// # let runtime = Runtime::new(&Config::new())?;
+/// # let model = runtime.load_model("demo", Path::new("models/demo"), &Config::new(), &|_| true)?;
+/// # let session = plimsoll::Session::open(&model, &Config::new())?;
+/// let mut request = Request::user("Hello!");
+/// request.max_tokens = 64;
+/// request.min_tokens = 16; // fewer are not worth running
+/// request.sampling.temperature = 0.7;
+/// request.sampling.seed = Some(42);
+/// request.deadline = Some(Duration::from_secs(10));
+/// request.ignore_eos = true;
+/// request.add_stop("\n\n")?;
+/// let outcome = session.generate(&request, None, &Cancel::new(), |_| Flow::Continue)?;
+/// assert!(outcome.generated_tokens <= 64);
+/// assert!(matches!(outcome.ending, Ending::Length | Ending::StopString));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
     input: Input,

@@ -14,6 +14,29 @@ use std::time::Duration;
 const SWEEP: Duration = Duration::from_millis(500);
 
 /// A runtime: one memory guard, and the models under it. Clones are the same runtime.
+///
+/// ```
+/// use plimsoll::{Config, Runtime};
+/// use std::path::Path;
+///
+/// # fn main() -> plimsoll::Result<()> {
+/// let mut config = Config::new();
+/// config.set("memory.budget", "64MiB")?;
+/// let runtime = Runtime::new(&config)?;
+/// assert_eq!(runtime.memory().weights_bytes, 0);
+///
+/// let model = runtime.load_model("demo", Path::new("models/demo"), &Config::new(), &|progress| {
+///     eprintln!("{} of {} bytes", progress.bytes_done, progress.bytes_total);
+///     true // go on
+/// })?;
+/// let memory = runtime.memory();
+/// assert_eq!(memory.weights_bytes, model.holdings().weights);
+///
+/// // The host shares the budget's machine: may it take a gigabyte for itself?
+/// let _ = runtime.can_allocate(1 << 30, 0.1);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Runtime {
     inner: Arc<Inner>,

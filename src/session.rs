@@ -12,7 +12,33 @@ use crate::turn::{Holder, Turn, Turns};
 use plimsoll_engine::{Cancel, SessionKey, Shape};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A conversation. Clones are the same conversation.
+/// A conversation. Clones are the same conversation; its requests run one at a time, in order of arrival.
+///
+/// ```
+/// use plimsoll::{Cancel, Flow, Request, Session};
+///
+/// # fn main() -> plimsoll::Result<()> {
+/// # use plimsoll::{Config, Model, Runtime};
+/// # use std::path::Path;
+/// # let runtime = Runtime::new(&Config::new())?;
+/// # let model = runtime.load_model("demo", Path::new("models/demo"), &Config::new(), &|_| true)?;
+/// let session = Session::open(&model, &Config::new())?;
+/// let answer = |question: &str| {
+///     session.generate(&Request::user(question), None, &Cancel::new(), |_| Flow::Continue)
+/// };
+/// let first = answer("Hello!")?;
+/// assert_eq!(first.cached_tokens, 0);
+///
+/// // The second turn computes only what is new.
+/// let second = answer("What is a lease?")?;
+/// assert!(second.cached_tokens > 0 && second.prompt_tokens > first.prompt_tokens);
+///
+/// // The conversation outlives its KV, which is computed again when it is needed.
+/// assert!(session.evict()? > 0);
+/// assert_eq!(answer("Thank you!")?.cached_tokens, 0);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Session(pub(crate) Arc<SessionInner>);
 
@@ -66,6 +92,24 @@ impl Session {
 
     /// What would happen to `request` now: the same walk as [`Session::admit`], without the grant and without any effect.
     ///
+    /// ```
+    /// use plimsoll::{Decision, Request};
+    ///
+    /// # fn main() -> plimsoll::Result<()> {
+    /// # use plimsoll::{Config, Model, Runtime};
+    /// # use std::path::Path;
+    /// # let runtime = Runtime::new(&Config::new())?;
+    /// # let model = runtime.load_model("demo", Path::new("models/demo"), &Config::new(), &|_| true)?;
+    /// # let session = plimsoll::Session::open(&model, &Config::new())?;
+    /// let mut request = Request::user("Hello!");
+    /// request.max_tokens = 1_000_000; // more than the model's context
+    /// let verdict = session.what_if(&request)?;
+    /// assert_eq!(verdict.decision, Decision::Shrink);
+    /// println!("{} bytes for {} tokens: {verdict}", verdict.bytes_asked, verdict.granted_tokens);
+    /// assert_eq!(session.kv_bytes(), 0);
+    /// # Ok(())
+    /// # }
+    /// ```
     /// # Errors
     /// What is wrong with the request itself; a refusal is a verdict, not an error.
     pub fn what_if(&self, request: &Request) -> Result<Verdict> {

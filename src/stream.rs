@@ -91,6 +91,31 @@ pub enum Polled<'a> {
 }
 
 /// A running request. Dropping it cancels the request and waits for the step in which it runs.
+///
+/// ```
+/// use plimsoll::{Cancel, Ending, Polled, Request};
+/// use std::time::Duration;
+///
+/// # fn main() -> plimsoll::Result<()> {
+/// # use plimsoll::{Config, Model, Runtime};
+/// # use std::path::Path;
+/// # let runtime = Runtime::new(&Config::new())?;
+/// # let model = runtime.load_model("demo", Path::new("models/demo"), &Config::new(), &|_| true)?;
+/// # let session = plimsoll::Session::open(&model, &Config::new())?;
+/// let mut stream = session.stream(&Request::user("Hello!"), None, &Cancel::new())?;
+/// let mut answer = String::new();
+/// let outcome = loop {
+///     match stream.next(Some(Duration::from_millis(100)))? {
+///         Polled::Event(event) => answer.push_str(event.text),
+///         Polled::TimedOut => {} // time for something else
+///         Polled::Finished(outcome) => break outcome,
+///     }
+/// };
+/// assert_eq!(outcome.text, answer);
+/// assert_eq!(outcome.ending, Ending::EndOfText);
+/// # Ok(())
+/// # }
+/// ```
 pub struct Stream {
     session: Arc<SessionInner>,
     ring: Arc<Ring>,

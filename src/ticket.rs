@@ -10,6 +10,31 @@ use std::time::Duration;
 
 /// Bytes granted for one run of one request in one session. They return when the ticket is dropped, is used and the
 /// request ends, or expires.
+///
+/// ```
+/// use plimsoll::{Cancel, ErrorCode, Flow, Request};
+///
+/// # fn main() -> plimsoll::Result<()> {
+/// # use plimsoll::{Config, Model, Runtime};
+/// # use std::path::Path;
+/// # let runtime = Runtime::new(&Config::new())?;
+/// # let model = runtime.load_model("demo", Path::new("models/demo"), &Config::new(), &|_| true)?;
+/// # let session = plimsoll::Session::open(&model, &Config::new())?;
+/// let request = Request::user("What is a ticket?");
+/// let (verdict, ticket) = session.admit(&request)?;
+/// let Some(ticket) = ticket else { panic!("refused: {verdict}") };
+/// assert!(runtime.memory().request_bytes > 0);
+///
+/// // Whatever others do meanwhile, the request has its bytes.
+/// let outcome = session.generate(&request, Some(&ticket), &Cancel::new(), |_| Flow::Continue)?;
+/// assert_eq!(outcome.verdict, verdict);
+///
+/// // A ticket is good for one run.
+/// let again = session.generate(&request, Some(&ticket), &Cancel::new(), |_| Flow::Continue);
+/// assert_eq!(again.unwrap_err().code(), ErrorCode::TicketConsumed);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Ticket {
     held: Arc<Held>,

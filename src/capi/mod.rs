@@ -1,9 +1,7 @@
 //! The C ABI and nothing else: conversion of arguments, one boundary against panics, handles.
 //!
-//! Every exported function turns its arguments into Rust values, calls the crate's public API inside [`boundary`], and
+//! Every exported function turns its arguments into Rust values, calls the crate's public API inside `boundary`, and
 //! writes its outputs only when that succeeded. There is no logic here: what C can do, Rust can do through the crate.
-//!
-//! [`boundary`]: boundary::boundary
 
 #![allow(non_camel_case_types, reason = "these names are the C header's")]
 #![allow(clippy::missing_safety_doc, reason = "the header states ownership and threads for each call")]
@@ -18,6 +16,7 @@ mod generate;
 mod log;
 mod memory;
 mod model;
+#[allow(rustdoc::broken_intra_doc_links, reason = "defaults stand in brackets, as in the header")]
 mod request;
 mod runtime;
 mod session;

@@ -11,13 +11,13 @@ const LONGEST_RECLAIM: Duration = Duration::from_secs(3600);
 /// How much may be used, and how long things may take. `Default` gives the figures in brackets.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GuardConfig {
-    /// Host bytes to work with; what others use is then left out of the sums. `None` [default] asks the probe.
+    /// Host bytes to work with; what others use is then left out of the sums. `None`, the default, asks the probe.
     pub budget: Option<u64>,
-    /// Device regions made up of a number of bytes, by index; for tests and simulators [none].
+    /// Device regions made up of a number of bytes, by index; for tests and simulators; empty by default.
     pub device_budgets: Vec<(u8, u64)>,
     /// Fraction of a region's capacity that may be used, above 0 and at most 1 [0.85].
     pub threshold: f64,
-    /// Bytes of each region that stay free whatever the threshold says. `None` [default] is a tenth of the capacity,
+    /// Bytes of each region that stay free whatever the threshold says. `None`, the default, is a tenth of the capacity,
     /// at most 2048 MiB.
     pub reserve: Option<u64>,
     /// Most KV bytes of one session, unless the session names its own limit [512 MiB].
