@@ -98,7 +98,9 @@ fn answer(session: &Session, request: &Request) -> Result<Outcome, Failure> {
 fn summary(outcome: &Outcome) -> String {
     let verdict = &outcome.verdict;
     let decision = match verdict.decision {
-        Decision::Shrink => format!("shrink from {} to {} tokens", verdict.asked_tokens, verdict.granted_tokens),
+        Decision::Shrink => {
+            format!("shrink from {} to {} tokens", verdict.asked_tokens, verdict.granted_tokens)
+        }
         decision => decision.name().to_owned(),
     };
     format!(

@@ -42,7 +42,8 @@ fn two_turns_of_a_conversation() {
     let answers: Vec<&str> = text(&output.stdout).lines().collect();
     assert_eq!(answers.len(), 2, "{answers:?}");
     assert!(answers[0].starts_with("Hello") && answers[1].contains("lease"), "{answers:?}");
-    let numbers: Vec<&str> = text(&output.stderr).lines().filter(|line| line.starts_with("[accept")).collect();
+    let numbers: Vec<&str> =
+        text(&output.stderr).lines().filter(|line| line.starts_with("[accept")).collect();
     assert_eq!(numbers.len(), 2, "{numbers:?}");
     assert!(numbers[0].contains(" 0 of them held") && !numbers[1].contains(" 0 of them held"), "{numbers:?}");
 }
