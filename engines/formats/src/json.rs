@@ -11,8 +11,9 @@ use crate::{FormatError, Result, Text};
 
 /// The most items of a list that are kept; longer lists are refused when asked for.
 const MAX_ITEMS: usize = 1024;
-/// How deep values are kept: the object, a list in it, objects in that, and their values.
-const MAX_DEPTH: u8 = 4;
+/// How deep values are kept: an object, one in it, one for each kind of layer in that, what describes the kind, and its
+/// values.
+const MAX_DEPTH: u8 = 5;
 
 /// A kept value.
 #[derive(Debug)]
@@ -51,6 +52,19 @@ impl Fields {
         (!matches!(value, Json::Null)).then_some(value)
     }
 
+    /// Whether the key is there at all, if only as null.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.0.iter().any(|(known, _)| *known == key)
+    }
+
+    /// A list of numbers.
+    pub(crate) fn numbers(&self, file: &str, key: &str) -> Result<Option<Vec<f64>>> {
+        self.typed(file, key, "a list of numbers", |value| match value {
+            Json::List(items) => items.iter().map(as_number).collect(),
+            _ => None,
+        })
+    }
+
     /// A whole number that is not negative.
     pub(crate) fn whole(&self, file: &str, key: &str) -> Result<Option<u64>> {
         self.typed(file, key, "a whole number that is not negative", |value| match value {
@@ -61,12 +75,7 @@ impl Fields {
 
     /// Any number; whole ones too.
     pub(crate) fn number(&self, file: &str, key: &str) -> Result<Option<f64>> {
-        self.typed(file, key, "a number", |value| match value {
-            Json::Whole(number) => Some(*number as f64),
-            Json::Negative(number) => Some(*number as f64),
-            Json::Float(number) => Some(*number),
-            _ => None,
-        })
+        self.typed(file, key, "a number", as_number)
     }
 
     /// True or false.
@@ -117,6 +126,15 @@ impl Fields {
             Some(value) => Ok(Some(value)),
             None => Err(FormatError::malformed(file, format_args!("{key} is {value}; {needed} is needed"))),
         }
+    }
+}
+
+fn as_number(value: &Json) -> Option<f64> {
+    match value {
+        Json::Whole(number) => Some(*number as f64),
+        Json::Negative(number) => Some(*number as f64),
+        Json::Float(number) => Some(*number),
+        _ => None,
     }
 }
 

@@ -26,6 +26,7 @@ mod source;
 mod testing;
 mod tokens;
 mod verify;
+mod views;
 
 pub use checkpoint::{Checkpoint, Format, TensorInfo, open};
 pub use config::{

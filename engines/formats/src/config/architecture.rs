@@ -1,36 +1,49 @@
 //! The families of decoders.
 
-use crate::{FormatError, Result};
+use crate::config::family::FAMILIES;
 
 /// A family of decoders this project runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Architecture {
     /// Llama 2 and 3, and models of the same structure.
     Llama,
+    /// Mistral: attention in a sliding window, where the model has one.
+    Mistral,
+    /// Mixtral: Mistral with a mixture of experts.
+    Mixtral,
     /// Qwen 2 and 2.5: biases on Q, K and V.
     Qwen2,
     /// Qwen 3: a norm on each head of Q and K.
     Qwen3,
+    /// Qwen 1.5 and 2 with a mixture of experts, one of them shared by all tokens.
+    Qwen2Moe,
+    /// Qwen 3 with a mixture of experts.
+    Qwen3Moe,
+    /// Phi 3 and 4: fused matrices, positions that stretch by two lists of divisors.
+    Phi3,
+    /// Gemma 2: norms around both parts of a layer, soft caps, a window in every other layer.
+    Gemma2,
+    /// Gemma 3 for text: norms around both parts and on heads, a window in five layers of six.
+    Gemma3,
 }
 
 impl Architecture {
     /// Every supported architecture.
-    pub const ALL: [Self; 3] = [Self::Llama, Self::Qwen2, Self::Qwen3];
+    pub const ALL: [Self; 10] = [
+        Self::Llama,
+        Self::Mistral,
+        Self::Mixtral,
+        Self::Qwen2,
+        Self::Qwen3,
+        Self::Qwen2Moe,
+        Self::Qwen3Moe,
+        Self::Phi3,
+        Self::Gemma2,
+        Self::Gemma3,
+    ];
 
-    /// The name both formats use.
+    /// The name in Hugging Face's configurations.
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Llama => "llama",
-            Self::Qwen2 => "qwen2",
-            Self::Qwen3 => "qwen3",
-        }
-    }
-
-    /// The architecture of that name, or an error that lists the supported ones.
-    pub(crate) fn named(file: &str, name: &str) -> Result<Self> {
-        Self::ALL.into_iter().find(|known| known.name() == name).ok_or_else(|| {
-            let known = Self::ALL.map(Self::name).join(", ");
-            FormatError::unsupported(file, format_args!("architecture {name:?}; supported are {known}"))
-        })
+        FAMILIES[self as usize].folder
     }
 }

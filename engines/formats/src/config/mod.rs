@@ -2,11 +2,14 @@
 
 mod architecture;
 mod check;
+mod family;
 mod generation;
 mod rope;
 
 pub use crate::hf::config::parse;
 pub use architecture::Architecture;
+pub(crate) use check::check_layers;
+pub(crate) use family::{Bias, Family, MAX_WINDOW_LAYERS, WINDOW, WindowRule};
 pub use generation::GenerationConfig;
 pub use rope::{Rope, RopeScaling};
 
@@ -26,6 +29,14 @@ pub struct Window {
     pub tokens: usize,
     /// For each layer, whether the window holds there; at least one is true.
     pub layers: Vec<bool>,
+}
+
+impl Window {
+    /// The window of these layers; `None` where it hides nothing from any of them.
+    pub(crate) fn within(context: usize, tokens: Option<usize>, layers: Vec<bool>) -> Option<Self> {
+        let tokens = tokens.filter(|tokens| *tokens < context && layers.contains(&true))?;
+        Some(Self { tokens, layers })
+    }
 }
 
 /// A mixture of experts in place of the feed-forward part. A softmax over the router's scores weighs all experts; the

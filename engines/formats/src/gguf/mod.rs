@@ -5,6 +5,9 @@
 
 mod config;
 mod cursor;
+mod keys;
+mod layers;
+mod rope;
 mod split;
 mod tensors;
 mod tokenizer;
@@ -12,13 +15,14 @@ mod value;
 
 use std::collections::BTreeMap;
 
-use crate::config::Architecture;
+use crate::config::Family;
 use crate::gguf::cursor::Cursor;
 use crate::gguf::split::Split;
 use crate::gguf::value::{Metadata, ValueType};
 use crate::names::from_gguf;
 use crate::source::Source;
 use crate::tokens::{ChatTemplate, GgufTokenizer, TokenizerSource};
+use crate::views;
 use crate::{Checkpoint, Format, FormatError, GenerationConfig, ModelConfig, ModelFile, Result, TensorInfo};
 
 /// The first four bytes of every GGUF file.
@@ -98,7 +102,7 @@ struct Part {
     metadata: Metadata,
     split: Option<Split>,
     /// What the first part or a whole model says it is.
-    architecture: Option<Architecture>,
+    family: Option<&'static Family>,
     /// Under the file's names.
     tensors: Vec<TensorInfo>,
 }
@@ -119,9 +123,9 @@ impl Part {
         let split = Split::read(&metadata, name)?;
         let alignment = alignment(&metadata, name)?;
         // Refused before the tensors are read, so that the reason given is the one that matters.
-        let architecture = match split {
+        let family = match split {
             Some(split) if split.number > 0 => None,
-            _ => Some(config::architecture(&metadata, name)?),
+            _ => Some(config::family(&metadata, name)?),
         };
 
         let raw = tensors::read(&mut cursor, name, tensor_count)?;
@@ -131,7 +135,7 @@ impl Part {
             return Err(FormatError::malformed(name, "the file ends before its first tensor"));
         };
         let tensors = tensors::place(raw, name, data, source.len(), alignment)?;
-        Ok(Part { version, metadata, split, architecture, tensors })
+        Ok(Part { version, metadata, split, family, tensors })
     }
 
     /// Takes over the tensors of another part of the same model.
@@ -160,14 +164,14 @@ impl Part {
 
     /// What the model is.
     fn describe(self, name: &str) -> Result<GgufFile> {
-        let Part { version, mut metadata, architecture, tensors: raw, split: _ } = self;
-        let Some(architecture) = architecture else {
+        let Part { version, mut metadata, family, tensors: raw, split: _ } = self;
+        let Some(family) = family else {
             return Err(FormatError::malformed(name, "it does not say what the model is"));
         };
         let mut tensors = BTreeMap::new();
         for mut tensor in raw {
             // A name without a counterpart stays as it is, for the message that refuses it.
-            if let Some(ours) = from_gguf(&tensor.name) {
+            if let Some(ours) = from_gguf(&tensor.name, family) {
                 tensor.name = ours;
             }
             if let Some(twice) = tensors.insert(tensor.name.clone(), tensor) {
@@ -179,7 +183,8 @@ impl Part {
         }
 
         let tokenizer = tokenizer::read(&mut metadata, name)?;
-        let config = config::read(&metadata, name, architecture, &tokenizer, &tensors)?;
+        let config = config::read(&metadata, name, family, &tokenizer, &tensors)?;
+        let tensors = views::split(tensors, &config, name)?;
         let chat_template = tokenizer::chat_template(&mut metadata, name, &tokenizer)?;
         let mut eos: Vec<u32> = [tokenizer.eos, tokenizer.eot, tokenizer.eom].into_iter().flatten().collect();
         eos.sort_unstable();

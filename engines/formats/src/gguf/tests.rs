@@ -1,3 +1,4 @@
+mod families;
 mod random;
 mod semantics;
 mod split;

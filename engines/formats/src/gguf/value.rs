@@ -19,6 +19,10 @@ const MAX_TEXT: u64 = 4 << 20;
 const MAX_TOKEN: u64 = 1 << 16;
 /// The most items of a table that is kept or has to be walked through.
 const MAX_TABLE: u64 = 1 << 22;
+/// The end of the keys whose table of flags, one a layer, is kept.
+const FLAGS: &str = ".attention.sliding_window_pattern";
+/// The most items of such a table.
+const MAX_FLAGS: u64 = 512;
 /// The most bytes all metadata may take. A sparse file is cheap to make long, so its length is no bound for our time.
 const MAX_METADATA: u64 = 512 << 20;
 
@@ -91,7 +95,8 @@ enum Value {
     Ints(Vec<i32>),
     Floats(Vec<f32>),
     Bytes(Vec<u8>),
-    Array { element: ValueType, count: u64 },
+    Flags(Vec<bool>),
+    Array { element: ValueType },
 }
 
 impl fmt::Display for Value {
@@ -104,6 +109,7 @@ impl fmt::Display for Value {
             Self::Ints(_) => f.write_str("array of i32"),
             Self::Floats(_) => f.write_str("array of f32"),
             Self::Bytes(_) => f.write_str("array of u8"),
+            Self::Flags(_) => f.write_str("array of bool"),
             Self::Array { element, .. } => write!(f, "array of {element}"),
         }
     }
@@ -181,6 +187,30 @@ impl Metadata {
         }
     }
 
+    /// Whether the key has a table for its value.
+    pub(super) fn is_array(&self, key: &str) -> bool {
+        matches!(
+            self.values.get(key),
+            Some(
+                Value::Texts(_)
+                    | Value::Ints(_)
+                    | Value::Floats(_)
+                    | Value::Bytes(_)
+                    | Value::Flags(_)
+                    | Value::Array { .. }
+            )
+        )
+    }
+
+    /// A table of flags.
+    pub(super) fn flags(&self, key: &str) -> Result<Option<&[bool]>> {
+        match self.values.get(key) {
+            None => Ok(None),
+            Some(Value::Flags(flags)) => Ok(Some(flags)),
+            Some(other) => Err(self.mismatch(key, other, "array of bool")),
+        }
+    }
+
     pub(super) fn text(&self, key: &str) -> Result<Option<&str>> {
         match self.values.get(key) {
             None => Ok(None),
@@ -252,13 +282,7 @@ fn read_value(cursor: &mut Cursor<'_>, file: &str, key: &str) -> Result<Value> {
         ValueType::I64 => Value::Signed(i64::from_le_bytes(cursor.array()?), kind),
         ValueType::F32 => Value::Float(f32::from_le_bytes(cursor.array()?).into(), kind),
         ValueType::F64 => Value::Float(f64::from_le_bytes(cursor.array()?), kind),
-        ValueType::Bool => match cursor.u8()? {
-            0 => Value::Bool(false),
-            1 => Value::Bool(true),
-            other => {
-                return Err(FormatError::malformed(file, format_args!("{key} is a bool of value {other}")));
-            }
-        },
+        ValueType::Bool => Value::Bool(read_flag(cursor, file, key)?),
         ValueType::Text if is_kept_text(key) => Value::Text(cursor.string(MAX_TEXT, "a metadata string")?),
         ValueType::Text => {
             let len = cursor.string_len()?;
@@ -267,6 +291,14 @@ fn read_value(cursor: &mut Cursor<'_>, file: &str, key: &str) -> Result<Value> {
         }
         ValueType::Array => read_array(cursor, file, key)?,
     })
+}
+
+fn read_flag(cursor: &mut Cursor<'_>, file: &str, key: &str) -> Result<bool> {
+    match cursor.u8()? {
+        0 => Ok(false),
+        1 => Ok(true),
+        other => Err(FormatError::malformed(file, format_args!("{key} is a bool of value {other}"))),
+    }
 }
 
 /// Strings a reader asks for; all others (licences, descriptions, whole tokenizer files) are passed over.
@@ -292,6 +324,10 @@ fn read_array(cursor: &mut Cursor<'_>, file: &str, key: &str) -> Result<Value> {
             | ("tokenizer.ggml.scores", ValueType::F32)
             | ("tokenizer.ggml.precompiled_charsmap", ValueType::U8 | ValueType::I8)
     );
+    let flags = element == ValueType::Bool && key.ends_with(FLAGS);
+    if flags && count > MAX_FLAGS {
+        return Err(FormatError::too_large(file, format_args!("the length of {key}"), count, MAX_FLAGS));
+    }
     if (kept || element == ValueType::Text) && count > MAX_TABLE {
         return Err(FormatError::too_large(file, format_args!("the length of {key}"), count, MAX_TABLE));
     }
@@ -310,6 +346,13 @@ fn read_array(cursor: &mut Cursor<'_>, file: &str, key: &str) -> Result<Value> {
             }
             Ok(Value::Floats(floats))
         }
+        Some(_) if flags => {
+            let mut list = reserved(len, "a table of flags")?;
+            for _ in 0..len {
+                list.push(read_flag(cursor, file, key)?);
+            }
+            Ok(Value::Flags(list))
+        }
         Some(_) if kept => {
             let mut ints = reserved(len, "a table of numbers")?;
             for _ in 0..len {
@@ -318,7 +361,7 @@ fn read_array(cursor: &mut Cursor<'_>, file: &str, key: &str) -> Result<Value> {
             Ok(Value::Ints(ints))
         }
         // The product was checked against the bytes left.
-        Some(size) => cursor.skip(count * size).map(|()| Value::Array { element, count }),
+        Some(size) => cursor.skip(count * size).map(|()| Value::Array { element }),
         None if kept => {
             let mut texts = reserved(len, "a table of strings")?;
             for _ in 0..len {
@@ -331,7 +374,7 @@ fn read_array(cursor: &mut Cursor<'_>, file: &str, key: &str) -> Result<Value> {
                 let len = cursor.string_len()?;
                 cursor.skip(len)?;
             }
-            Ok(Value::Array { element, count })
+            Ok(Value::Array { element })
         }
     }
 }

@@ -1,48 +1,14 @@
 //! `config.json`: the model's shape, in the layouts of transformers 4 and 5.
 
-use crate::config::{Activation, Architecture, ModelConfig};
-use crate::hf::rope;
-use crate::json::{Fields, Json};
+use crate::config::{Activation, Architecture, Bias, Family, ModelConfig, check_layers};
+use crate::hf::keys::{FILE, Keys, WANTED, absent, unsupported};
+use crate::hf::{experts, rope, window};
+use crate::json::Fields;
 use crate::{FormatError, Result};
 
-const FILE: &str = "config.json";
-
-/// The keys that matter, at the top and in `rope_parameters`, `rope_scaling` and `quantization_config`.
-const WANTED: &[&str] = &[
-    "model_type",
-    "vocab_size",
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "head_dim",
-    "max_position_embeddings",
-    "rms_norm_eps",
-    "hidden_act",
-    "tie_word_embeddings",
-    "attention_bias",
-    "mlp_bias",
-    "bos_token_id",
-    "eos_token_id",
-    "use_sliding_window",
-    "max_window_layers",
-    "layer_types",
-    "quantization_config",
-    "quant_method",
-    "rope_theta",
-    "rope_scaling",
-    "rope_parameters",
-    "rope_type",
-    "type",
-    "factor",
-    "low_freq_factor",
-    "high_freq_factor",
-    "original_max_position_embeddings",
-    "partial_rotary_factor",
-    "full_attention",
-    "sliding_attention",
-];
+/// `model_type` of Gemma 3 with eyes: the text model is described inside, under [`TEXT`].
+const SEEING: &str = "gemma3";
+const TEXT: &str = "text_config";
 
 /// Reads the bytes of a `config.json`.
 ///
@@ -50,120 +16,141 @@ const WANTED: &[&str] = &[
 /// When it is no JSON object, a key is missing, of the wrong type or out of range, or the model needs a feature that
 /// is not supported. Keys that name code to run (`auto_map`) are never followed.
 pub fn parse(bytes: &[u8]) -> Result<ModelConfig> {
-    let fields = Fields::parse(FILE, bytes, WANTED)?;
-    let model_type = fields.text(FILE, "model_type")?.ok_or_else(|| absent("model_type"))?;
-    let architecture = Architecture::named(FILE, model_type)?;
-    let layers = need(&fields, "num_hidden_layers")?;
-    refuse_unsupported(&fields, layers)?;
-
-    let hidden_size = need(&fields, "hidden_size")?;
-    let heads = need(&fields, "num_attention_heads")?;
-    let bias = fields.flag(FILE, "attention_bias")?.unwrap_or(false);
-    // Qwen 2 has biases on Q, K and V and nowhere else, and no key for it.
-    let (qkv_bias, attention_out_bias) = match architecture {
-        Architecture::Qwen2 => (true, false),
-        Architecture::Llama | Architecture::Qwen3 => (bias, bias),
+    let whole = Fields::parse(FILE, bytes, WANTED)?;
+    let named = |fields: &Fields| -> Result<&'static Family> {
+        let name = fields.text(FILE, "model_type")?.ok_or_else(|| absent("model_type"))?;
+        Family::of_folder(FILE, name)
     };
-    let head_dim = head_dim(&fields, architecture, hidden_size, heads)?;
+    let (fields, family) = match whole.text(FILE, "model_type")? {
+        Some(SEEING) => {
+            let text = whole.object(FILE, TEXT)?.ok_or_else(|| absent(TEXT))?;
+            (text, named(text)?)
+        }
+        _ => (&whole, named(&whole)?),
+    };
+    let keys = Keys { fields, family };
+    refuse_unsupported(&keys, &whole)?;
+
+    let layers = keys.need("num_hidden_layers")?;
+    check_layers(FILE, layers)?;
+    let hidden_size = keys.need("hidden_size")?;
+    let intermediate_size = keys.need("intermediate_size")?;
+    let context_length = keys.need("max_position_embeddings")?;
+    let heads = keys.need("num_attention_heads")?;
+    let head_dim = head_dim(&keys, hidden_size, heads)?;
+    let (qkv_bias, attention_out_bias) = biases(&keys)?;
+    let (attention_softcap, logit_softcap) = match family.soft_caps {
+        None => (None, None),
+        Some((attention, logits)) => (
+            keys.number_or("attn_logit_softcapping", attention)?,
+            keys.number_or("final_logit_softcapping", logits)?,
+        ),
+    };
+    let window = window::read(&keys, layers, context_length)?;
+    let positions = rope::read(&keys, head_dim, context_length)?;
+    // A model with eyes says these outside of its text model's part.
+    let ids = |key: &str| -> Result<Vec<u32>> {
+        Ok(fields.ids(FILE, key)?.or(whole.ids(FILE, key)?).unwrap_or_default())
+    };
+    let tied = fields.flag(FILE, "tie_word_embeddings")?.or(whole.flag(FILE, "tie_word_embeddings")?);
     let config = ModelConfig {
-        architecture,
-        vocab_size: need(&fields, "vocab_size")?,
+        architecture: family.architecture,
+        vocab_size: keys.need("vocab_size")?,
         hidden_size,
-        intermediate_size: need(&fields, "intermediate_size")?,
+        intermediate_size,
         layers,
         heads,
-        kv_heads: size(&fields, "num_key_value_heads")?.unwrap_or(heads),
+        kv_heads: keys.size("num_key_value_heads")?.unwrap_or(heads),
         head_dim,
-        context_length: need(&fields, "max_position_embeddings")?,
-        rms_norm_eps: fields.number(FILE, "rms_norm_eps")?.unwrap_or(1e-6),
-        rope: rope::read(FILE, &fields)?,
-        window_rope: None,
-        rotary_dim: head_dim,
-        attention_scale: 1.0 / (head_dim as f64).sqrt(),
-        attention_softcap: None,
-        logit_softcap: None,
-        window: None,
-        experts: None,
-        activation: Activation::Silu,
-        embedding_scale: None,
-        post_norms: false,
-        norms_less_one: false,
+        context_length,
+        rms_norm_eps: fields.number(FILE, "rms_norm_eps")?.unwrap_or(family.eps),
+        rope: positions.rope,
+        window_rope: positions.window_rope.filter(|_| window.is_some()),
+        rotary_dim: positions.rotary_dim,
+        attention_scale: attention_scale(&keys, head_dim)?,
+        attention_softcap,
+        logit_softcap,
+        window,
+        experts: experts::read(&keys, layers, intermediate_size)?,
+        activation: family.activation,
+        embedding_scale: family.gemma.then(|| (hidden_size as f64).sqrt()),
+        post_norms: family.gemma,
+        norms_less_one: family.gemma,
         rope_interleaved: false,
-        tie_embeddings: fields.flag(FILE, "tie_word_embeddings")?.unwrap_or(false),
+        tie_embeddings: tied.unwrap_or(family.tied),
         qkv_bias,
         attention_out_bias,
-        mlp_bias: architecture == Architecture::Llama && fields.flag(FILE, "mlp_bias")?.unwrap_or(false),
-        qk_norm: architecture == Architecture::Qwen3,
-        bos: fields.ids(FILE, "bos_token_id")?.unwrap_or_default(),
-        eos: fields.ids(FILE, "eos_token_id")?.unwrap_or_default(),
+        mlp_bias: family.mlp_bias && keys.is_set("mlp_bias")?,
+        qk_norm: family.qk_norm,
+        bos: ids("bos_token_id")?,
+        eos: ids("eos_token_id")?,
     };
     config.check(FILE)?;
     Ok(config)
 }
 
-fn absent(key: &str) -> FormatError {
-    FormatError::malformed(FILE, format_args!("the key {key} is missing"))
-}
-
-fn size(fields: &Fields, key: &str) -> Result<Option<usize>> {
-    // Every size is checked against a range far below, so a value that does not fit is only made to fail there.
-    Ok(fields.whole(FILE, key)?.map(|value| usize::try_from(value).unwrap_or(usize::MAX)))
-}
-
-fn need(fields: &Fields, key: &str) -> Result<usize> {
-    size(fields, key)?.ok_or_else(|| absent(key))
-}
-
-/// The head's width: the key's, else transformers' default for the architecture.
-fn head_dim(fields: &Fields, architecture: Architecture, hidden: usize, heads: usize) -> Result<usize> {
-    match (size(fields, "head_dim")?, architecture) {
+/// The head's width: the key's, the family's, or the hidden size divided among the heads.
+fn head_dim(keys: &Keys<'_>, hidden: usize, heads: usize) -> Result<usize> {
+    match (keys.size("head_dim")?, hidden.checked_rem(heads)) {
         (Some(width), _) => Ok(width),
-        (None, Architecture::Qwen3) => Ok(128),
-        (None, _) => match hidden.checked_rem(heads) {
-            Some(0) => Ok(hidden / heads),
-            _ => {
-                let what =
-                    format_args!("hidden_size {hidden} cannot be divided among {heads} attention heads");
-                Err(FormatError::malformed(FILE, what))
-            }
-        },
+        (None, Some(0)) => Ok(hidden / heads),
+        (None, _) => {
+            let what = format_args!("hidden_size {hidden} cannot be divided among {heads} attention heads");
+            Err(FormatError::malformed(FILE, what))
+        }
     }
 }
 
-/// Features that change what the model computes and are not built.
-fn refuse_unsupported(fields: &Fields, layers: usize) -> Result<()> {
-    let unsupported = |what: std::fmt::Arguments<'_>| Err(FormatError::unsupported(FILE, what));
-    if let Some(act) = fields.text(FILE, "hidden_act")?.filter(|act| *act != "silu") {
-        return unsupported(format_args!("hidden_act {act:?}; only silu is built"));
-    }
-    if let Some(quantized) = fields.object(FILE, "quantization_config")? {
-        let method = quantized.text(FILE, "quant_method")?.unwrap_or("unnamed");
-        return unsupported(format_args!("weights quantised by {method:?}"));
-    }
-    // Layers below `max_window_layers` attend to everything.
-    let windowed = fields.flag(FILE, "use_sliding_window")?.unwrap_or(false);
-    if windowed && size(fields, "max_window_layers")?.is_none_or(|full| full < layers) {
-        return unsupported(format_args!("attention in a sliding window (use_sliding_window)"));
-    }
-    match fields.get("layer_types") {
-        None => Ok(()),
-        Some(Json::List(kinds)) => {
-            let full = |kind: &Json| matches!(kind, Json::Text(kind) if kind == "full_attention");
-            match kinds.iter().find(|kind| !full(kind)) {
-                None => Ok(()),
-                Some(other) => unsupported(format_args!("a layer of the kind {other} (layer_types)")),
-            }
+/// Whether Q, K and V have biases, and whether the output projection has.
+fn biases(keys: &Keys<'_>) -> Result<(bool, bool)> {
+    Ok(match keys.family.bias {
+        Bias::Never => (false, false),
+        Bias::Keyed => [keys.is_set("attention_bias")?; 2].into(),
+        Bias::Qkv => (true, false),
+        Bias::QkvUnlessKeyed => (keys.fields.flag(FILE, "qkv_bias")?.unwrap_or(true), false),
+    })
+}
+
+/// Gemma divides by the root of a number of its own, the others by that of the head's width.
+fn attention_scale(keys: &Keys<'_>, head_dim: usize) -> Result<f64> {
+    let scalar = match keys.family.gemma {
+        true => keys.fields.number(FILE, "query_pre_attn_scalar")?.unwrap_or(256.0),
+        false => head_dim as f64,
+    };
+    Ok(1.0 / scalar.sqrt())
+}
+
+/// Features that change what the model computes and are not built. `whole` is the outermost object.
+fn refuse_unsupported(keys: &Keys<'_>, whole: &Fields) -> Result<()> {
+    for fields in [keys.fields, whole] {
+        if let Some(quantized) = fields.object(FILE, "quantization_config")? {
+            let method = quantized.text(FILE, "quant_method")?.unwrap_or("unnamed");
+            return unsupported(format_args!("weights quantised by {method:?}"));
         }
-        Some(other) => {
-            Err(FormatError::malformed(FILE, format_args!("layer_types is {other}; a list is needed")))
-        }
     }
+    // Gemma's `hidden_act` is a leftover: its own models are computed with the other key.
+    let (key, built) = match keys.family.activation {
+        Activation::Silu => ("hidden_act", "silu"),
+        Activation::GeluTanh => ("hidden_activation", "gelu_pytorch_tanh"),
+    };
+    if let Some(act) = keys.fields.text(FILE, key)?.filter(|act| *act != built) {
+        return unsupported(format_args!("{key} {act:?}; only {built} is built"));
+    }
+    if keys.is_set("use_bidirectional_attention")? {
+        return unsupported(format_args!("attention that is not causal (use_bidirectional_attention)"));
+    }
+    // Its published configurations never set it, and transformers does not compute with it.
+    let capped = keys.fields.number(FILE, "attn_logit_softcapping")?.is_some();
+    if capped && keys.family.architecture == Architecture::Gemma3 {
+        return unsupported(format_args!("a soft cap of attention scores (attn_logit_softcapping)"));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Rope, RopeScaling};
+    use crate::config::{Rope, RopeScaling, Window};
 
     const LLAMA: &str = r#"{"model_type": "llama", "vocab_size": 128, "hidden_size": 16, "intermediate_size": 32,
         "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64,
@@ -206,23 +193,67 @@ mod tests {
     }
 
     #[test]
+    fn a_family_s_facts_need_no_keys() {
+        let mistral =
+            with(r#""llama""#, r#""mistral", "sliding_window": 8, "attention_bias": true"#).unwrap();
+        assert_eq!(mistral.window, Some(Window { tokens: 8, layers: vec![true; 2] }));
+        assert!(!mistral.qkv_bias && mistral.attention_scale == 0.5);
+        let mixtral = r#""mixtral", "num_local_experts": 4, "num_experts_per_tok": 2"#;
+        assert_eq!(with(r#""llama""#, mixtral).unwrap().experts.unwrap().intermediate_size, 32);
+
+        let gemma = with(r#""llama""#, r#""gemma2", "head_dim": 8, "query_pre_attn_scalar": 16"#).unwrap();
+        assert!(gemma.post_norms && gemma.norms_less_one && gemma.tie_embeddings && !gemma.qk_norm);
+        assert_eq!((gemma.attention_softcap, gemma.logit_softcap), (Some(50.0), Some(30.0)));
+        assert_eq!((gemma.attention_scale, gemma.embedding_scale), (0.25, Some(4.0)));
+        assert_eq!(gemma.activation, Activation::GeluTanh);
+        let uncapped = with(r#""llama""#, r#""gemma2", "attn_logit_softcapping": null"#).unwrap();
+        assert_eq!((uncapped.attention_softcap, uncapped.head_dim), (None, 256));
+        let phi = with(r#""llama""#, r#""phi3", "partial_rotary_factor": 0.5"#).unwrap();
+        assert_eq!((phi.head_dim, phi.rotary_dim), (4, 2));
+    }
+
+    #[test]
+    fn the_text_part_of_a_model_with_eyes_is_read() {
+        let text = r#"{"model_type": "gemma3", "eos_token_id": [1, 106], "vision_config": {"hidden_size": 3},
+            "text_config": {"model_type": "gemma3_text", "hidden_size": 16, "intermediate_size": 32,
+            "num_hidden_layers": 8, "sliding_window": 1024, "rope_scaling": {"rope_type": "linear", "factor": 8.0}}}"#;
+        let config = parse(text.as_bytes()).unwrap();
+        assert_eq!((config.vocab_size, config.heads, config.kv_heads, config.head_dim), (262_208, 8, 4, 256));
+        assert_eq!((config.hidden_size, config.context_length), (16, 131_072));
+        assert_eq!(config.rope, Rope { theta: 1e6, scaling: RopeScaling::Linear { factor: 8.0 } });
+        assert_eq!(config.window_rope, Some(Rope { theta: 10_000.0, scaling: RopeScaling::None }));
+        let windowed: Vec<_> = (0..8).map(|layer| layer != 5).collect();
+        assert_eq!(config.window, Some(Window { tokens: 1024, layers: windowed }));
+        assert_eq!((config.eos, config.tie_embeddings, config.qk_norm), (vec![1, 106], true, true));
+        for (from, to, word) in [
+            ("text_config", "text", "text_config is missing"),
+            ("gemma3_text", "gemma4_text", "gemma4_text"),
+            (r#""model_type": "gemma3_text", "#, "", "model_type is missing"),
+        ] {
+            let error = parse(text.replace(from, to).as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(word), "{word}: {error}");
+        }
+    }
+
+    #[test]
     fn what_is_not_built_is_named() {
         for (from, to, word) in [
-            (r#""llama""#, r#""mistral""#, "architecture \"mistral\"; supported are llama, qwen2, qwen3"),
-            (r#""llama""#, r#""qwen2_moe""#, "qwen2_moe"),
-            (r#""silu""#, r#""gelu""#, "gelu"),
             (
                 r#""llama""#,
-                r#""qwen2", "use_sliding_window": true, "max_window_layers": 1"#,
-                "sliding window",
+                r#""mamba""#,
+                "architecture \"mamba\"; supported are llama, mistral, mixtral, qwen2",
             ),
+            (r#""llama""#, r#""gemma3_text", "use_bidirectional_attention": true"#, "not causal"),
+            (r#""llama""#, r#""gemma3_text", "attn_logit_softcapping": 50.0"#, "soft cap"),
+            (r#""llama""#, r#""gemma2", "hidden_activation": "gelu""#, "only gelu_pytorch_tanh"),
+            (r#""silu""#, r#""gelu""#, "gelu"),
             (
                 r#""llama""#,
                 r#""qwen3", "layer_types": ["full_attention", "sliding_attention"]"#,
                 "sliding_attention",
             ),
             (r#""llama""#, r#""llama", "quantization_config": {"quant_method": "gptq"}"#, "gptq"),
-            (r#""llama""#, r#""llama", "rope_scaling": {"type": "yarn", "factor": 4.0}"#, "yarn"),
+            (r#""llama""#, r#""llama", "rope_scaling": {"type": "dynamic", "factor": 4.0}"#, "dynamic"),
             (r#""llama""#, r#""llama", "partial_rotary_factor": 0.5"#, "partial"),
         ] {
             let error = with(from, to).unwrap_err().to_string();

@@ -1,16 +1,21 @@
 //! Hugging Face folders: `config.json`, safetensors, `tokenizer.json` and their companions.
 
 pub mod config;
+mod experts;
 pub mod generation;
 pub mod index;
+mod keys;
 mod rope;
 pub mod safetensors;
 pub mod tokenizer_config;
+mod window;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::names::from_folder;
 use crate::source::{Source, name_of};
+use crate::views;
 use crate::{Checkpoint, FileId, Format, FormatError, ModelFile, Result, TensorInfo, TokenizerSource};
 
 const CONFIG: &str = "config.json";
@@ -69,7 +74,9 @@ pub(crate) fn open(path: &Path) -> Result<Checkpoint> {
         None => None,
     };
 
-    let weights = folder.weights()?;
+    let mut weights = folder.weights()?;
+    weights.rename()?;
+    weights.tensors = views::split(weights.tensors, &config, WEIGHTS)?;
     let checkpoint = Checkpoint {
         format: Format::Folder,
         files: weights.files,
@@ -182,6 +189,19 @@ impl Weights {
         }
         self.files.push(file.path().to_path_buf());
         self.ids.push(file.id());
+        Ok(())
+    }
+
+    /// Gives the tensors the names that all families share, and leaves out those that text does not need.
+    fn rename(&mut self) -> Result<()> {
+        for (theirs, mut tensor) in std::mem::take(&mut self.tensors) {
+            let Some(ours) = from_folder(&theirs) else { continue };
+            tensor.name.clone_from(&ours);
+            if let Some(twice) = self.tensors.insert(ours, tensor) {
+                let what = format_args!("tensor {:?} is there under two names", twice.name);
+                return Err(FormatError::malformed(WEIGHTS, what));
+            }
+        }
         Ok(())
     }
 }
