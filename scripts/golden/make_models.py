@@ -7,12 +7,14 @@ position of three prompts, from the weights as the files hold them.
 
 import json
 import shutil
+import sys
 
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from common import GOLDEN, made_with, write_json
+from families import PROMPT_LENGTHS as FAMILY_PROMPT_LENGTHS
 from specs import PROMPT_LENGTHS, SPECS
 
 MODELS = GOLDEN / "models"
@@ -23,26 +25,55 @@ def random_weights(config, seed):
     with torch.device("meta"):
         shapes = {name: p.shape for name, p in AutoModelForCausalLM.from_config(config).named_parameters()}
     generator = torch.Generator().manual_seed(seed)
+    # Gemma adds one to each of its norms' weights.
+    one = 0.0 if config.model_type.startswith("gemma") else 1.0
     weights = {}
     for name, shape in shapes.items():
         values = torch.randn(shape, generator=generator, dtype=torch.float32)
-        if name == "model.norm.weight":
-            values = 5.0 + 1.25 * values
+        if name in ("model.norm.weight", "model.language_model.norm.weight"):
+            values = 4.0 + one + 1.25 * values
         elif "norm" in name:
-            values = 1.0 + 0.25 * values
+            values = one + 0.25 * values
         elif name.endswith("bias"):
             values = 0.5 * values
         elif "embed_tokens" in name:
             # Small, so that the norm's epsilon shows; the last norm makes up for it in tied logits.
             values = 0.05 * values
         elif "q_proj" in name or "k_proj" in name:
-            values = values * 1.5 / shape[1] ** 0.5
+            values = values * 1.5 / shape[-1] ** 0.5
+        elif "experts" in name:
+            values = values * 2.0 / shape[-1] ** 0.5
         else:
-            values = values * 1.2 / shape[1] ** 0.5
+            values = values * 1.2 / shape[-1] ** 0.5
         weights[name] = values
-    if not config.tie_word_embeddings:
+    if "lm_head.weight" in weights:
         weights["lm_head.weight"] *= 0.4
     return weights
+
+
+def published(weights, spec):
+    """The weights under the names that hubs have, which are not those transformers 5 computes with."""
+    eyes = spec["config"]["model_type"] == "gemma3"
+    mixtral = spec["config"]["model_type"] == "mixtral"
+    renamed = {}
+    for name, values in weights.items():
+        if eyes:
+            name = name.replace("model.language_model.", "language_model.model.").removeprefix("model.")
+            name = name.replace("language_language_model", "language_model")
+        if mixtral:
+            name = name.replace(".mlp.", ".block_sparse_moe.")
+        if ".experts." not in name or spec.get("stacked"):
+            renamed[name] = values
+            continue
+        prefix, kind = name.rsplit(".", 1)
+        parts = values.chunk(2, dim=1) if kind == "gate_up_proj" else [values]
+        kinds = ["gate_proj", "up_proj"] if kind == "gate_up_proj" else [kind]
+        older = {"gate_proj": "w1", "up_proj": "w3", "down_proj": "w2"}
+        for kind, part in zip(kinds, parts):
+            for number, expert in enumerate(part):
+                kind_name = older[kind] if mixtral else kind
+                renamed[f"{prefix}.{number}.{kind_name}.weight"] = expert.contiguous()
+    return renamed
 
 
 def save_weights(folder, weights, shards):
@@ -123,7 +154,8 @@ def save_config(folder, spec, dtype):
 
 def prompts(spec, vocab):
     generator = torch.Generator().manual_seed(100)
-    lists = [torch.randint(0, vocab, (length,), generator=generator) for length in PROMPT_LENGTHS]
+    lengths = spec.get("prompt_lengths", PROMPT_LENGTHS)
+    lists = [torch.randint(0, vocab, (length,), generator=generator) for length in lengths]
     for ids in lists[1:]:
         ids[0] = spec["config"]["bos_token_id"]
     return lists
@@ -149,19 +181,22 @@ def make(spec):
     assert tokenizer.get_vocab_size() <= spec["config"]["vocab_size"]
     for key in ("bos", "eos"):
         if spec["text"][key]:
-            assert tokenizer.token_to_id(spec["text"][key]) == spec["config"][f"{key}_token_id"], (spec["name"], key)
+            ids = spec["config"][f"{key}_token_id"]
+            ids = ids if isinstance(ids, list) else [ids]
+            assert tokenizer.token_to_id(spec["text"][key]) in ids, (spec["name"], key)
     config = AutoConfig.from_pretrained(folder)
     if "weights_of" in spec:
         source = load_file(MODELS / spec["weights_of"] / "model.safetensors")
         weights = {name: values.to(getattr(torch, dtype)) for name, values in source.items()}
     else:
         weights = random_weights(config, spec["seed"])
-    save_weights(folder, weights, spec.get("shards", 1))
+    save_weights(folder, published(weights, spec), spec.get("shards", 1))
 
     # The golden model is built in memory from the weights; the folder is then read back and must agree.
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="eager").eval()
     missing, unexpected = model.load_state_dict({n: w.to(torch.float32) for n, w in weights.items()}, strict=False)
     assert not unexpected and missing in ([], ["lm_head.weight"]), (missing, unexpected)
+    model.tie_weights()
     reloaded = load_f32(folder)
     golden = {}
     for number, ids in enumerate(prompts(spec, spec["config"]["vocab_size"])):
@@ -178,9 +213,11 @@ def make(spec):
 
 
 def main():
+    """Makes the models named on the command line, or all of them."""
     torch.set_num_threads(2)
     for spec in SPECS:
-        make(spec)
+        if not sys.argv[1:] or spec["name"] in sys.argv[1:]:
+            make(spec)
     about = made_with(
         "make_models.py",
         "torch",
@@ -189,6 +226,7 @@ def main():
         "safetensors",
         arithmetic="f32, eager attention",
         prompt_lengths=PROMPT_LENGTHS,
+        family_prompt_lengths=FAMILY_PROMPT_LENGTHS,
         prompt_seed=100,
         models={
             spec["name"]: {key: spec[key] for key in ("seed", "weights_of", "dtype") if key in spec} for spec in SPECS

@@ -2,6 +2,7 @@
 
 import vocabularies
 import styles
+from families import FAMILIES
 
 # 8-dimensional frequency table with all three branches of the llama3 scaling: kept, blended, divided.
 LLAMA3_SCALING = {
@@ -131,6 +132,7 @@ SPECS = [
     {"name": "llama-f16", "config": UNTIED, "text": LLAMA3_TEXT, "weights_of": "llama-untied", "dtype": "float16"},
     {"name": "llama3-bf16", "config": LLAMA3, "text": LLAMA3_TEXT, "weights_of": "llama3", "dtype": "bfloat16"},
     {"name": "llama3-newconfig", "config": NEW_CONFIG, "text": LLAMA3_TEXT, "seed": 16, "new_layout": True},
+    *FAMILIES,
 ]
 
 PROMPT_LENGTHS = [5, 23, 60]
