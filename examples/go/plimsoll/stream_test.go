@@ -151,6 +151,41 @@ func TestCloseWhileAnotherGoroutineStreams(t *testing.T) {
 	}
 }
 
+// A reader that waits behind a full batch is let go by Close while the request ahead still runs.
+func TestCloseWhileNothingComes(t *testing.T) {
+	runtime := newRuntime(t, nil)
+	model, err := runtime.Load(background, demo, &plimsoll.ModelOptions{Threads: 2, MaxSequences: 1})
+	noError(t, err)
+	defer model.Close()
+	ahead, behind := open(t, model), open(t, model)
+	for attempt := 0; attempt < 10; attempt++ { // this process may be kept waiting until the one ahead has ended
+		ctx, cancel := context.WithCancel(background)
+		first := start(t, ahead, ctx, ask("hello", manyTokens))
+		equal(t, "an event", first.Next(), true)
+		second := start(t, behind, background, ask("hello", 4))
+		events := make(chan int)
+		go func() {
+			n := 0
+			for ; second.Next(); n++ {
+			}
+			events <- n
+		}()
+		time.Sleep(10 * time.Millisecond)
+		noError(t, second.Close())
+		came := <-events
+		cancel()
+		pull(first)
+		if came == 0 && first.Result().GeneratedTokens < manyTokens {
+			wantError(t, second.Err(), plimsoll.ErrClosed)
+			idle(t, runtime, model)
+			return
+		}
+		noError(t, ahead.Reset(background))
+		noError(t, behind.Reset(background))
+	}
+	t.Error("the reader waited until it was its turn")
+}
+
 // noErrorIn is noError outside of the test's own goroutine.
 func noErrorIn(t *testing.T, err error) {
 	t.Helper()
