@@ -3,6 +3,7 @@
 use crate::error::{Error, ErrorCode, Result};
 use crate::model::Loaded;
 use crate::request::{Input, Message, Request};
+use crate::text::Rendered;
 
 /// What a session remembers between turns. Text and tokens are the conversation as the model saw it last; they are the
 /// session's own, so that evicting KV loses nothing.
@@ -62,12 +63,17 @@ impl Conversation {
                 messages.extend_from_slice(new);
                 let text = model.render(&messages)?;
                 let tokens = self.extend(model, &text, false)?;
-                (text, tokens)
+                (text.into_text(), tokens)
             }
             Input::Text(new) => {
-                let text = [self.text.as_str(), new].concat();
-                let tokens = self.extend(model, &text, self.tokens.is_empty())?;
-                (text, tokens)
+                // What is left of an answer is only text.
+                let pending = &self.text[self.tokenised..];
+                let (start, before) = (self.tokens.is_empty() && request.add_special, self.tokens.len());
+                let more = match request.parse_special {
+                    true => model.encode(&model.meant(pending, new), start, before)?,
+                    false => model.encode_literal(&[pending, new].concat(), start, before)?,
+                };
+                ([self.text.as_str(), new].concat(), [self.tokens.as_slice(), &more].concat())
             }
             Input::Tokens(new) => {
                 let vocab = model.vocab_size();
@@ -79,7 +85,7 @@ impl Conversation {
                 let pending = if pending.is_empty() {
                     Vec::new()
                 } else {
-                    model.encode(pending, false, self.tokens.len())?
+                    model.encode_literal(pending, false, self.tokens.len())?
                 };
                 let text = [self.text.as_str(), &model.decode(new)].concat();
                 (text, [self.tokens.as_slice(), &pending, new].concat())
@@ -92,15 +98,14 @@ impl Conversation {
         Ok(Prepared { messages, chat, text, tokens, shared_prefix, turn: self.turn })
     }
 
-    fn extend(&self, model: &Loaded, text: &str, start: bool) -> Result<Vec<u32>> {
-        match text.strip_prefix(&self.text[..self.tokenised]) {
-            Some(new) if !self.tokens.is_empty() => {
-                let mut tokens = self.tokens.clone();
-                tokens.extend(model.encode(new, false, tokens.len())?);
-                Ok(tokens)
-            }
-            _ => model.encode(text, start, 0),
+    fn extend(&self, model: &Loaded, text: &Rendered, start: bool) -> Result<Vec<u32>> {
+        let tokenised = &self.text[..self.tokenised];
+        if self.tokens.is_empty() || !text.text().starts_with(tokenised) {
+            return model.encode(text, start, 0);
         }
+        let mut tokens = self.tokens.clone();
+        tokens.extend(model.encode(&text.after(tokenised.len()), false, tokens.len())?);
+        Ok(tokens)
     }
 
     /// Leading tokens that are the same.

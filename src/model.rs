@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::error::{Error, ErrorCode, Result};
 use crate::request::Message;
 use crate::runtime::Inner;
-use crate::text::{self, ChatTemplate, TextError, Tokenizer};
+use crate::text::{self, ChatTemplate, Rendered, TextError, Tokenizer};
 use plimsoll_engine::{Capabilities, Engine, ModelId};
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ impl Loaded {
     }
 
     /// The conversation through the chat template.
-    pub(crate) fn render(&self, messages: &[Message]) -> Result<String> {
+    pub(crate) fn render(&self, messages: &[Message]) -> Result<Rendered> {
         let Some(template) = &self.text.template else {
             let text = "the model has no chat template; send text or tokens instead of messages";
             return Err(Error::new(ErrorCode::Template, text));
@@ -44,12 +44,24 @@ impl Loaded {
             .iter()
             .map(|message| text::Message { role: &message.role, content: &message.content })
             .collect();
-        template.render(&lent, true).map_err(template_error)
+        template.render_for(&lent, true, self.text.tokenizer.controls()).map_err(template_error)
     }
 
-    /// Ids of `text`, which follows `before` others. Text so long that it cannot fit in the context, even were each of
-    /// its tokens the longest there is, is refused before it is tokenised.
-    pub(crate) fn encode(&self, text: &str, start: bool, before: usize) -> Result<Vec<u32>> {
+    /// Ids of a text, which follows `before` others; `start` also adds what the model expects around a text. A text so long
+    /// that it cannot fit in the context, even were each of its tokens the longest there is, is refused before it is
+    /// tokenised.
+    pub(crate) fn encode(&self, text: &Rendered, start: bool, before: usize) -> Result<Vec<u32>> {
+        self.check(text.text(), before)?;
+        self.known(self.text.tokenizer.encode_rendered(text, start))
+    }
+
+    /// As [`encode`](Self::encode), for a text that is only text: its control tokens are spelled out.
+    pub(crate) fn encode_literal(&self, text: &str, start: bool, before: usize) -> Result<Vec<u32>> {
+        self.check(text, before)?;
+        self.known(self.text.tokenizer.encode_literal(text, start))
+    }
+
+    fn check(&self, text: &str, before: usize) -> Result<()> {
         let longest = self.text.tokenizer.bytes_table().longest().max(1);
         let fewest = before.saturating_add(text.len() / longest);
         if fewest > self.context_length() as usize {
@@ -59,7 +71,11 @@ impl Loaded {
             );
             return Err(Error::new(ErrorCode::PromptTooLong, text));
         }
-        let tokens = self.text.tokenizer.encode(text, start).map_err(tokenizer_error)?;
+        Ok(())
+    }
+
+    fn known(&self, tokens: std::result::Result<Vec<u32>, TextError>) -> Result<Vec<u32>> {
+        let tokens = tokens.map_err(tokenizer_error)?;
         let vocab = self.vocab_size();
         match tokens.iter().find(|&&id| id >= vocab) {
             // A tokenizer may know more ids than the weights have rows for.
@@ -69,6 +85,11 @@ impl Loaded {
             }
             None => Ok(tokens),
         }
+    }
+
+    /// A text whose control tokens are meant, after one that is only text.
+    pub(crate) fn meant(&self, text: &str, meant: &str) -> Rendered {
+        self.text.tokenizer.controls().join(text, meant)
     }
 
     /// Text of `tokens`, special tokens left out, incomplete characters replaced.
@@ -175,7 +196,15 @@ impl Model {
     /// # Errors
     /// `Tokenizer`, `PromptTooLong`.
     pub fn tokenize(&self, text: &str) -> Result<Vec<u32>> {
-        self.loaded.encode(text, false, 0)
+        self.loaded.encode(&self.loaded.meant("", text), false, 0)
+    }
+
+    /// Ids of a text that is only text: a control token written in it is spelled out, never recognised.
+    ///
+    /// # Errors
+    /// As [`Model::tokenize`].
+    pub fn tokenize_literal(&self, text: &str) -> Result<Vec<u32>> {
+        self.loaded.encode_literal(text, false, 0)
     }
 
     /// Messages as the model's chat template writes them, up to where the answer begins.
@@ -183,7 +212,7 @@ impl Model {
     /// # Errors
     /// `Template`.
     pub fn render(&self, messages: &[Message]) -> Result<String> {
-        self.loaded.render(messages)
+        self.loaded.render(messages).map(Rendered::into_text)
     }
 
     /// Bytes that the model's engine holds: weights, workspace, and KV of all its sessions.

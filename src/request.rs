@@ -62,6 +62,11 @@ pub struct Request {
     pub sampling: Sampling,
     /// Generate on after end-of-text tokens.
     pub ignore_eos: bool,
+    /// Whether a text that begins a conversation gets the tokens that the model expects around one, such as that for its
+    /// beginning. Messages have no use for it: their template writes these.
+    pub add_special: bool,
+    /// Whether control tokens written in a text are control tokens. If not, they are spelled out, as they are in messages.
+    pub parse_special: bool,
     /// The answer's time limit, from the call that starts it.
     pub deadline: Option<Duration>,
     stop: Vec<String>,
@@ -75,6 +80,8 @@ impl Default for Request {
             min_tokens: 1,
             sampling: Sampling::default(),
             ignore_eos: false,
+            add_special: true,
+            parse_special: true,
             deadline: None,
             stop: Vec::new(),
         }

@@ -41,7 +41,7 @@ fn the_small_tokenizer_works() {
     assert_eq!(tokenizer.token_bytes(3), Some(&b" "[..]));
     assert_eq!(tokenizer.token_bytes(6), None);
     // Without a token for `<` the literal reading is an error, never the control token.
-    assert!(matches!(tokenizer.encode_literal("a<|end|>"), Err(TextError::Encode(_))));
+    assert!(matches!(tokenizer.encode_literal("a<|end|>", false), Err(TextError::Encode(_))));
 }
 
 #[test]

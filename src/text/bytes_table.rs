@@ -15,6 +15,8 @@ pub(super) enum Kind {
     Byte,
     /// A control token, not text.
     Special,
+    /// Text that the vocabulary has no token for.
+    Unknown,
 }
 
 /// The bytes of every token of a vocabulary.
@@ -144,6 +146,11 @@ impl BytesTable {
     /// Whether the id is a control token: not text, hidden from a reader.
     pub fn is_special(&self, id: u32) -> bool {
         self.kinds.get(id as usize) == Some(&Kind::Special)
+    }
+
+    /// What the id is.
+    pub(super) fn kind(&self, id: u32) -> Kind {
+        self.kinds.get(id as usize).copied().unwrap_or(Kind::Absent)
     }
 
     /// Bytes of the longest token: no token adds more than this to a text.

@@ -1,15 +1,16 @@
 //! SentencePiece's compiled normalisation rules: a double array of the texts to be replaced, and their replacements.
 //!
-//! A double array is a trie in one table. A unit's low byte is the label it is reached by; exclusive-or of its place, its
+//! A double array is a trie in one table, which may share its ends. A unit's low byte is the label it is reached by; exclusive-or of its place, its
 //! offset and a label is the place of the child. A text that ends at a unit has its value, a place among the
 //! replacements, at the child of label 0.
 
 use super::error::TextError;
+use std::collections::VecDeque;
 
 /// Largest rules, in bytes. SentencePiece's own have about 240 KB.
 const MAX_BYTES: usize = 1 << 20;
 
-/// Longest text that a rule replaces, in bytes. Those of SentencePiece have up to 19.
+/// Longest text that a rule replaces, in bytes: a table can lead in a circle. Those of SentencePiece have about 20.
 const MAX_KEY: usize = 64;
 
 /// Marks a unit that is a value.
@@ -49,16 +50,13 @@ impl Charsmap {
         Ok(rules)
     }
 
-    /// Walks the whole trie: that it is one, and that every place in it is there.
+    /// Walks the whole table: that every place in it is there. The shortest way to each unit comes first.
     fn check(&mut self) -> Result<(), &'static str> {
         let mut seen = vec![false; self.units.len()];
-        let mut open = vec![(0, 0)];
-        while let Some((at, depth)) = open.pop() {
+        let mut open = VecDeque::from([(0, 0)]);
+        while let Some((at, depth)) = open.pop_front() {
             if std::mem::replace(&mut seen[at], true) {
-                return Err("their table is no tree");
-            }
-            if depth > MAX_KEY {
-                return Err("a text to be replaced is too long");
+                continue;
             }
             let base = at ^ offset(self.units[at]);
             if base | 0xFF >= self.units.len() {
@@ -69,8 +67,8 @@ impl Charsmap {
                 self.growth = self.growth.max(replacement.len().div_ceil(depth) as u64);
             }
             for label in 1..=0xFF {
-                if self.units[base ^ label] & (VALUE | 0xFF) == label as u32 {
-                    open.push((base ^ label, depth + 1));
+                if self.units[base ^ label] & (VALUE | 0xFF) == label as u32 && !seen[base ^ label] {
+                    open.push_back((base ^ label, depth + 1));
                 }
             }
         }
@@ -93,7 +91,7 @@ impl Charsmap {
     pub(super) fn longest(&self, text: &str) -> Option<(usize, &str)> {
         let mut base = offset(self.units[0]);
         let mut found = None;
-        for (read, byte) in text.bytes().enumerate().take_while(|(_, byte)| *byte != 0) {
+        for (read, byte) in text.bytes().take(MAX_KEY).enumerate().take_while(|(_, byte)| *byte != 0) {
             let at = base ^ byte as usize;
             let unit = self.units[at];
             if unit & (VALUE | 0xFF) != u32::from(byte) {

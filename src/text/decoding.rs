@@ -33,8 +33,10 @@ pub(super) struct Decoding {
     pub(super) fuses_repeats: bool,
     /// A space at the very end goes.
     pub(super) drops_last_space: bool,
-    /// Added tokens are decoded like all others, as Hugging Face's decoders do.
+    /// Added tokens that are text are decoded like all others.
     pub(super) decodes_added: bool,
+    /// Control tokens, too, as Hugging Face's decoders do.
+    pub(super) decodes_special: bool,
 }
 
 #[derive(Debug)]
@@ -73,7 +75,14 @@ enum Step {
 
 impl Decoding {
     fn new(steps: Vec<Step>, leading: LeadingSpaces) -> Self {
-        Decoding { steps, leading, fuses_repeats: false, drops_last_space: false, decodes_added: false }
+        Decoding {
+            leading,
+            fuses_repeats: false,
+            drops_last_space: false,
+            decodes_added: !steps.iter().any(|step| matches!(step, Step::ByteLevel)),
+            decodes_special: false,
+            steps,
+        }
     }
 
     /// Each byte is one printable character, as in GPT-2.
@@ -92,18 +101,20 @@ impl Decoding {
     /// # Errors
     /// [`TextError::Unsupported`] for what cannot be done one token at a time, [`TextError::Tokenizer`].
     pub(super) fn from_json(json: &Value, byte_level: bool) -> Result<Self, TextError> {
+        if json.is_null() && byte_level {
+            return Ok(Self::byte_level());
+        }
         if json.is_null() {
-            // Without a decoder the reference joins tokens with spaces; a byte-level vocabulary has a better reading.
+            // Without a decoder the reference joins tokens with spaces.
             let joined = Step::WordPiece { prefix: String::new(), clean: false };
-            return Ok(match byte_level {
-                true => Self::byte_level(),
-                false => Self::new(vec![joined], LeadingSpaces::Drop(1)),
-            });
+            let joined = Self::new(vec![joined], LeadingSpaces::Drop(1));
+            return Ok(Decoding { decodes_special: true, ..joined });
         }
         let mut decoding = Self::new(Vec::new(), LeadingSpaces::Keep);
         let mut fused = false;
         decoding.push(json, &mut fused)?;
         decoding.decodes_added = !decoding.steps.iter().any(|step| matches!(step, Step::ByteLevel));
+        decoding.decodes_special = decoding.decodes_added;
         Ok(decoding)
     }
 
@@ -154,7 +165,9 @@ impl Decoding {
                 match (characters.next(), characters.next()) {
                     (Some(character), None) => Step::Metaspace { character, first_drops: !never },
                     _ => {
-                        return Err(TextError::Tokenizer("a Metaspace decoder replaces one character".into()));
+                        return Err(TextError::Tokenizer(
+                            "a Metaspace decoder replaces one character".into(),
+                        ));
                     }
                 }
             }

@@ -80,6 +80,9 @@ fn byte_level(vocab: &GgufVocab) -> Result<Parts, TextError> {
     let (prefix, suffix) = affixes(vocab, pre.add_bos, false)?;
     Ok(Parts {
         added: added(vocab, &model, false)?,
+        normalizes_added: false,
+        growth: 2,
+        spells_all: true,
         splitter: Splitter::byte_level(pre.patterns)?,
         normalizer,
         model,

@@ -6,10 +6,12 @@
 mod bpe;
 mod bytes_table;
 mod charsmap;
+mod controls;
 mod decoding;
 mod detokenizer;
 mod error;
 mod gguf;
+mod marked;
 mod normalizer;
 mod pattern;
 mod pre;
@@ -23,6 +25,7 @@ mod whitespace;
 mod words;
 
 pub use bytes_table::BytesTable;
+pub use controls::{Controls, Rendered};
 pub use detokenizer::Detokenizer;
 pub use error::TextError;
 pub use gguf::GgufVocab;

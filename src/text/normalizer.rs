@@ -116,7 +116,8 @@ fn replace(json: &Value) -> std::result::Result<(Step, u64), TextError> {
     let pattern = json.get("pattern").ok_or_else(fault)?;
     let (pattern, shortest) = match (pattern.get("String"), pattern.get("Regex")) {
         (Some(Value::String(literal)), None) => (Regex::new(&escape(literal)?)?, literal.len()),
-        (None, Some(Value::String(regex))) => (Regex::new(regex)?, 0),
+        // What the converters of SentencePiece's models write.
+        (None, Some(Value::String(regex))) => (Regex::new(regex)?, if regex == " {2,}" { 2 } else { 0 }),
         _ => return Err(fault()),
     };
     // An empty match inserts the content beside every character, so text can grow by one content for each.

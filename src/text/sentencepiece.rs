@@ -1,6 +1,7 @@
 //! The SentencePiece kinds of GGUF vocabularies, put together from the crate's models.
 
 use super::bpe::{self, Merge, Rules};
+use super::bytes_table::Kind;
 use super::charsmap::Charsmap;
 use super::decoding::Decoding;
 use super::detokenizer::LeadingSpaces;
@@ -18,9 +19,6 @@ use tokenizers::models::bpe::Vocab;
 /// Most bytes to look at while merges are found: the squares of the tokens' lengths, in sum. The largest vocabularies in
 /// use take about 20 MB.
 const MAX_WORK: usize = 256 << 20;
-
-/// A normalised text may be so many times longer, in the worst case.
-const MAX_GROWTH: u64 = 64;
 
 /// How SentencePiece shows text that it has no token for.
 const UNKNOWN: &str = " \u{2047} ";
@@ -67,21 +65,19 @@ fn parts(
     let prefix = vocab.add_space_prefix.unwrap_or(true);
     let whitespace = Whitespace { rules, prefix, collapse: vocab.remove_extra_whitespaces.unwrap_or(false) };
     let growth = whitespace.growth();
-    if growth > MAX_GROWTH {
-        let limit = MAX_GROWTH;
-        return Err(TextError::TooLarge { what: "growth of normalised text", got: growth, limit });
-    }
     let leading = if prefix { LeadingSpaces::Drop(1) } else { LeadingSpaces::Keep };
     let mut listed = gguf::listed(vocab);
     if let Err(place) = listed.binary_search_by_key(&unknown, |listed| listed.id)
         && (unknown as usize) < vocab.tokens.len()
     {
-        let kind = super::bytes_table::Kind::Text;
-        listed.insert(place, Listed { id: unknown, kind, shown: Some(UNKNOWN) });
+        listed.insert(place, Listed { id: unknown, kind: Kind::Unknown, shown: Some(UNKNOWN) });
     }
     let (prefix, suffix) = gguf::affixes(vocab, bos, eos)?;
     Ok(Parts {
         added: gguf::added(vocab, &model, true)?,
+        normalizes_added: false,
+        growth,
+        spells_all: true,
         normalizer: Steps::sentencepiece(whitespace),
         splitter: Splitter::default(),
         model,

@@ -21,9 +21,6 @@ const MAX_FILE: usize = 128 << 20;
 /// Most added tokens. Models in use have fewer than 7,000.
 const MAX_ADDED: usize = 1 << 16;
 
-/// Text may become this many times longer before it is split into tokens, in the worst case.
-const MAX_GROWTH: u64 = 32;
-
 /// What to know before the rest is read.
 #[derive(Deserialize)]
 struct Head {
@@ -159,18 +156,23 @@ fn build<M: DeserializeOwned>(
     let (normalizer, growth) = Steps::from_json(&file.normalizer)?;
     let (splitter, more) = Splitter::from_json(&file.pre_tokenizer)?;
     let growth = growth.saturating_mul(more);
-    if growth > MAX_GROWTH {
-        return Err(TextError::TooLarge {
-            what: "growth of normalised text",
-            got: growth,
-            limit: MAX_GROWTH,
-        });
-    }
     let decoding = Decoding::from_json(&file.decoder, splitter.is_byte_level())?;
     let model = model(file.model)?;
     let added = added_vocabulary(file.added_tokens, &model, &normalizer)?;
     let (prefix, suffix) = affixes(&file.post_processor)?;
-    Ok(Parts { added, normalizer, splitter, model, prefix, suffix, decoding, listed: Vec::new() })
+    Ok(Parts {
+        added,
+        normalizes_added: true,
+        growth,
+        spells_all: false,
+        normalizer,
+        splitter,
+        model,
+        prefix,
+        suffix,
+        decoding,
+        listed: Vec::new(),
+    })
 }
 
 fn added_vocabulary(

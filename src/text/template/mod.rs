@@ -4,8 +4,10 @@ mod budget;
 mod clock;
 mod filters;
 mod functions;
+mod marks;
 mod operators;
 mod print;
+mod provenance;
 mod rewrite;
 
 use minijinja::machinery::{eval, make_string_output};
@@ -15,8 +17,10 @@ use std::collections::BTreeMap;
 use std::mem::size_of;
 use std::sync::{Arc, LazyLock};
 
+use super::controls::{Controls, Rendered};
 use super::error::{TextError, foreign, quoted};
 use budget::{Budget, Fault, Writer};
+use marks::Marks;
 
 /// Longest template, in bytes. The longest in use have 30 KB.
 const MAX_SOURCE: usize = 96 << 10;
@@ -91,6 +95,38 @@ impl ChatTemplate {
     /// [`TextError::Raised`] if the template refuses the messages, [`TextError::Template`] if it fails,
     /// [`TextError::TemplateLimit`] if it takes too much.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, TextError> {
+        self.render_with(messages, add_generation_prompt, None)
+    }
+
+    /// As [`ChatTemplate::render`], with a memory of what came from the messages: what they spell is no control token of
+    /// the conversation. The text is the same, unless the template looks for control tokens in its messages.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::render`].
+    pub fn render_for(
+        &self,
+        messages: &[Message],
+        add_generation_prompt: bool,
+        controls: &Controls,
+    ) -> Result<Rendered, TextError> {
+        let mut brought = messages.iter().flat_map(|message| [message.role, message.content]);
+        if !brought.any(|text| text.contains(|c| controls.is_edge(c))) {
+            return Ok(Rendered::new(self.render(messages, add_generation_prompt)?, Vec::new()));
+        }
+        let instructions = rewrite::compile(&self.source)?;
+        let own = [Some(&self.source), self.bos.as_ref(), self.eos.as_ref()].into_iter().flatten();
+        let taken = own.flat_map(|text| marks::choices(text)).collect();
+        provenance::rendered(controls, rewrite::texts(&instructions), taken, |marks| {
+            self.render_with(messages, add_generation_prompt, marks)
+        })
+    }
+
+    fn render_with(
+        &self,
+        messages: &[Message],
+        add_generation_prompt: bool,
+        marks: Option<&Marks>,
+    ) -> Result<String, TextError> {
         // Compiled instructions borrow the source; compiling again takes far less time than evaluating the prompt.
         let instructions = rewrite::compile(&self.source)?;
         let input = messages
@@ -101,7 +137,7 @@ impl ChatTemplate {
         let mut environment = ENVIRONMENT.clone();
         environment.set_fuel(Some(FUEL + messages.len() as u64 * FUEL_PER_MESSAGE));
 
-        let turns: Vec<Value> = messages.iter().map(Turn::value).collect();
+        let turns: Vec<Value> = messages.iter().map(|message| Turn::value(message, marks)).collect();
         let token = |token: &Option<Box<str>>| token.as_deref().map_or(Value::UNDEFINED, Value::from);
         let variables = Value::from_pairs([
             ("messages", Value::from(turns)),
@@ -130,8 +166,10 @@ struct Turn {
 }
 
 impl Turn {
-    fn value(message: &Message) -> Value {
-        Value::from_object(Turn { role: Value::from(message.role), content: Value::from(message.content) })
+    fn value(message: &Message, marks: Option<&Marks>) -> Value {
+        let text =
+            |text: &str| marks.map_or_else(|| Value::from(text), |marks| Value::from(&*marks.mark(text)));
+        Value::from_object(Turn { role: text(message.role), content: text(message.content) })
     }
 }
 

@@ -39,6 +39,15 @@ pub(super) fn compile(source: &str) -> Result<Instructions<'_>, TextError> {
     rewrite(&compiled.instructions, source)
 }
 
+/// The texts that a template names.
+pub(super) fn texts<'a>(instructions: &'a Instructions) -> impl Iterator<Item = &'a str> {
+    let all = (0..).map_while(|at| instructions.get(at));
+    all.filter_map(|instruction| match instruction {
+        Instruction::LoadConst(value) => value.as_str(),
+        _ => None,
+    })
+}
+
 /// Refuses sources that the engine's compiler would need too much stack or memory for.
 fn check(source: &str, syntax: SyntaxConfig) -> Result<(), TextError> {
     let refuse =
