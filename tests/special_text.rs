@@ -32,12 +32,12 @@ fn tokenizer(folder: &str, change: impl FnOnce(&mut Value)) -> Tokenizer {
     let added = file["added_tokens"].as_array().unwrap();
     let known: Vec<String> = added.iter().map(|token| token["content"].as_str().unwrap().into()).collect();
     let vocab = file["model"]["vocab"].as_object().unwrap().len() as u64;
-    let mut next = added.iter().map(|token| token["id"].as_u64().unwrap() + 1).max().unwrap().max(vocab);
-    for content in CONTROLS.iter().filter(|content| !known.iter().any(|known| known == *content)) {
-        let token = json!({"id": next, "content": content, "special": true, "normalized": false,
+    let next = added.iter().map(|token| token["id"].as_u64().unwrap() + 1).max().unwrap().max(vocab);
+    let new = CONTROLS.iter().filter(|content| !known.iter().any(|known| known == *content));
+    for (id, content) in (next..).zip(new) {
+        let token = json!({"id": id, "content": content, "special": true, "normalized": false,
             "rstrip": content.starts_with("<|"), "lstrip": false, "single_word": false});
         file["added_tokens"].as_array_mut().unwrap().push(token);
-        next += 1;
     }
     change(&mut file);
     Tokenizer::from_json(file.to_string().as_bytes()).unwrap()

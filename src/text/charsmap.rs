@@ -37,7 +37,7 @@ impl Charsmap {
         }
         let (length, rest) = bytes.split_first_chunk().ok_or_else(|| fault("they are cut short"))?;
         let length = u32::from_le_bytes(*length) as usize;
-        if length > rest.len() || length % 4 != 0 || length == 0 {
+        if length > rest.len() || !length.is_multiple_of(4) || length == 0 {
             return Err(fault("their table is not in them"));
         }
         let (table, replacements) = rest.split_at(length);
@@ -126,7 +126,7 @@ pub(super) fn base64(text: &str) -> Option<Vec<u8>> {
         _ => None,
     };
     let digits = text.trim_end_matches('=');
-    if text.len() % 4 != 0 || text.len() - digits.len() > 2 || text.len() > MAX_BYTES * 2 {
+    if !text.len().is_multiple_of(4) || text.len() - digits.len() > 2 || text.len() > MAX_BYTES * 2 {
         return None;
     }
     let mut bytes = Vec::with_capacity(digits.len() / 4 * 3 + 3);

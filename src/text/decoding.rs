@@ -146,7 +146,7 @@ impl Decoding {
             "Replace" => {
                 let replace = replace(json)?;
                 // One character is replaced alike in a token and in a text; longer matches could span tokens.
-                if *fused && !matches!(single(json), Some(_)) {
+                if *fused && single(json).is_none() {
                     return unsupported("`Replace` after `Fuse`".into());
                 }
                 replace

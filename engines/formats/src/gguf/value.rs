@@ -110,7 +110,7 @@ impl fmt::Display for Value {
             Self::Floats(_) => f.write_str("array of f32"),
             Self::Bytes(_) => f.write_str("array of u8"),
             Self::Flags(_) => f.write_str("array of bool"),
-            Self::Array { element, .. } => write!(f, "array of {element}"),
+            Self::Array { element } => write!(f, "array of {element}"),
         }
     }
 }
