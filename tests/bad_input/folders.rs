@@ -179,9 +179,9 @@ fn folders_that_contradict_themselves() {
         Spoilt {
             what: "a tokenizer of another kind",
             model: "llama3",
-            spoil: |folder| folder.edit("tokenizer.json", |file| file["model"]["type"] = json!("Unigram")),
+            spoil: |folder| folder.edit("tokenizer.json", |file| file["model"]["type"] = json!("Bogus")),
             code: Tokenizer,
-            names: "Unigram",
+            names: "Bogus",
         },
         Spoilt {
             what: "no tokenizer.json",
