@@ -4,12 +4,12 @@
 
 mod common;
 
-use common::{BACKENDS, BOUND, evaluator, exact, golden, golden_prompts, worst};
+use common::{BACKENDS, BOUND, GoldenPrompt, evaluator, exact, golden, golden_prompts, worst};
 use plimsoll_candle::{KvDtype, Options};
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-const MODELS: [&str; 8] = [
+const MODELS: [&str; 21] = [
     "llama3",
     "llama-untied",
     "qwen2",
@@ -18,7 +18,38 @@ const MODELS: [&str; 8] = [
     "llama-f16",
     "llama3-bf16",
     "llama3-newconfig",
+    "llama-linear",
+    "llama-yarn",
+    "mistral",
+    "qwen2-window",
+    "phi3-window",
+    STRETCHED,
+    "gemma2",
+    "gemma3",
+    "gemma3-eyes",
+    "mixtral",
+    "qwen2-moe",
+    "qwen3-moe",
+    "qwen3-moe-mixed",
 ];
+
+/// The model with two lists of rotary divisors, and the longest context that the first is for.
+const STRETCHED: &str = "phi3-long";
+const SHORT: usize = 32;
+
+/// A model's prompts with the options to load it with. transformers chooses between two lists of divisors by a prompt's
+/// length, the engine once, by the context it is made for.
+fn loads(path: &Path, logits: &Path, options: Options) -> Vec<(Options, Vec<GoldenPrompt>)> {
+    let prompts = golden_prompts(logits);
+    assert!(prompts.len() >= 3, "{}", path.display());
+    if !path.file_name().unwrap().to_str().unwrap().starts_with(STRETCHED) {
+        return vec![(options, prompts)];
+    }
+    let (short, long): (Vec<_>, Vec<_>) = prompts.into_iter().partition(|prompt| prompt.ids.len() <= SHORT);
+    assert!(!short.is_empty() && !long.is_empty());
+    let brief = Options { context_length: SHORT as u32, ..options.clone() };
+    vec![(brief, short), (options, long)]
+}
 
 fn folder(model: &str) -> PathBuf {
     golden().join("models").join(model)
@@ -28,13 +59,14 @@ fn folder(model: &str) -> PathBuf {
 fn folders_agree_with_transformers_at_every_position() {
     for backend in BACKENDS {
         for model in MODELS {
-            let prompts = golden_prompts(&folder(model).join("logits.safetensors"));
-            assert!(prompts.len() >= 3, "{model}");
-            let (_books, mut evaluator) = evaluator(&folder(model), exact(backend));
-            for chunk in [64, 7, 1] {
-                let error = worst(&mut evaluator, &prompts, chunk);
-                println!("{backend:?} {model} in pieces of {chunk}: {error:.1e}");
-                assert!(error <= BOUND, "{backend:?} {model} in pieces of {chunk}: {error}");
+            let path = folder(model);
+            for (options, prompts) in loads(&path, &path.join("logits.safetensors"), exact(backend)) {
+                let (_books, mut evaluator) = evaluator(&path, options);
+                for chunk in [64, 7, 1] {
+                    let error = worst(&mut evaluator, &prompts, chunk);
+                    println!("{backend:?} {model} in pieces of {chunk}: {error:.1e}");
+                    assert!(error <= BOUND, "{backend:?} {model} in pieces of {chunk}: {error}");
+                }
             }
         }
     }
@@ -64,12 +96,13 @@ fn gguf_files_agree_with_transformers_at_every_position() {
     assert_eq!(types, BTreeSet::from(["BF16", "F16", "F32", "Q8_0"]));
     for backend in BACKENDS {
         for file in files {
-            let (_books, mut evaluator) = evaluator(&path(file, "file"), exact(backend));
-            let prompts = golden_prompts(&path(file, "logits"));
-            for chunk in [64, 7] {
-                let error = worst(&mut evaluator, &prompts, chunk);
-                println!("{backend:?} {} in pieces of {chunk}: {error:.1e}", file["file"]);
-                assert!(error <= BOUND, "{backend:?} {} in pieces of {chunk}: {error}", file["file"]);
+            for (options, prompts) in loads(&path(file, "file"), &path(file, "logits"), exact(backend)) {
+                let (_books, mut evaluator) = evaluator(&path(file, "file"), options);
+                for chunk in [64, 7] {
+                    let error = worst(&mut evaluator, &prompts, chunk);
+                    println!("{backend:?} {} in pieces of {chunk}: {error:.1e}", file["file"]);
+                    assert!(error <= BOUND, "{backend:?} {} in pieces of {chunk}: {error}", file["file"]);
+                }
             }
         }
     }

@@ -5,8 +5,8 @@
 use std::path::{Path, PathBuf};
 
 use plimsoll_formats::{
-    Architecture, Checkpoint, Format, RopeScaling, Source, TokenizerSource, expected_tensors, fingerprint,
-    open,
+    Architecture, Checkpoint, Format, ModelConfig, RopeScaling, Source, TokenizerSource, expected_tensors,
+    fingerprint, open,
 };
 
 fn golden(kind: &str) -> PathBuf {
@@ -76,33 +76,82 @@ fn ggufs() -> Vec<(PathBuf, PathBuf, String)> {
         .collect()
 }
 
+/// What the formats say in different ways, said as a GGUF file does.
+fn as_gguf(mut config: ModelConfig) -> ModelConfig {
+    let single = |value: &mut f64| *value = f64::from(*value as f32);
+    config.rope_interleaved =
+        matches!(config.architecture, Architecture::Llama | Architecture::Mistral | Architecture::Mixtral);
+    // Converters add the one that these norms lack.
+    config.norms_less_one = false;
+    single(&mut config.rms_norm_eps);
+    single(&mut config.rope.theta);
+    config.rope.scaling = match config.rope.scaling {
+        RopeScaling::Llama3 { .. } => RopeScaling::Factors,
+        RopeScaling::LongRope { original_context, mut attention_factor, .. } => {
+            single(&mut attention_factor);
+            RopeScaling::LongFactors { original_context, attention_factor }
+        }
+        same => same,
+    };
+    config
+}
+
 #[test]
 fn every_gguf_file_describes_the_model_of_its_folder() {
     let files = ggufs();
-    assert!(files.len() >= 6, "{} files", files.len());
+    assert!(files.len() >= 15, "{} files", files.len());
+    let mut architectures = Vec::new();
     for (file, folder, dtype) in files {
         let (ours, theirs) = (opened(&file), opened(&folder));
         assert_eq!(ours.format, Format::Gguf);
-        let llama = ours.config.architecture == Architecture::Llama;
-        assert_eq!(ours.config.rope_interleaved, llama);
-        let scaled = theirs.config.rope.scaling != RopeScaling::None;
-        assert_eq!(ours.config.rope.scaling == RopeScaling::Factors, scaled, "{}", file.display());
-
-        // What the formats say differently is set equal; all else must be.
-        let mut expected = theirs.config.clone();
-        expected.rope_interleaved = ours.config.rope_interleaved;
-        expected.rope.scaling = ours.config.rope.scaling.clone();
+        let mut expected = as_gguf(theirs.config.clone());
         (expected.bos, expected.eos) = (ours.config.bos.clone(), ours.config.eos.clone());
-        expected.rms_norm_eps = f64::from(expected.rms_norm_eps as f32);
-        expected.rope.theta = f64::from(expected.rope.theta as f32);
         assert_eq!(ours.config, expected, "{}", file.display());
+        architectures.push(ours.config.architecture);
 
-        let matrix = &ours.tensors["model.layers.0.mlp.up_proj.weight"];
+        let matrix = &ours.tensors["model.layers.0.self_attn.v_proj.weight"];
         assert_eq!(matrix.dtype.name(), dtype, "{}", file.display());
         let TokenizerSource::Gguf(tokenizer) = &ours.tokenizer else { panic!("no tokenizer tables") };
         assert_eq!(tokenizer.tokens.len(), ours.config.vocab_size);
         let template =
             |model: &Checkpoint| model.chat_template.as_ref().map(|template| template.source.clone());
         assert_eq!(template(&ours), template(&theirs), "{}", file.display());
+    }
+    for architecture in Architecture::ALL {
+        assert!(architectures.contains(&architecture), "{architecture:?}");
+    }
+}
+
+/// The numbers of an F32 tensor.
+fn numbers(model: &Checkpoint, name: &str) -> Vec<f32> {
+    let tensor = &model.tensors[name];
+    let mut bytes = vec![0; tensor.bytes as usize];
+    model.open_file(tensor.file).unwrap().read_exact_at(tensor.offset, &mut bytes).unwrap();
+    bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+}
+
+#[test]
+fn views_of_fused_and_stacked_tensors_hold_the_same_numbers() {
+    // In the folders: fused; one tensor for each expert under two sets of names; stacked, with the gate.
+    // In the files: fused, and stacked without the gate.
+    for (model, parts) in [
+        ("phi3-long", &["self_attn.q_proj", "self_attn.v_proj", "mlp.gate_proj", "mlp.up_proj"][..]),
+        (
+            "mixtral",
+            &["mlp.gate", "mlp.experts.3.gate_proj", "mlp.experts.0.up_proj", "mlp.experts.2.down_proj"],
+        ),
+        ("qwen2-moe", &["mlp.shared_expert_gate", "mlp.shared_expert.up_proj", "mlp.experts.5.gate_proj"]),
+        ("qwen3-moe", &["mlp.experts.5.gate_proj", "mlp.experts.1.up_proj", "mlp.experts.4.down_proj"]),
+    ] {
+        let folder = opened(&golden(&format!("models/{model}")));
+        let file = opened(&golden(&format!("gguf/{model}-f32.gguf")));
+        let mut seen = Vec::new();
+        for part in parts {
+            let name = format!("model.layers.1.{part}.weight");
+            let found = numbers(&folder, &name);
+            assert_eq!(found, numbers(&file, &name), "{model}: {name}");
+            assert!(!seen.contains(&found), "{model}: {name} is another part's");
+            seen.push(found);
+        }
     }
 }
