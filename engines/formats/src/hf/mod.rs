@@ -57,7 +57,8 @@ pub(crate) fn open(path: &Path) -> Result<Checkpoint> {
     let Some(tokenizer) = folder.read(TOKENIZER, MAX_TOKENIZER)? else {
         let what = match folder.open("tokenizer.model")? {
             Some(_) => {
-                "the folder has a SentencePiece tokenizer.model but no tokenizer.json; export a fast tokenizer"
+                "the folder has a SentencePiece tokenizer.model but no tokenizer.json; write one with transformers: \
+                 AutoTokenizer.from_pretrained(folder).save_pretrained(folder)"
             }
             None => "the folder has no tokenizer.json",
         };

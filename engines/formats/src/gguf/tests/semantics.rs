@@ -120,6 +120,25 @@ fn other_architectures_and_tokenizers_are_named() {
 }
 
 #[test]
+fn scored_tokenizers_are_read() {
+    let scores: Vec<u8> = (0..16_u8).flat_map(|id| (-f32::from(id)).to_le_bytes()).collect();
+    for (model, element) in [("llama", 0), ("t5", 1)] {
+        let mut file = crate::testing::tiny_gguf();
+        file.text("tokenizer.ggml.model", model)
+            .array("tokenizer.ggml.scores", 6, 16, &scores)
+            .array("tokenizer.ggml.precompiled_charsmap", element, 3, &[1, 2, 0xFF])
+            .raw("tokenizer.ggml.add_space_prefix", 7, &[0])
+            .raw("tokenizer.ggml.remove_extra_whitespaces", 7, &[1])
+            .u32("tokenizer.ggml.unknown_token_id", 2);
+        file.remove("tokenizer.ggml.merges");
+        let found = crate::gguf::parse(&file.build(), "t").unwrap().tokenizer;
+        assert_eq!((found.model.as_str(), found.merges.len(), found.charsmap), (model, 0, vec![1, 2, 0xFF]));
+        assert_eq!((found.scores.len(), found.scores[15], found.unk), (16, -15.0, Some(2)));
+        assert_eq!((found.add_space_prefix, found.remove_extra_whitespaces), (Some(false), Some(true)));
+    }
+}
+
+#[test]
 fn tokenizer_tables_agree() {
     let tokens = "tokenizer.ggml.tokens";
     let merges = "tokenizer.ggml.merges";
