@@ -14,9 +14,10 @@ use std::cell::RefCell;
 use std::path::Path;
 use std::sync::Barrier;
 
-/// Greedy tokens after a fixed prompt.
+/// Greedy tokens after a fixed prompt of tokens that every golden model has.
 fn greedy(model: &Model) -> Vec<u32> {
-    run(&session(model), &ask_tokens(&ids(1, 40), 24)).ids
+    let prompt: Vec<u32> = ids(1, 40).into_iter().map(|id| id % 264).collect();
+    run(&session(model), &ask_tokens(&prompt, 24)).ids
 }
 
 #[test]
@@ -228,7 +229,7 @@ fn a_gguf_file_gives_the_same_tokens_as_its_folder() {
         assert_eq!(greedy(&file), greedy(&folder), "{}", text("file"));
         compared += 1;
     }
-    assert_eq!(compared, 5);
+    assert_eq!(compared, 14);
 }
 
 #[test]
