@@ -4,7 +4,7 @@ use crate::backend::{Backend, Span, Spans, StepSpec};
 use crate::engine::Forward;
 use crate::sampler::{Sampler, Scratch};
 use plimsoll_engine::{EngineError, Entropy, Request, Shape};
-use plimsoll_scheduler::{Lane, Limits, StepExecutor};
+use plimsoll_scheduler::{Lane, Layers, Limits, StepExecutor};
 use std::sync::Arc;
 
 /// Heap bytes of an executor's own lists and scratch; `None` on overflow.
@@ -86,7 +86,7 @@ impl<B: Backend> NativeExecutor<B> {
             let end = lane.position.checked_add(lane.feed);
             let fed = end.and_then(|end| lane.tokens.get(lane.position..end));
             let fed = fed.ok_or_else(|| refused("feeds more tokens than it has"))?;
-            if lane.position + lane.feed > lane.blocks.len() * self.limits.block_tokens {
+            if !lane.blocks.covers(&self.limits, lane.position, lane.feed) {
                 return Err(refused("has too few KV blocks"));
             }
             if first_row + lane.feed > self.limits.max_step_tokens
@@ -121,8 +121,8 @@ impl<B: Backend> StepExecutor for NativeExecutor<B> {
         Sampler::bytes(shape)
     }
 
-    fn allocate(&mut self) -> Result<B::Block, EngineError> {
-        self.forward.backend.allocate_block()
+    fn allocate(&mut self, layers: Layers) -> Result<B::Block, EngineError> {
+        self.forward.backend.allocate_block(layers)
     }
 
     fn open(&mut self, request: &Request) -> Result<Sampler, EngineError> {

@@ -30,8 +30,14 @@ fn a_good_engine_passes_on_a_device() {
 
 #[test]
 fn a_good_engine_of_the_smallest_limits_passes() {
-    let limits =
-        Limits { block_tokens: 1, block_bytes: 4, max_sequences: 1, max_step_tokens: 1, context_length: 160 };
+    let limits = Limits {
+        block_tokens: 1,
+        block_bytes: 4,
+        rolling: None,
+        max_sequences: 1,
+        max_step_tokens: 1,
+        context_length: 160,
+    };
     let config = ScriptedConfig { limits, queue: 1, ..ScriptedConfig::default() };
     assert_eq!(violations(&config), []);
 }

@@ -1,5 +1,6 @@
 //! What the scheduler drives: anything that can run a step over lanes of tokens.
 
+use crate::{BlockTable, Layers, Rolling};
 use plimsoll_engine::{EngineError, Lease, Request, Shape, TokenEvent, TopLogprob};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,8 +10,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Limits {
     /// Tokens per KV block.
     pub block_tokens: usize,
-    /// Bytes of one KV block over all layers.
+    /// Bytes of one KV block over the layers that keep every token; 0 where all layers roll.
     pub block_bytes: u64,
+    /// The layers with a sliding window, where there are any.
+    pub rolling: Option<Rolling>,
     /// Most lanes in one step.
     pub max_sequences: usize,
     /// Most tokens fed in one step, over all lanes.
@@ -24,7 +27,7 @@ pub struct Limits {
 /// The scheduler calls it from one thread. After [`StepExecutor::open`] and the allocation of its blocks, a lane's steps
 /// need no further memory.
 pub trait StepExecutor: Send + Sized + 'static {
-    /// One KV block over all layers.
+    /// One KV block over all layers of a kind.
     type Block: Send;
     /// What a request needs besides KV: its sampler, its counts.
     type Sequence: Send;
@@ -39,7 +42,7 @@ pub trait StepExecutor: Send + Sized + 'static {
     ///
     /// # Errors
     /// [`EngineError::OutOfMemory`] when the system refuses.
-    fn allocate(&mut self) -> Result<Self::Block, EngineError>;
+    fn allocate(&mut self, layers: Layers) -> Result<Self::Block, EngineError>;
 
     /// The state of a new request.
     ///
@@ -59,24 +62,24 @@ pub trait StepExecutor: Send + Sized + 'static {
     fn step(&mut self, lanes: &mut [Lane<Self>]) -> Result<(), EngineError>;
 }
 
-/// How many blocks are alive, wherever they are.
+/// Bytes of the blocks that are alive, wherever they are.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct BlockCount(Arc<AtomicU64>);
+pub(crate) struct BlockBytes(Arc<AtomicU64>);
 
-impl BlockCount {
-    /// Blocks alive now.
+impl BlockBytes {
+    /// Bytes alive now.
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Acquire)
     }
 }
 
-/// One block in a [`BlockCount`].
+/// One block in a [`BlockBytes`].
 #[derive(Debug)]
-struct Counted(BlockCount);
+struct Counted(BlockBytes, u64);
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::AcqRel);
+        self.0.0.fetch_sub(self.1, Ordering::AcqRel);
     }
 }
 
@@ -87,19 +90,28 @@ pub struct KvBlock<B> {
     // the books.
     data: B,
     _counted: Option<Counted>,
-    _lease: Lease,
+    lease: Lease,
 }
 
 impl<B> KvBlock<B> {
     /// Binds a block to its lease.
     pub fn new(data: B, lease: Lease) -> Self {
-        KvBlock { data, _counted: None, _lease: lease }
+        KvBlock { data, _counted: None, lease }
     }
 
     /// Binds a block to its lease and counts it for as long as it lives.
-    pub(crate) fn counted(data: B, count: &BlockCount, lease: Lease) -> Self {
-        count.0.fetch_add(1, Ordering::AcqRel);
-        KvBlock { data, _counted: Some(Counted(count.clone())), _lease: lease }
+    pub(crate) fn counted(data: B, alive: &BlockBytes, lease: Lease) -> Self {
+        alive.0.fetch_add(lease.bytes(), Ordering::AcqRel);
+        let counted = Some(Counted(alive.clone(), lease.bytes()));
+        KvBlock { data, _counted: counted, lease }
+    }
+
+    /// Frees the block and hands out the lease that paid for it.
+    pub(crate) fn into_lease(self) -> Lease {
+        let KvBlock { data, _counted, lease } = self;
+        drop(data);
+        drop(_counted);
+        lease
     }
 
     /// The block's storage.
@@ -118,8 +130,9 @@ pub struct Lane<E: StepExecutor> {
     pub feed: usize,
     /// Whether to choose a token after the last fed one.
     pub sample: bool,
-    /// KV of positions `i * block_tokens ..`, enough for every granted token.
-    pub blocks: Vec<KvBlock<E::Block>>,
+    /// Its KV blocks: of the layers that keep every token enough for every granted token, of the others enough for
+    /// every step to come.
+    pub blocks: BlockTable<E::Block>,
     /// The executor's own state of this request.
     pub sequence: E::Sequence,
     /// Out: the chosen token.

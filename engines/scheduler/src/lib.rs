@@ -12,6 +12,8 @@
 //!
 //! - All of a request's memory, its KV blocks included, is allocated when it leaves the queue and equals what [`price`]
 //!   said. A tick in which nothing starts or ends allocates nothing.
+//! - Of layers with a sliding window a request holds the blocks of the window and of one step. Blocks behind it serve
+//!   again; those that no step to come needs are freed while the request runs, and their leases return.
 //! - Every KV block owns the lease that pays for it, whether it serves a running request or is kept for a session's next
 //!   turn.
 //! - A request's end reaches its reader after its leases are back.
@@ -23,9 +25,11 @@ mod queue;
 mod running;
 mod scheduler;
 mod step;
+mod table;
 mod thread;
 
 pub use executor::{KvBlock, Lane, Limits, StepExecutor};
 pub use price::price;
 pub use scheduler::{Config, Scheduler};
+pub use table::{BlockTable, Layers, Rolling};
 pub use thread::{Handle, spawn};

@@ -1,12 +1,14 @@
 //! What a request holds, computed from its shape alone.
 
+use crate::table::Need;
 use crate::{KvBlock, Limits, StepExecutor};
 use plimsoll_engine::{EngineError, Estimate, Region, Request, Ring, Shape, TopLogprob};
 use std::mem::size_of;
 
 /// The price of a request of this shape on executor `E`, equal to what the scheduler allocates for it:
 ///
-/// - `kv_bytes`: whole blocks for every prompt and every granted token;
+/// - `kv_bytes`: whole blocks for every prompt and every granted token; in layers with a sliding window, for the window
+///   and the tokens of one step where that is less;
 /// - `request_bytes`: the ring, the token ids, the block table, the buffer of alternatives, the executor's sequence.
 ///
 /// `kv_region` and `workspace_bytes` are the engine's and are passed on.
@@ -23,8 +25,8 @@ pub fn price<E: StepExecutor>(
         let ring_bytes = Ring::bytes(shape.max_tokens, shape.top_logprobs)?;
         Some(Estimate {
             kv_region,
-            kv_bytes: blocks_of(limits, shape)?.checked_mul(limits.block_bytes)?,
-            kv_block_bytes: limits.block_bytes,
+            kv_bytes: blocks_of(limits, shape)?.bytes(limits)?,
+            kv_block_bytes: Need { whole: 1, rolling: 1 }.bytes(limits)?,
             request_bytes: ring_bytes.checked_add(host_bytes::<E>(limits, shape)?)?,
             ring_bytes,
             workspace_bytes,
@@ -36,15 +38,17 @@ pub fn price<E: StepExecutor>(
 /// Host bytes of a request without its ring's; `None` on overflow.
 pub(crate) fn host_bytes<E: StepExecutor>(limits: &Limits, shape: &Shape) -> Option<u64> {
     let ids = total_tokens(shape).checked_mul(size_of::<u32>() as u64)?;
-    let table = blocks_of(limits, shape)?.checked_mul(size_of::<KvBlock<E::Block>>() as u64)?;
+    let Need { whole, rolling } = blocks_of(limits, shape)?;
+    let table = u64::try_from(whole.checked_add(rolling)?).ok()?;
+    let table = table.checked_mul(size_of::<KvBlock<E::Block>>() as u64)?;
     let tops = u64::from(shape.top_logprobs) * size_of::<TopLogprob>() as u64;
     ids.checked_add(table)?.checked_add(tops)?.checked_add(E::sequence_bytes(limits, shape)?)
 }
 
-/// KV blocks of a request at its end; `None` where blocks hold no tokens.
-pub(crate) fn blocks_of(limits: &Limits, shape: &Shape) -> Option<u64> {
-    let block = u64::try_from(limits.block_tokens).ok()?;
-    (block > 0).then(|| total_tokens(shape).div_ceil(block))
+/// The most KV blocks of a request at once; `None` where blocks hold no tokens, and on overflow.
+pub(crate) fn blocks_of(limits: &Limits, shape: &Shape) -> Option<Need> {
+    let total = usize::try_from(total_tokens(shape)).ok()?;
+    limits.need(total, 0, usize::try_from(shape.prompt_tokens).ok()?)
 }
 
 /// The shape of a request; `None` where the prompt's length does not fit.
@@ -65,7 +69,7 @@ pub(crate) fn total_tokens(shape: &Shape) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Lane;
+    use crate::{Lane, Rolling};
     use proptest::prelude::*;
 
     struct Priced;
@@ -78,7 +82,7 @@ mod tests {
         fn sequence_bytes(_: &Limits, shape: &Shape) -> Option<u64> {
             u64::from(shape.prompt_tokens).checked_mul(if shape.penalties { 8 } else { 0 })
         }
-        fn allocate(&mut self) -> Result<Self::Block, EngineError> {
+        fn allocate(&mut self, _: crate::Layers) -> Result<Self::Block, EngineError> {
             Ok(Box::default())
         }
         fn open(&mut self, _: &Request) -> Result<(), EngineError> {
@@ -92,6 +96,7 @@ mod tests {
     const LIMITS: Limits = Limits {
         block_tokens: 16,
         block_bytes: 4096,
+        rolling: None,
         max_sequences: 4,
         max_step_tokens: 64,
         context_length: 1024,
@@ -131,6 +136,28 @@ mod tests {
             price::<Priced>(&no_tokens, Region::Host, 0, &shape(1, 1)),
             Err(EngineError::PriceOverflow)
         );
+    }
+
+    #[test]
+    fn layers_with_a_window_are_priced_by_what_they_hold_at_once() {
+        let window = 40;
+        let limits =
+            Limits { block_bytes: 1000, rolling: Some(Rolling { block_bytes: 30, window }), ..LIMITS };
+        let kv =
+            |prompt, max| price::<Priced>(&limits, Region::Host, 0, &shape(prompt, max)).unwrap().kv_bytes;
+        // Short requests hold all their blocks.
+        assert_eq!(kv(30, 3), 3 * 1030);
+        // Long ones the 39 tokens before a step and the 64 of the step: 8 blocks where these fall worst.
+        assert_eq!(kv(500, 100), 38 * 1000 + 8 * 30);
+        assert_eq!(kv(500, 500), 63 * 1000 + 8 * 30);
+        // A short prompt feeds less in a step.
+        assert_eq!(kv(10, 500), 32 * 1000 + 4 * 30);
+        let all = Limits { block_bytes: 0, ..limits };
+        let estimate = price::<Priced>(&all, Region::Host, 0, &shape(500, 500)).unwrap();
+        assert_eq!((estimate.kv_bytes, estimate.kv_block_bytes), (8 * 30, 30));
+        let block = size_of::<KvBlock<Box<[u8]>>>() as u64;
+        let ring = estimate.ring_bytes;
+        assert_eq!(estimate.request_bytes, ring + 1000 * 4 + 8 * block + 2 * 8 + 500 * 8);
     }
 
     proptest! {

@@ -1,6 +1,6 @@
 //! The way in: a bounded queue, counted where jobs are handed over, and the promise that each of them ends.
 
-use crate::executor::BlockCount;
+use crate::executor::BlockBytes;
 use plimsoll_engine::{Cancel, EngineError, Finish, FinishReason, Job, Lease, Rejected, Request, Ring};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -18,7 +18,7 @@ pub(crate) struct Shared {
     lanes: u32,
     /// Mean running time of recent requests, in nanoseconds.
     service: AtomicU64,
-    pub(crate) blocks: BlockCount,
+    pub(crate) blocks: BlockBytes,
 }
 
 impl Shared {
@@ -28,7 +28,7 @@ impl Shared {
             queue_limit,
             lanes: u32::try_from(lanes).unwrap_or(u32::MAX).max(1),
             service: AtomicU64::new(nanos(FIRST_GUESS)),
-            blocks: BlockCount::default(),
+            blocks: BlockBytes::default(),
         }
     }
 

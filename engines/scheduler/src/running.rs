@@ -78,6 +78,11 @@ impl Running {
         (generated >= self.job.request.max_tokens as usize).then_some(FinishReason::Length)
     }
 
+    /// Prompt and granted tokens together.
+    pub(crate) fn total_tokens(&self) -> usize {
+        self.prompt_tokens + self.job.request.max_tokens as usize
+    }
+
     /// Time from the first step until `now`; `None` before it.
     pub(crate) fn service(&self, now: Duration) -> Option<Duration> {
         self.started.map(|started| now.saturating_sub(started))

@@ -1,13 +1,14 @@
 //! The core: a queue, the lanes that run, and one step at a time.
 
-use crate::kept::{Kept, KeptTable};
+use crate::kept::KeptTable;
 use crate::price::{blocks_of, host_bytes, shape_of, total_tokens};
 use crate::queue::{Shared, Waiting};
 use crate::running::Running;
 use crate::step::{attempt, compose, run};
-use crate::{KvBlock, Lane, Limits, StepExecutor};
+use crate::table::Need;
+use crate::{BlockTable, KvBlock, Lane, Layers, Limits, StepExecutor};
 use plimsoll_engine::{
-    Clock, EngineError, Finish, FinishReason, Job, Lease, Region, Rejected, Request, SessionKey, TokenEvent,
+    Clock, EngineError, Finish, FinishReason, Job, Lease, Region, Rejected, SessionKey, TokenEvent,
 };
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -57,8 +58,12 @@ impl<E: StepExecutor> Scheduler<E> {
     /// [`EngineError::Invalid`] where a limit is zero or a step has no room for a token of every sequence.
     pub fn new(executor: E, config: &Config, clock: Arc<dyn Clock>) -> Result<Self, EngineError> {
         let limits = executor.limits();
-        let Limits { block_tokens, block_bytes, max_sequences, max_step_tokens, context_length } = limits;
-        if block_tokens == 0 || block_bytes == 0 || max_sequences == 0 || context_length == 0 {
+        let Limits { block_tokens, max_sequences, max_step_tokens, context_length, .. } = limits;
+        let no_blocks = match limits.rolling {
+            None => limits.block_bytes == 0,
+            Some(rolling) => rolling.block_bytes == 0 || rolling.window == 0,
+        };
+        if block_tokens == 0 || no_blocks || max_sequences == 0 || context_length == 0 {
             return Err(EngineError::Invalid(format!("an executor's limit is zero: {limits:?}")));
         }
         if max_step_tokens < max_sequences {
@@ -75,7 +80,7 @@ impl<E: StepExecutor> Scheduler<E> {
             queue: VecDeque::with_capacity(config.queue.min(QUEUE_RESERVED)),
             lanes: Vec::with_capacity(max_sequences),
             running: Vec::with_capacity(max_sequences),
-            kept: KeptTable::new(block_tokens),
+            kept: KeptTable::new(limits),
         })
     }
 
@@ -95,8 +100,9 @@ impl<E: StepExecutor> Scheduler<E> {
         if self.is_busy(session) {
             return 0;
         }
-        let blocks = self.kept.take(session).map_or(0, |kept| kept.blocks.len());
-        blocks as u64 * self.limits.block_bytes
+        let bytes = self.kept.bytes(session);
+        drop(self.kept.take(session, 0));
+        bytes
     }
 
     /// Ends what is cancelled or late, starts what has a lane, runs one step. Answers whether there is more to do.
@@ -128,7 +134,7 @@ impl<E: StepExecutor> Scheduler<E> {
 
     /// Bytes of KV blocks alive, of running requests and of idle sessions.
     pub fn kv_bytes(&self) -> u64 {
-        self.shared.blocks.get() * self.limits.block_bytes
+        self.shared.blocks.get()
     }
 
     /// Requests that wait for a lane.
@@ -193,16 +199,9 @@ impl<E: StepExecutor> Scheduler<E> {
         request.sampling.validate().map_err(|error| EngineError::Invalid(error.to_string()))?;
         let host = host_bytes::<E>(&self.limits, &shape).ok_or(EngineError::PriceOverflow)?;
         pays(waiting.host_paid(), Region::Host, "host memory", host)?;
-        let (_, new) = self.blocks_needed(request)?;
-        let kv = (new as u64).checked_mul(self.limits.block_bytes).ok_or(EngineError::PriceOverflow)?;
-        pays(&waiting.kv, self.kv_region, "KV", kv)
-    }
-
-    /// Blocks of a request in all, and of these the ones its session does not hold.
-    fn blocks_needed(&self, request: &Request) -> Result<(usize, usize), EngineError> {
-        let total = shape_of(request).and_then(|shape| blocks_of(&self.limits, &shape));
-        let total = total.and_then(|total| usize::try_from(total).ok()).ok_or(EngineError::PriceOverflow)?;
-        Ok((total, total.saturating_sub(self.kept.blocks(request.session))))
+        let kv = blocks_of(&self.limits, &shape).and_then(|need| need.bytes(&self.limits));
+        let kv = kv.ok_or(EngineError::PriceOverflow)?;
+        pays(&waiting.kv, self.kv_region, "KV", kv.saturating_sub(self.kept.bytes(request.session)))
     }
 
     /// Ends requests that are cancelled or late, running or not.
@@ -239,45 +238,61 @@ impl<E: StepExecutor> Scheduler<E> {
         }
     }
 
-    /// Allocates all that a request will ever need. On an error the session's KV is where it was.
+    /// Allocates all that a request will ever need. On an error the session keeps what of its KV this request shares.
     fn open(&mut self, waiting: &mut Waiting) -> Result<Lane<E>, EngineError> {
-        let (total, new) = self.blocks_needed(&waiting.request)?;
         let request = &mut waiting.request;
+        let session = request.session;
         let sequence = attempt(|| self.executor.open(request))?;
         let mut tokens = std::mem::take(&mut request.tokens);
         let prompt_tokens = tokens.len();
-        reserve(&mut tokens, prompt_tokens + request.max_tokens as usize)?;
+        let total = prompt_tokens + request.max_tokens as usize;
+        reserve(&mut tokens, total)?;
         let mut tops = Vec::new();
         reserve(&mut tops, request.sampling.top_logprobs as usize)?;
-        let mut fresh = Vec::new();
-        reserve(&mut fresh, new)?;
-        for _ in 0..new {
-            let data = attempt(|| self.executor.allocate())?;
-            // Checked when the job came, and the session's blocks cannot have gone since: it was busy.
-            let lease = waiting.kv.split(self.limits.block_bytes).map_err(|short| EngineError::Unpaid {
-                what: "KV",
-                paid: short.held,
-                needed: short.asked,
-            })?;
-            fresh.push(KvBlock::counted(data, &self.shared.blocks, lease));
+        // The last prompt token always runs: its logits choose the first token.
+        let position = self.kept.reusable(session, request.shared_prefix.min(prompt_tokens - 1));
+        let need = self.limits.need(total, position, prompt_tokens - position);
+        let need = need.ok_or(EngineError::PriceOverflow)?;
+        // What the session holds too much of pays for what it lacks.
+        while let Some(lease) = self.kept.shed(session, need) {
+            // A lease of other books would go back to these.
+            drop(waiting.kv.absorb(lease));
         }
-        let (blocks, position) = match self.kept.take(request.session) {
-            None => (fresh, 0),
-            Some(Kept { mut blocks, tokens: held }) => {
-                blocks.truncate(total);
-                if let Err(error) = reserve(&mut blocks, total) {
-                    self.kept.put(request.session, blocks, held);
-                    return Err(error);
-                }
-                blocks.append(&mut fresh);
-                // The last prompt token always runs: its logits choose the first token.
-                (blocks, request.shared_prefix.min(held).min(prompt_tokens - 1))
-            }
-        };
+        let mut blocks = self.allocate(need, need.beyond(self.kept.held(session)), &mut waiting.kv)?;
+        blocks.prepend(self.kept.take(session, position));
         // What was granted beyond the blocks is nobody's.
         waiting.kv.shrink_to(0);
         let sampled = TokenEvent { id: 0, logprob: 0.0 };
         Ok(Lane { tokens, position, feed: 0, sample: false, blocks, sequence, sampled, tops })
+    }
+
+    /// New blocks, paid for out of the lease, in a table with room for `need`.
+    fn allocate(
+        &mut self,
+        need: Need,
+        new: Need,
+        paid: &mut Lease,
+    ) -> Result<BlockTable<E::Block>, EngineError> {
+        let mut table = BlockTable::default();
+        reserve(&mut table.whole, need.whole)?;
+        reserve(&mut table.rolling, need.rolling)?;
+        let rolling = self.limits.rolling.map_or(0, |rolling| rolling.block_bytes);
+        for (blocks, count, layers, bytes) in [
+            (&mut table.whole, new.whole, Layers::Whole, self.limits.block_bytes),
+            (&mut table.rolling, new.rolling, Layers::Rolling, rolling),
+        ] {
+            for _ in 0..count {
+                let data = attempt(|| self.executor.allocate(layers))?;
+                // Checked when the job came, and the session's blocks cannot have gone since: it was busy.
+                let lease = paid.split(bytes).map_err(|short| EngineError::Unpaid {
+                    what: "KV",
+                    paid: short.held,
+                    needed: short.asked,
+                })?;
+                blocks.push(KvBlock::counted(data, &self.shared.blocks, lease));
+            }
+        }
+        Ok(table)
     }
 
     /// Takes in the step's results.
@@ -287,8 +302,25 @@ impl<E: StepExecutor> Scheduler<E> {
         while i < self.lanes.len() {
             match self.running[i].settle(&mut self.lanes[i], now) {
                 Some(reason) => self.end_running(i, reason, now),
-                None => i += 1,
+                None => {
+                    self.release(i);
+                    i += 1;
+                }
             }
+        }
+    }
+
+    /// Frees the blocks of a lane that no step to come needs: they lie behind the window, and there are others for the
+    /// positions ahead.
+    fn release(&mut self, index: usize) {
+        let Lane { tokens, position, blocks, .. } = &mut self.lanes[index];
+        if self.limits.rolling.is_none() {
+            return;
+        }
+        blocks.roll(&self.limits, *position);
+        let total = self.running[index].total_tokens();
+        if let Some(need) = self.limits.need(total, *position, tokens.len() - *position) {
+            blocks.truncate(need);
         }
     }
 

@@ -24,7 +24,6 @@ pub struct Handle(Arc<Inner>);
 struct Inner {
     commands: Sender<Command>,
     shared: Arc<Shared>,
-    block_bytes: u64,
     clock: Arc<dyn Clock>,
     thread: Option<JoinHandle<()>>,
 }
@@ -40,13 +39,12 @@ pub fn spawn<E: StepExecutor>(
 ) -> Result<Handle, EngineError> {
     let scheduler = Scheduler::new(executor, config, Arc::clone(&clock))?;
     let shared = Arc::clone(scheduler.shared());
-    let block_bytes = scheduler.limits().block_bytes;
     let (commands, receiver) = unbounded();
     let thread = std::thread::Builder::new()
         .name(format!("plimsoll-{}", config.model))
         .spawn(move || serve(scheduler, &receiver))
         .map_err(|error| EngineError::Execution(format!("no thread for the scheduler: {error}")))?;
-    Ok(Handle(Arc::new(Inner { commands, shared, block_bytes, clock, thread: Some(thread) })))
+    Ok(Handle(Arc::new(Inner { commands, shared, clock, thread: Some(thread) })))
 }
 
 impl Handle {
@@ -78,7 +76,7 @@ impl Handle {
 
     /// Bytes of KV blocks alive, of running requests and of idle sessions.
     pub fn kv_bytes(&self) -> u64 {
-        self.0.shared.blocks.get() * self.0.block_bytes
+        self.0.shared.blocks.get()
     }
 
     /// Requests that wait for a lane.

@@ -6,7 +6,7 @@ mod common;
 use common::executor::{BLOCK_BYTES, reference};
 use common::{Bench, LIMITS};
 use plimsoll_engine::{EngineError, FinishReason, Owner, Region, SessionKey};
-use plimsoll_scheduler::{Limits, Scheduler};
+use plimsoll_scheduler::{Limits, Rolling, Scheduler};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -273,9 +273,11 @@ fn times_are_told_apart() {
 
 #[test]
 fn limits_that_make_no_sense_are_refused() {
-    let spoil: [fn(&mut Limits); 5] = [
+    let spoil: [fn(&mut Limits); 7] = [
         |limits| limits.block_tokens = 0,
         |limits| limits.block_bytes = 0,
+        |limits| limits.rolling = Some(Rolling { block_bytes: 0, window: 1 }),
+        |limits| limits.rolling = Some(Rolling { block_bytes: 1, window: 0 }),
         |limits| limits.max_sequences = 0,
         |limits| limits.context_length = 0,
         |limits| limits.max_step_tokens = limits.max_sequences - 1,

@@ -3,9 +3,10 @@
 
 mod common;
 
-use common::executor::{BLOCK_BYTES, reference};
-use common::{Bench, LIMITS, Sent};
+use common::executor::reference_of;
+use common::{Bench, LIMITS, MIXED, ROLLING, Sent};
 use plimsoll_engine::{EngineError, FinishReason, Owner, SessionKey};
+use plimsoll_scheduler::Limits;
 use proptest::prelude::*;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -78,8 +79,9 @@ impl Traffic {
     }
 }
 
-fn play(ops: Vec<Op>) {
-    let mut bench = Bench::new();
+fn play(limits: Limits, ops: Vec<Op>) {
+    let mut bench = Bench::with(limits, 4);
+    let window = limits.rolling.filter(|_| limits.block_bytes == 0).map(|rolling| rolling.window);
     let mut traffic = Traffic::default();
     for op in ops {
         match op {
@@ -135,14 +137,14 @@ fn play(ops: Vec<Op>) {
             }
         }
         traffic.read();
-        assert!(bench.blocks() * BLOCK_BYTES <= bench.books.kv());
+        assert!(bench.kv_bytes() <= bench.books.kv());
         bench.books.check();
     }
     bench.run();
     traffic.read();
     assert_eq!(bench.scheduler.kv_bytes(), bench.books.kv());
     for case in &traffic.cases {
-        let text = reference(&case.prompt, case.max_tokens);
+        let text = reference_of(window, &case.prompt, case.max_tokens);
         match case.reason.as_ref().expect("every request ends") {
             FinishReason::Length => assert_eq!(case.read, text),
             FinishReason::Cancelled | FinishReason::Deadline => assert!(text.starts_with(&case.read)),
@@ -164,6 +166,16 @@ proptest! {
 
     #[test]
     fn traffic_leaves_nothing_behind(ops in prop::collection::vec(op(), 1..60)) {
-        play(ops);
+        play(LIMITS, ops);
+    }
+
+    #[test]
+    fn traffic_over_rolling_layers_leaves_nothing_behind(ops in prop::collection::vec(op(), 1..60)) {
+        play(ROLLING, ops);
+    }
+
+    #[test]
+    fn traffic_over_layers_of_both_kinds_leaves_nothing_behind(ops in prop::collection::vec(op(), 1..60)) {
+        play(MIXED, ops);
     }
 }

@@ -10,12 +10,12 @@ mod spec;
 
 pub(crate) use candle::CandleBackend;
 pub(crate) use cpu::CpuBackend;
-pub(crate) use spec::{ExpertSpec, MAX_ROPES, RopeSpec, StepSpec};
+pub(crate) use spec::{ExpertSpec, MAX_ROPES, RopeSpec, StepSpec, WindowSpec};
 pub use spec::{KvDtype, MAX_THREADS};
 
 use plimsoll_engine::EngineError;
 use plimsoll_formats::{Activation, Dtype};
-use plimsoll_scheduler::KvBlock;
+use plimsoll_scheduler::{BlockTable, KvBlock, Layers};
 
 /// A named activation: a row of f32 per token of the step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,8 +80,24 @@ pub struct Span<'a, B> {
     pub rows: usize,
     /// Position of its first row in the sequence: so many tokens are already in the blocks.
     pub position: usize,
-    /// Its KV blocks, enough for `position + rows` tokens.
-    pub blocks: &'a [KvBlock<B>],
+    /// Its KV blocks, enough for `position + rows` tokens and for what these attend to.
+    pub blocks: &'a BlockTable<B>,
+}
+
+/// Where the KV of one layer is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    /// In which blocks.
+    layers: Layers,
+    /// The layer's number within these.
+    pub(crate) number: usize,
+}
+
+impl Place {
+    /// The blocks of a span that have it, and how many came before the first of them.
+    pub(crate) fn blocks<'a, B>(&self, span: &Span<'a, B>) -> (&'a [KvBlock<B>], usize) {
+        span.blocks.of(self.layers)
+    }
 }
 
 /// The sequences of a step, without a list of their own: a step allocates nothing.
@@ -92,28 +108,33 @@ pub trait Spans<B>: Sync {
     fn span(&self, index: usize) -> Span<'_, B>;
 }
 
-/// Checks that there is this layer, that the spans lie within the step's rows and that their blocks are enough. Returns
-/// the end of the last row.
+/// Checks that there is this layer, that the spans lie within the step's rows and that their blocks are enough, for what
+/// `attention` looks at too where there is one. Returns the end of the last row and where the layer's KV is.
 pub(crate) fn check_spans<B, S: Spans<B>>(
     spec: &StepSpec,
     layer: usize,
+    attention: Option<Attention>,
     spans: &S,
-) -> Result<usize, EngineError> {
-    if layer >= spec.layers {
+) -> Result<(usize, Place), EngineError> {
+    let Some((layers, number)) = spec.place(layer) else {
         return Err(EngineError::Execution(format!("layer {layer} of {} does not exist", spec.layers)));
-    }
+    };
+    let place = Place { layers, number };
     let mut rows = 0;
     for index in 0..spans.count() {
         let span = spans.span(index);
+        let (blocks, before) = place.blocks(&span);
         let end = span.first_row.checked_add(span.rows).filter(|end| *end <= spec.max_rows);
         let tokens = span.position.checked_add(span.rows);
-        let room = span.blocks.len().saturating_mul(spec.block_tokens);
-        let (Some(end), Some(true)) = (end, tokens.map(|tokens| tokens <= room)) else {
+        let room = before.saturating_add(blocks.len()).saturating_mul(spec.block_tokens);
+        let from = attention.map_or(span.position, |attention| attention.first(span.position));
+        let begun = before.saturating_mul(spec.block_tokens) <= from;
+        let (Some(end), Some(true), true) = (end, tokens.map(|tokens| tokens <= room), begun) else {
             return Err(EngineError::Execution(format!("sequence {index} of the step does not fit")));
         };
         rows = rows.max(end);
     }
-    Ok(rows)
+    Ok((rows, place))
 }
 
 /// What a layer's attention looks at, and how its scores are made.
@@ -152,7 +173,7 @@ pub trait Backend: Send + Sized + 'static {
     type Matrix: Send + Sync;
     /// A vector of f32: a norm's weight, a bias.
     type Vector: Send + Sync;
-    /// One KV block over all layers. Written through a shared reference by the one thread that steps.
+    /// One KV block over all layers of a kind. Written through a shared reference by the one thread that steps.
     type Block: Send + Sync;
 
     /// Its name in configuration: `cpu`, `candle`.
@@ -209,7 +230,7 @@ pub trait Backend: Send + Sized + 'static {
     ///
     /// # Errors
     /// [`EngineError::OutOfMemory`].
-    fn allocate_block(&mut self) -> Result<Self::Block, EngineError>;
+    fn allocate_block(&mut self, layers: Layers) -> Result<Self::Block, EngineError>;
 
     /// Rows of `table` for `ids` into [`Slot::Hidden`].
     fn embed(&mut self, table: &Self::Matrix, ids: &[u32]) -> Result<(), EngineError>;

@@ -2,6 +2,7 @@
 
 use super::Slot;
 use plimsoll_engine::EngineError;
+use plimsoll_scheduler::{Layers, Rolling};
 
 /// Most threads of one backend.
 pub const MAX_THREADS: usize = 1024;
@@ -50,6 +51,15 @@ pub struct ExpertSpec {
     pub used: usize,
 }
 
+/// Layers with a sliding window, whose KV is kept only as far back as it reaches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WindowSpec {
+    /// Positions that a token attends to, its own included.
+    pub tokens: usize,
+    /// For each layer, whether it is one of them.
+    pub layers: Vec<bool>,
+}
+
 /// All that a step's memory depends on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StepSpec {
@@ -83,15 +93,47 @@ pub struct StepSpec {
     pub ropes: Vec<RopeSpec>,
     /// Mixtures of experts; `None` in a model without.
     pub experts: Option<ExpertSpec>,
+    /// Layers with a window; `None` in a model without.
+    pub window: Option<WindowSpec>,
 }
 
 impl StepSpec {
-    /// Bytes of one KV block over all layers:
+    /// Bytes of one KV block over the layers of a kind:
     /// `layers * block_tokens * kv_heads * (head_dim + head_dim) * element bytes`; `None` on overflow.
-    pub fn block_bytes(&self) -> Option<u64> {
+    pub fn block_bytes(&self, layers: Layers) -> Option<u64> {
         let per_token =
             self.kv_heads.checked_mul(self.head_dim.checked_mul(2)?)?.checked_mul(self.kv_dtype.size())?;
-        u64::try_from(self.layers.checked_mul(self.block_tokens)?.checked_mul(per_token)?).ok()
+        let layers = self.layers_of(layers);
+        u64::try_from(layers.checked_mul(self.block_tokens)?.checked_mul(per_token)?).ok()
+    }
+
+    /// How many layers are of this kind.
+    pub fn layers_of(&self, layers: Layers) -> usize {
+        let windowed = self
+            .window
+            .as_ref()
+            .map_or(0, |window| window.layers.iter().take(self.layers).filter(|layer| **layer).count());
+        match layers {
+            Layers::Whole => self.layers - windowed,
+            Layers::Rolling => windowed,
+        }
+    }
+
+    /// In which kind of block a layer's KV is, and its number among the layers there; `None` where there is no such layer.
+    pub fn place(&self, layer: usize) -> Option<(Layers, usize)> {
+        if layer >= self.layers {
+            return None;
+        }
+        let Some(window) = &self.window else { return Some((Layers::Whole, layer)) };
+        let windowed = window.layers.get(layer).copied()?;
+        let number = window.layers[..layer].iter().filter(|other| **other == windowed).count();
+        Some((if windowed { Layers::Rolling } else { Layers::Whole }, number))
+    }
+
+    /// What a scheduler has to know of the layers with a window; `None` on overflow.
+    pub fn rolling(&self) -> Option<Option<Rolling>> {
+        let Some(window) = &self.window else { return Some(None) };
+        Some(Some(Rolling { block_bytes: self.block_bytes(Layers::Rolling)?, window: window.tokens }))
     }
 
     /// Most rows of a slot and the values in each; `None` on overflow.
@@ -145,6 +187,15 @@ impl StepSpec {
                 let width = self.head_dim;
                 return invalid(format!("a head of {width} values cannot be rotated in {pairs} pairs"));
             }
+        }
+        if let Some(WindowSpec { tokens, layers }) = &self.window
+            && (*tokens == 0 || layers.len() != self.layers || !layers.contains(&true))
+        {
+            return invalid(format!(
+                "a window of {tokens} tokens in {} of {} layers",
+                layers.len(),
+                self.layers
+            ));
         }
         if let Some(ExpertSpec { count, used }) = self.experts
             && (used == 0 || used > count)

@@ -7,7 +7,7 @@ use crate::backend::{Backend, Span, Spans};
 use crate::weights::Watch;
 use plimsoll_engine::Progress;
 use plimsoll_engine::{EngineError, Lease};
-use plimsoll_scheduler::KvBlock;
+use plimsoll_scheduler::{BlockTable, KvBlock, Layers};
 use std::ops::ControlFlow;
 
 /// A loaded model that answers with logits instead of tokens. It runs alone, on the caller's thread.
@@ -29,7 +29,7 @@ impl Evaluator {
         let watch = Watch::new(progress, &plan.weights);
         let done = super::with_backend!(plan.options.backend, B => {
             Forward::<B>::load(plan, weights, workspace, &watch)
-                .map(|forward| Box::new(Evaluation { blocks: Vec::new(), kv, forward }) as Box<dyn Evaluate>)
+                .map(|forward| Box::new(Evaluation { blocks: BlockTable::default(), kv, forward }) as Box<dyn Evaluate>)
         });
         watch.end(done).map(Evaluator)
     }
@@ -50,7 +50,8 @@ trait Evaluate: Send {
 }
 
 struct Evaluation<B: Backend> {
-    blocks: Vec<KvBlock<B::Block>>,
+    /// All blocks of all layers: nothing rolls.
+    blocks: BlockTable<B::Block>,
     kv: Lease,
     forward: Forward<B>,
 }
@@ -58,16 +59,21 @@ struct Evaluation<B: Backend> {
 impl<B: Backend> Evaluation<B> {
     /// Blocks for this many tokens, each with its share of the lease.
     fn reserve(&mut self, tokens: usize) -> Result<(), EngineError> {
-        let spec = self.forward.backend.spec();
-        let bytes = spec.block_bytes().ok_or(EngineError::PriceOverflow)?;
-        for _ in self.blocks.len()..tokens.div_ceil(spec.block_tokens) {
-            let lease = self.kv.split(bytes);
-            let lease = lease.map_err(|short| EngineError::Unpaid {
-                what: "KV",
-                paid: short.held,
-                needed: short.asked,
-            })?;
-            self.blocks.push(KvBlock::new(self.forward.backend.allocate_block()?, lease));
+        let backend = &mut self.forward.backend;
+        let count = tokens.div_ceil(backend.spec().block_tokens);
+        let kinds = [(Layers::Whole, &mut self.blocks.whole), (Layers::Rolling, &mut self.blocks.rolling)];
+        for (layers, blocks) in kinds {
+            let bytes = backend.spec().block_bytes(layers).ok_or(EngineError::PriceOverflow)?;
+            let count = if bytes > 0 { count } else { 0 };
+            for _ in blocks.len()..count {
+                let lease = self.kv.split(bytes);
+                let lease = lease.map_err(|short| EngineError::Unpaid {
+                    what: "KV",
+                    paid: short.held,
+                    needed: short.asked,
+                })?;
+                blocks.push(KvBlock::new(backend.allocate_block(layers)?, lease));
+            }
         }
         Ok(())
     }
@@ -113,7 +119,7 @@ impl<B: Backend> Evaluate for Evaluation<B> {
 struct OneSpan<'a, Block> {
     rows: usize,
     position: usize,
-    blocks: &'a [KvBlock<Block>],
+    blocks: &'a BlockTable<Block>,
 }
 
 impl<Block: Send + Sync> Spans<Block> for OneSpan<'_, Block> {

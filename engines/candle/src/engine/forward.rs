@@ -7,6 +7,7 @@ use crate::weights::{Watch, Weights};
 use crate::{LoadError, executor};
 use plimsoll_engine::LoadState;
 use plimsoll_engine::{EngineError, Lease};
+use plimsoll_scheduler::BlockTable;
 
 /// Weights, workspace and the order of operations over them.
 pub(crate) struct Forward<B: Backend> {
@@ -95,7 +96,7 @@ impl<B: Backend> Forward<B> {
     /// One token through every layer: touches every weight, wakes the threads, and shows whether the weights compute
     /// numbers. It attends to nothing, as no KV is paid for yet.
     fn warm(&mut self) -> Result<(), LoadError> {
-        self.step(&NoSpans, &[0], &[0], &[0])?;
+        self.step(&NoSpans::default(), &[0], &[0], &[0])?;
         match self.backend.logits(0)?.iter().all(|logit| logit.is_finite()) {
             true => Ok(()),
             false => Err(LoadError::NotNumbers),
@@ -104,14 +105,20 @@ impl<B: Backend> Forward<B> {
 }
 
 /// A step of no sequence.
-struct NoSpans;
+struct NoSpans<Block>(BlockTable<Block>);
 
-impl<Block> Spans<Block> for NoSpans {
+impl<Block> Default for NoSpans<Block> {
+    fn default() -> Self {
+        NoSpans(BlockTable::default())
+    }
+}
+
+impl<Block: Send + Sync> Spans<Block> for NoSpans<Block> {
     fn count(&self) -> usize {
         0
     }
 
     fn span(&self, _: usize) -> Span<'_, Block> {
-        Span { first_row: 0, rows: 0, position: 0, blocks: &[] }
+        Span { first_row: 0, rows: 0, position: 0, blocks: &self.0 }
     }
 }

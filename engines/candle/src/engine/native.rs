@@ -11,7 +11,7 @@ use plimsoll_engine::{
     Capabilities, Clock, Engine, EngineError, Entropy, Estimate, Holdings, Job, Lease, Region, Rejected,
     SessionKey, Shape, SystemClock, SystemEntropy,
 };
-use plimsoll_scheduler::{Config, Handle, Limits, price, spawn};
+use plimsoll_scheduler::{Config, Handle, Layers, Limits, price, spawn};
 use std::fmt;
 use std::sync::Arc;
 
@@ -53,7 +53,8 @@ impl NativeEngine {
         let spec = &plan.spec;
         let limits = Limits {
             block_tokens: spec.block_tokens,
-            block_bytes: plan.block_bytes(),
+            block_bytes: spec.block_bytes(Layers::Whole).ok_or(EngineError::PriceOverflow)?,
+            rolling: spec.rolling().ok_or(EngineError::PriceOverflow)?,
             max_sequences: spec.max_sequences,
             max_step_tokens: spec.max_rows,
             context_length: spec.context,

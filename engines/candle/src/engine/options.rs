@@ -1,7 +1,7 @@
 //! How a model is loaded: the settings that decide its memory and its limits.
 
 use crate::LoadError;
-use crate::backend::{ExpertSpec, KvDtype, StepSpec};
+use crate::backend::{ExpertSpec, KvDtype, StepSpec, WindowSpec};
 use crate::model;
 use crate::weights::Quantize;
 use plimsoll_formats::ModelConfig;
@@ -111,6 +111,10 @@ impl Options {
                 .experts
                 .as_ref()
                 .map(|experts| ExpertSpec { count: experts.count, used: experts.used }),
+            window: config
+                .window
+                .as_ref()
+                .map(|window| WindowSpec { tokens: window.tokens, layers: window.layers.clone() }),
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::{LoadError, executor};
 use plimsoll_engine::Progress;
 use plimsoll_engine::{EngineError, Lease};
 use plimsoll_formats::{Checkpoint, ModelKey, RopeScaling, Source, Text, fingerprint};
+use plimsoll_scheduler::Layers;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -61,7 +62,9 @@ impl LoadPlan {
         let workspace_bytes = lists
             .and_then(|lists| Forward::<B>::workspace_bytes(&spec).ok()?.checked_add(lists))
             .ok_or(EngineError::PriceOverflow)?;
-        let block_bytes = spec.block_bytes().ok_or(EngineError::PriceOverflow)?;
+        let bytes = |layers| spec.block_bytes(layers).ok_or(EngineError::PriceOverflow);
+        let block_bytes = bytes(Layers::Whole)?.checked_add(bytes(Layers::Rolling)?);
+        let block_bytes = block_bytes.ok_or(EngineError::PriceOverflow)?;
         Ok(LoadPlan { name, checkpoint, options, weights, spec, workspace_bytes, block_bytes })
     }
 

@@ -3,7 +3,7 @@
 use super::memory::{Allocation, Purpose, ScriptedMemory};
 use super::{Fault, Misstep, Script, ScriptedConfig};
 use plimsoll_engine::{EngineError, Request, RequestId, Shape, TokenEvent, TopLogprob};
-use plimsoll_scheduler::{Lane, Limits, StepExecutor};
+use plimsoll_scheduler::{Lane, Layers, Limits, StepExecutor};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::Ordering;
@@ -91,7 +91,7 @@ impl ScriptedExecutor {
         let end = lane.position + lane.feed;
         let scratch = self.workspace.words();
         for (position, word) in scratch[..end].iter().enumerate() {
-            let block = lane.blocks[position / block_tokens].data().words();
+            let block = lane.blocks.whole[position / block_tokens].data().words();
             word.store(block[position % block_tokens].load(Ordering::Relaxed), Ordering::Relaxed);
         }
         self.held.clear();
@@ -138,7 +138,7 @@ impl StepExecutor for ScriptedExecutor {
         Some(0)
     }
 
-    fn allocate(&mut self) -> Result<Self::Block, EngineError> {
+    fn allocate(&mut self, _: Layers) -> Result<Self::Block, EngineError> {
         let block = Arc::new(self.memory.allocate(Purpose::Kv, self.limits.block_bytes)?);
         if self.fault == Some(Fault::LeakedBlock) && self.leaked.is_empty() {
             self.leaked.push(Arc::clone(&block));
@@ -163,7 +163,7 @@ impl StepExecutor for ScriptedExecutor {
         let block_tokens = self.limits.block_tokens;
         for lane in lanes.iter().filter(|lane| lane.feed > 0) {
             for position in lane.position..lane.position + lane.feed {
-                lane.blocks[position / block_tokens].data().words()[position % block_tokens]
+                lane.blocks.whole[position / block_tokens].data().words()[position % block_tokens]
                     .store(lane.tokens[position], Ordering::Relaxed);
             }
         }

@@ -79,6 +79,7 @@ impl Default for ScriptedConfig {
         let limits = Limits {
             block_tokens: 16,
             block_bytes: 256,
+            rolling: None,
             max_sequences: 4,
             max_step_tokens: 24,
             context_length: 256,
@@ -116,6 +117,7 @@ impl ScriptedConfig {
         let Limits { block_tokens, block_bytes, context_length, .. } = self.limits;
         let words = |bytes: u64, least: usize| bytes.is_multiple_of(4) && bytes / 4 >= least as u64;
         let fits = words(block_bytes, block_tokens)
+            && self.limits.rolling.is_none()
             && words(self.weights_bytes, 0)
             && words(self.workspace_bytes, context_length)
             && self.vocab_size > 0;

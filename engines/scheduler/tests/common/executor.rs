@@ -2,13 +2,15 @@
 //! missing block changes the text.
 
 use plimsoll_engine::{EngineError, Region, Request, Shape, TokenEvent, TopLogprob};
-use plimsoll_scheduler::{Lane, Limits, StepExecutor};
+use plimsoll_scheduler::{BlockTable, Lane, Layers, Limits, StepExecutor};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 pub const BLOCK_TOKENS: usize = 4;
 pub const BLOCK_BYTES: u64 = (BLOCK_TOKENS * size_of::<u32>()) as u64;
+/// Bytes of a block of the layers with a window.
+pub const ROLLING_BYTES: u64 = 3 * BLOCK_BYTES;
 /// Generated ids are below this; prompts may use others.
 pub const VOCAB: u32 = 1000;
 /// Feeding this id panics.
@@ -23,13 +25,20 @@ pub const CLOSED: u32 = 9_004;
 /// A block of real memory.
 pub struct Block {
     ids: Box<[AtomicU32]>,
+    bytes: u64,
     alive: Arc<AtomicU64>,
 }
 
 impl Drop for Block {
     fn drop(&mut self) {
-        self.alive.fetch_sub(1, Ordering::SeqCst);
+        self.alive.fetch_sub(self.bytes, Ordering::SeqCst);
     }
+}
+
+/// The id that the blocks of these layers hold for a position.
+fn held<'a>(table: &'a BlockTable<Block>, layers: Layers, position: usize) -> &'a AtomicU32 {
+    let (blocks, first) = table.of(layers);
+    &blocks[position / BLOCK_TOKENS - first].data().ids[position % BLOCK_TOKENS]
 }
 
 /// One lane's part in a step: request, position, fed, sampled.
@@ -64,11 +73,12 @@ impl Scripted {
         }
     }
 
+    /// Bytes of the blocks alive.
     pub fn alive(&self) -> u64 {
         self.alive.load(Ordering::SeqCst)
     }
 
-    /// The counter of blocks alive, to be read after the executor is gone.
+    /// The counter of the bytes of blocks alive, to be read after the executor is gone.
     pub fn counter(&self) -> Arc<AtomicU64> {
         self.alive.clone()
     }
@@ -84,15 +94,19 @@ fn token(hash: u64) -> u32 {
     u32::try_from((hash >> 20) % u64::from(VOCAB)).unwrap()
 }
 
-/// The text that follows a prompt.
+/// The text that follows a prompt where some layers keep every token.
 pub fn reference(prompt: &[u32], count: usize) -> Vec<u32> {
-    let mut hash = prompt.iter().fold(SEED, |hash, &id| next(hash, id));
-    let generate = |_| {
-        let id = token(hash);
-        hash = next(hash, id);
-        id
-    };
-    (0..count).map(generate).collect()
+    reference_of(None, prompt, count)
+}
+
+/// The text that follows a prompt where all layers have a window, if one is given: it depends on that alone.
+pub fn reference_of(window: Option<usize>, prompt: &[u32], count: usize) -> Vec<u32> {
+    let mut text = prompt.to_vec();
+    for _ in 0..count {
+        let seen = window.map_or(0, |window| text.len().saturating_sub(window));
+        text.push(token(text[seen..].iter().copied().fold(SEED, next)));
+    }
+    text.split_off(prompt.len())
 }
 
 impl StepExecutor for Scripted {
@@ -107,13 +121,14 @@ impl StepExecutor for Scripted {
         Some(if shape.penalties { 1024 } else { 128 })
     }
 
-    fn allocate(&mut self) -> Result<Block, EngineError> {
-        let refused = EngineError::OutOfMemory { region: Region::Host, bytes: BLOCK_BYTES };
+    fn allocate(&mut self, layers: Layers) -> Result<Block, EngineError> {
+        let bytes = if layers == Layers::Whole { BLOCK_BYTES } else { ROLLING_BYTES };
+        let refused = EngineError::OutOfMemory { region: Region::Host, bytes };
         self.allocations_left = self.allocations_left.checked_sub(1).ok_or(refused)?;
-        self.alive.fetch_add(1, Ordering::SeqCst);
+        self.alive.fetch_add(bytes, Ordering::SeqCst);
         // What fresh memory holds must not matter.
         let ids = (0..BLOCK_TOKENS).map(|_| AtomicU32::new(0xdead)).collect();
-        Ok(Block { ids, alive: self.alive.clone() })
+        Ok(Block { ids, bytes, alive: self.alive.clone() })
     }
 
     fn open(&mut self, request: &Request) -> Result<Self::Sequence, EngineError> {
@@ -131,7 +146,7 @@ impl StepExecutor for Scripted {
             // A closed gate stands open.
             let _ = gate.recv();
         }
-        let Limits { max_sequences, max_step_tokens, block_tokens, .. } = self.limits;
+        let Limits { max_sequences, max_step_tokens, block_tokens, block_bytes, rolling, .. } = self.limits;
         assert!(lanes.len() <= max_sequences);
         let fed: usize = lanes.iter().map(|lane| lane.feed).sum();
         assert!(fed > 0 && fed <= max_step_tokens, "{fed} tokens in a step");
@@ -141,8 +156,10 @@ impl StepExecutor for Scripted {
         }
         for lane in lanes.iter_mut().filter(|lane| lane.feed > 0) {
             let end = lane.position + lane.feed;
-            assert!(lane.tokens.capacity().div_ceil(block_tokens) == lane.blocks.len());
-            assert!(lane.blocks.capacity() == lane.blocks.len());
+            let Lane { tokens, blocks, .. } = &*lane;
+            let whole = if block_bytes > 0 { tokens.capacity().div_ceil(block_tokens) } else { 0 };
+            assert_eq!((blocks.whole.len(), blocks.whole.capacity()), (whole, whole));
+            assert!(blocks.covers(&self.limits, lane.position, lane.feed));
             for (position, &id) in lane.tokens.iter().enumerate().take(end).skip(lane.position) {
                 match id {
                     POISON => panic!("poison at {position}"),
@@ -150,14 +167,26 @@ impl StepExecutor for Scripted {
                     BAD => return Err(EngineError::Execution(format!("bad at {position}"))),
                     _ => {}
                 }
-                let block = lane.blocks[position / block_tokens].data();
-                block.ids[position % block_tokens].store(id, Ordering::Relaxed);
+                let kinds = [(block_bytes > 0, Layers::Whole), (rolling.is_some(), Layers::Rolling)];
+                for (_, layers) in kinds.into_iter().filter(|(exists, _)| *exists) {
+                    held(blocks, layers, position).store(id, Ordering::Relaxed);
+                }
+            }
+            let load = |layers, at| held(blocks, layers, at).load(Ordering::Relaxed);
+            // Each fed token sees its whole window, though the blocks before it may be gone.
+            let mut window = 0..0;
+            if let Some(rolling) = rolling {
+                for position in lane.position..end {
+                    window = rolling.first(position)..position + 1;
+                    let seen = window.clone().map(|at| load(Layers::Rolling, at));
+                    assert!(seen.eq(tokens[window.clone()].iter().copied()), "a window at {position}");
+                }
             }
             if lane.sample {
-                let held = (0..end).map(|at| {
-                    lane.blocks[at / block_tokens].data().ids[at % block_tokens].load(Ordering::Relaxed)
-                });
-                let id = token(held.fold(SEED, next));
+                let id = match block_bytes {
+                    0 => token(window.map(|at| load(Layers::Rolling, at)).fold(SEED, next)),
+                    _ => token((0..end).map(|at| load(Layers::Whole, at)).fold(SEED, next)),
+                };
                 lane.sampled = TokenEvent { id, logprob: -1.0 };
                 let capacity = lane.tops.capacity();
                 lane.tops.clear();

@@ -6,22 +6,30 @@ pub mod books;
 pub mod executor;
 
 use books::Books;
-use executor::{BLOCK_BYTES, BLOCK_TOKENS, Scripted};
+use executor::{BLOCK_BYTES, BLOCK_TOKENS, ROLLING_BYTES, Scripted};
 use plimsoll_engine::{
     Cancel, Estimate, Finish, Job, ManualClock, Next, Owner, Region, Request, RequestId, Ring, Sampling,
     SessionKey, Shape, TokenEvent,
 };
-use plimsoll_scheduler::{Config, Limits, Scheduler, price};
+use plimsoll_scheduler::{Config, Limits, Rolling, Scheduler, price};
 use std::sync::Arc;
 use std::time::Duration;
 
 pub const LIMITS: Limits = Limits {
     block_tokens: BLOCK_TOKENS,
     block_bytes: BLOCK_BYTES,
+    rolling: None,
     max_sequences: 3,
     max_step_tokens: 8,
     context_length: 64,
 };
+
+/// The same with layers of both kinds.
+pub const MIXED: Limits =
+    Limits { rolling: Some(Rolling { block_bytes: ROLLING_BYTES, window: 6 }), ..LIMITS };
+
+/// The same where all layers have a window.
+pub const ROLLING: Limits = Limits { block_bytes: 0, ..MIXED };
 
 /// A scheduler over a scripted executor, its books and its clock.
 pub struct Bench {
@@ -68,7 +76,7 @@ impl Bench {
 
     /// Books what the request costs beyond what its session holds, as a guard would.
     pub fn job(&self, request: Request) -> (Job, Sent) {
-        job(&self.books, request)
+        job_of(self.scheduler.limits(), &self.books, request)
     }
 
     /// Submits a request that must be taken.
@@ -90,25 +98,39 @@ impl Bench {
 
     /// Blocks alive, by the executor's own count; the scheduler's and the books' must agree.
     pub fn blocks(&self) -> u64 {
+        self.kv_bytes() / BLOCK_BYTES
+    }
+
+    /// Their bytes.
+    pub fn kv_bytes(&self) -> u64 {
         let alive = self.scheduler.executor().alive();
-        assert_eq!(self.scheduler.kv_bytes(), alive * BLOCK_BYTES);
+        assert_eq!(self.scheduler.kv_bytes(), alive);
         alive
     }
 }
 
 /// The price of a request.
 pub fn estimate(request: &Request) -> Estimate {
+    estimate_of(&LIMITS, request)
+}
+
+/// Its price within other limits.
+pub fn estimate_of(limits: &Limits, request: &Request) -> Estimate {
     let shape = Shape {
         prompt_tokens: u32::try_from(request.tokens.len()).unwrap(),
         max_tokens: request.max_tokens,
         top_logprobs: request.sampling.top_logprobs,
         penalties: request.sampling.penalises(),
     };
-    price::<Scripted>(&LIMITS, Region::Host, 0, &shape).unwrap()
+    price::<Scripted>(limits, Region::Host, 0, &shape).unwrap()
 }
 
 pub fn job(books: &Arc<Books>, request: Request) -> (Job, Sent) {
-    let price = estimate(&request);
+    job_of(&LIMITS, books, request)
+}
+
+pub fn job_of(limits: &Limits, books: &Arc<Books>, request: Request) -> (Job, Sent) {
+    let price = estimate_of(limits, &request);
     let id = request.id;
     let owner = Owner::Kv(request.session);
     let kv = books.book(Region::Host, owner, price.kv_bytes.saturating_sub(books.held(owner)));

@@ -1,10 +1,11 @@
 //! KV blocks and attention in tensors.
 
 use super::{CandleBackend, failed, reserved};
-use crate::backend::{Attention, KvDtype, Span, StepSpec};
+use crate::backend::{Attention, KvDtype, Place, Span, StepSpec};
 use candle_core::{D, DType, Device, Result, Tensor, WithDType};
 use half::f16;
 use plimsoll_engine::EngineError;
+use plimsoll_scheduler::Layers;
 
 /// Scores that are computed at once, unless a single row has more: query rows are taken in groups to stay below.
 pub(super) const SCORES: usize = 1 << 20;
@@ -15,11 +16,15 @@ pub(crate) struct Block(Tensor);
 
 impl Block {
     /// A zeroed block with its pages committed.
-    pub(super) fn new(spec: &StepSpec, device: &Device) -> std::result::Result<Self, EngineError> {
-        let values = spec.block_bytes().map(|bytes| bytes / spec.kv_dtype.size() as u64);
+    pub(super) fn new(
+        spec: &StepSpec,
+        layers: Layers,
+        device: &Device,
+    ) -> std::result::Result<Self, EngineError> {
+        let values = spec.block_bytes(layers).map(|bytes| bytes / spec.kv_dtype.size() as u64);
         let values =
             values.and_then(|values| usize::try_from(values).ok()).ok_or(EngineError::PriceOverflow)?;
-        let shape = [spec.layers, 2, spec.kv_heads, spec.block_tokens, spec.head_dim];
+        let shape = [spec.layers_of(layers), 2, spec.kv_heads, spec.block_tokens, spec.head_dim];
         let tensor = match spec.kv_dtype {
             KvDtype::F32 => Tensor::from_vec(committed(values, 0f32, 1.0)?, &shape[..], device),
             KvDtype::F16 => Tensor::from_vec(committed(values, f16::ZERO, f16::ONE)?, &shape[..], device),
@@ -44,7 +49,7 @@ fn committed<T: WithDType>(len: usize, zero: T, one: T) -> std::result::Result<V
 /// The span's rows of `[rows, kv_heads * head_dim]` keys and values into its blocks.
 pub(super) fn store(
     spec: &StepSpec,
-    layer: usize,
+    place: Place,
     span: &Span<'_, Block>,
     keys: &Tensor,
     values: &Tensor,
@@ -53,6 +58,7 @@ pub(super) fn store(
         KvDtype::F32 => DType::F32,
         KvDtype::F16 => DType::F16,
     };
+    let (blocks, before) = place.blocks(span);
     for (part, rows) in [keys, values].into_iter().enumerate() {
         let rows = rows.narrow(0, span.first_row, span.rows)?;
         let heads =
@@ -63,7 +69,7 @@ pub(super) fn store(
                 ((span.position + done) / spec.block_tokens, (span.position + done) % spec.block_tokens);
             let count = (spec.block_tokens - token).min(span.rows - done);
             let piece = heads.narrow(1, done, count)?.contiguous()?;
-            span.blocks[block].data().part(layer, part)?.slice_set(&piece, 1, token)?;
+            blocks[block - before].data().part(place.number, part)?.slice_set(&piece, 1, token)?;
             done += count;
         }
     }
@@ -73,19 +79,21 @@ pub(super) fn store(
 /// Causal attention of the span's rows of `query` into the same rows of `attended`, `[rows, heads * head_dim]` both.
 pub(super) fn attend(
     spec: &StepSpec,
-    layer: usize,
+    place: Place,
     attention: Attention,
     span: &Span<'_, Block>,
     query: &Tensor,
     attended: &Tensor,
 ) -> Result<()> {
     let StepSpec { heads, kv_heads, head_dim, block_tokens, .. } = *spec;
+    let (blocks, gone) = place.blocks(span);
     // Tokens from the first one that the first row looks at.
     let (before, end) = (attention.first(span.position), span.position + span.rows);
     let (group, held) = (heads / kv_heads, end - before);
     let gathered = |part: usize| {
-        let blocks = &span.blocks[before / block_tokens..end.div_ceil(block_tokens)];
-        let parts = blocks.iter().map(|block| block.data().part(layer, part)).collect::<Result<Vec<_>>>()?;
+        let blocks = &blocks[before / block_tokens - gone..end.div_ceil(block_tokens) - gone];
+        let parts =
+            blocks.iter().map(|block| block.data().part(place.number, part)).collect::<Result<Vec<_>>>()?;
         Tensor::cat(&parts, 1)?.narrow(1, before % block_tokens, held)?.to_dtype(DType::F32)?.contiguous()
     };
     let (keys, values) = (gathered(0)?, gathered(1)?);

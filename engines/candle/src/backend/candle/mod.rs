@@ -18,6 +18,7 @@ use super::{Attention, Backend, Fill, Into, Slot, Spans, StepSpec, check_spans};
 use candle_core::{D, DType, Device, Tensor};
 use plimsoll_engine::{EngineError, Region};
 use plimsoll_formats::{Activation, Dtype};
+use plimsoll_scheduler::Layers;
 
 /// Candle tensors on a device.
 pub(crate) struct CandleBackend {
@@ -143,10 +144,6 @@ impl CandleBackend {
         }
         Tensor::from_slice(list, list.len(), &self.device).map_err(failed)
     }
-
-    fn checked<S: Spans<Block>>(&self, layer: usize, spans: &S) -> Result<usize, EngineError> {
-        check_spans(&self.spec, layer, spans)
-    }
 }
 
 impl Backend for CandleBackend {
@@ -210,8 +207,8 @@ impl Backend for CandleBackend {
         vector.shift(by).map_err(failed)
     }
 
-    fn allocate_block(&mut self) -> Result<Block, EngineError> {
-        Block::new(&self.spec, &self.device)
+    fn allocate_block(&mut self, layers: Layers) -> Result<Block, EngineError> {
+        Block::new(&self.spec, layers, &self.device)
     }
 
     fn embed(&mut self, table: &Matrix, ids: &[u32]) -> Result<(), EngineError> {
@@ -296,10 +293,10 @@ impl Backend for CandleBackend {
     }
 
     fn store_kv<S: Spans<Block>>(&mut self, layer: usize, spans: &S) -> Result<(), EngineError> {
-        let rows = self.checked(layer, spans)?;
+        let (rows, place) = check_spans(&self.spec, layer, None, spans)?;
         let (keys, values) = (self.get(Slot::Key, rows)?, self.get(Slot::Value, rows)?);
         for index in 0..spans.count() {
-            attention::store(&self.spec, layer, &spans.span(index), &keys, &values).map_err(failed)?;
+            attention::store(&self.spec, place, &spans.span(index), &keys, &values).map_err(failed)?;
         }
         Ok(())
     }
@@ -310,7 +307,7 @@ impl Backend for CandleBackend {
         attention: Attention,
         spans: &S,
     ) -> Result<(), EngineError> {
-        let rows = self.checked(layer, spans)?;
+        let (rows, place) = check_spans(&self.spec, layer, Some(attention), spans)?;
         let query = self.all(Slot::Query)?;
         if rows > query.dim(0).map_err(failed)? {
             return Err(EngineError::Execution(format!("the step has fewer than {rows} rows of queries")));
@@ -319,7 +316,7 @@ impl Backend for CandleBackend {
         let attended = query.zeros_like().map_err(failed)?;
         for index in 0..spans.count() {
             let span = spans.span(index);
-            attention::attend(&self.spec, layer, attention, &span, query, &attended).map_err(failed)?;
+            attention::attend(&self.spec, place, attention, &span, query, &attended).map_err(failed)?;
         }
         self.put(Slot::Attended, attended)
     }

@@ -4,7 +4,8 @@ use super::*;
 use crate::backend::cpu::CpuBackend;
 use crate::backend::cpu::kernels::reference::Random;
 use crate::backend::cpu::tests::{Sequences, everything, from_bytes, sequences, spec, stored};
-use crate::backend::{ExpertSpec, KvDtype, RopeSpec};
+use crate::backend::{ExpertSpec, KvDtype, RopeSpec, WindowSpec};
+use plimsoll_scheduler::BlockTable;
 
 /// Both backends side by side.
 struct Pair {
@@ -250,6 +251,13 @@ fn rotations_agree_at_near_and_far_positions() {
     }
 }
 
+/// Frees the blocks of rolling layers before the one with this position.
+fn free<B>(table: &mut BlockTable<B>, position: usize) {
+    let first = position / spec().block_tokens;
+    table.rolling.drain(..first - table.first);
+    table.first = first;
+}
+
 /// Gives a sequence its rows in the next step, and the blocks that it needs for them.
 fn extend<B: Backend>(
     backend: &mut B,
@@ -259,8 +267,11 @@ fn extend<B: Backend>(
 ) {
     let sequence = &mut spans.list[index];
     (sequence.0, sequence.1, sequence.2) = (first_row, rows, position);
-    while sequence.3.len() * backend.spec().block_tokens < position + rows {
-        sequence.3.extend(sequences(backend, &[(1, 0)]).list.remove(0).3);
+    let held = |table: &BlockTable<_>| table.whole.len().max(table.first + table.rolling.len());
+    while held(&sequence.3) * backend.spec().block_tokens < position + rows {
+        let more = sequences(backend, &[(1, 0)]).list.remove(0).3;
+        sequence.3.whole.extend(more.whole);
+        sequence.3.rolling.extend(more.rolling);
     }
 }
 
@@ -273,7 +284,9 @@ fn attention_agrees_over_paged_blocks_of_both_types() {
         (KvDtype::F32, 6, 2, Some(17), Some(2.0)),
         (KvDtype::F32, 6, 2, Some(1), None),
     ] {
-        let spec = StepSpec { kv_dtype, heads, kv_heads, threads: 3, ..spec() };
+        // The second layer has a window; what lies behind it is freed before each step.
+        let rolling = window.map(|tokens| WindowSpec { tokens, layers: vec![false, true] });
+        let spec = StepSpec { kv_dtype, heads, kv_heads, threads: 3, window: rolling, ..spec() };
         let attention = Attention { window, softcap, ..everything(&spec) };
         let mut pair = Pair::new(&spec, 25);
         // A first step fills the blocks, a second one reads them and adds: prefill and decode side by side.
@@ -292,6 +305,16 @@ fn attention_agrees_over_paged_blocks_of_both_types() {
                 first_row += rows;
             }
             assert_eq!(first_row, rows);
+            if window.is_some() {
+                on_cpu
+                    .list
+                    .iter_mut()
+                    .for_each(|sequence| free(&mut sequence.3, attention.first(sequence.2)));
+                on_candle
+                    .list
+                    .iter_mut()
+                    .for_each(|sequence| free(&mut sequence.3, attention.first(sequence.2)));
+            }
             for layer in 0..spec.layers {
                 for slot in [Slot::Query, Slot::Key, Slot::Value] {
                     pair.fill(slot, rows);

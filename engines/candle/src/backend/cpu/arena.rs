@@ -8,6 +8,7 @@ use super::kernels::{PANEL, scratch_len};
 use super::map::Map;
 use crate::backend::{MAX_ROPES, Slot, StepSpec};
 use plimsoll_engine::EngineError;
+use plimsoll_scheduler::Layers;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A table of f32 in the arena.
@@ -56,7 +57,9 @@ impl ArenaLayout {
 
     fn place(spec: &StepSpec) -> Option<Self> {
         // So that sizes of blocks need no further checks.
-        spec.block_bytes().and_then(|bytes| isize::try_from(bytes).ok())?;
+        for layers in [Layers::Whole, Layers::Rolling] {
+            isize::try_from(spec.block_bytes(layers)?).ok()?;
+        }
         let mut end = 0usize;
         let mut next = |rows: usize, width: usize| {
             let offset = end.checked_next_multiple_of(ALIGN)?;

@@ -2,7 +2,7 @@
 
 use super::buffer::Buffer;
 use super::kernels::Head;
-use crate::backend::{KvDtype, Span, Spans, StepSpec};
+use crate::backend::{KvDtype, Place, Span, Spans, StepSpec};
 use plimsoll_engine::EngineError;
 use plimsoll_scheduler::KvBlock;
 use std::sync::Arc;
@@ -50,7 +50,7 @@ impl Geometry {
     }
 }
 
-/// Keys and values of `block_tokens` tokens over all layers, in exactly [`StepSpec::block_bytes`] bytes.
+/// Keys and values of `block_tokens` tokens over all layers of a kind, in exactly [`StepSpec::block_bytes`] bytes.
 ///
 /// It is written and read only by operations of the backend that allocated it, and those take the backend by `&mut`:
 /// that is what makes writing through a shared reference sound, and why a block knows its home.
@@ -101,7 +101,9 @@ impl Block {
 /// Checks that all blocks of the spans were allocated by the backend of this home.
 pub(super) fn check_home<S: Spans<Block>>(spans: &S, home: &Arc<()>) -> Result<(), EngineError> {
     for index in 0..spans.count() {
-        if !spans.span(index).blocks.iter().all(|block| Arc::ptr_eq(&block.data().home, home)) {
+        let table = spans.span(index).blocks;
+        let mut blocks = table.whole.iter().chain(&table.rolling);
+        if !blocks.all(|block| Arc::ptr_eq(&block.data().home, home)) {
             return Err(EngineError::Execution(format!("sequence {index} has a block of another backend")));
         }
     }
@@ -114,17 +116,19 @@ pub(super) fn check_home<S: Spans<Block>>(spans: &S, home: &Arc<()>) -> Result<(
 /// No one else reads or writes the blocks meanwhile.
 pub(super) unsafe fn store(
     geometry: Geometry,
-    layer: usize,
+    place: Place,
     span: &Span<'_, Block>,
     part: Part,
     rows: &[f32],
 ) {
+    let (blocks, before) = place.blocks(span);
     let Geometry { kv_heads, head_dim, block_tokens, dtype, .. } = geometry;
     for (row, values) in rows.chunks_exact(kv_heads * head_dim).enumerate() {
         let (block, token) = ((span.position + row) / block_tokens, (span.position + row) % block_tokens);
+        let block = blocks[block - before].data();
         for (head, values) in values.chunks_exact(head_dim).enumerate() {
             // SAFETY: the caller's promise.
-            let bytes = unsafe { span.blocks[block].data().token_mut(geometry, layer, part, head, token) };
+            let bytes = unsafe { block.token_mut(geometry, place.number, part, head, token) };
             match dtype {
                 KvDtype::F32 => {
                     for (bytes, value) in bytes.as_chunks_mut().0.iter_mut().zip(values) {
@@ -144,29 +148,27 @@ pub(super) unsafe fn store(
 /// One head's keys and values in a sequence's blocks.
 pub(super) struct BlockHead<'a> {
     blocks: &'a [KvBlock<Block>],
+    /// Blocks before the first of them.
+    before: usize,
     geometry: Geometry,
     layer: usize,
     head: usize,
 }
 
 impl<'a> BlockHead<'a> {
-    /// Names a head of a layer.
+    /// Names a head of the layer that is at this place.
     ///
     /// # Safety
     /// No one writes the blocks while it is in use.
-    pub(super) unsafe fn new(
-        blocks: &'a [KvBlock<Block>],
-        geometry: Geometry,
-        layer: usize,
-        head: usize,
-    ) -> Self {
-        BlockHead { blocks, geometry, layer, head }
+    pub(super) unsafe fn new(span: &Span<'a, Block>, geometry: Geometry, place: Place, head: usize) -> Self {
+        let (blocks, before) = place.blocks(span);
+        BlockHead { blocks, before, geometry, layer: place.number, head }
     }
 }
 
 impl Head for BlockHead<'_> {
     fn block(&self, index: usize) -> (&[u8], &[u8]) {
-        let block = self.blocks[index].data();
+        let block = self.blocks[index - self.before].data();
         // SAFETY: whoever made this promised that no one writes the blocks.
         unsafe {
             (

@@ -27,7 +27,7 @@ pub(crate) mod tests;
 pub(crate) use kv::Block;
 pub(crate) use matrix::{Matrix, Vector};
 
-use super::{Attention, Backend, Fill, Into, KvDtype, Slot, Spans, StepSpec, check_spans};
+use super::{Attention, Backend, Fill, Into, KvDtype, Place, Slot, Spans, StepSpec, check_spans};
 use arena::{Area, Arena, ArenaLayout};
 use kernels::{Extent, F16, F32, Level, attend, dequantise, rms_norm, rope, with_format};
 use kv::{BlockHead, Geometry, Part};
@@ -35,6 +35,7 @@ use matmul::{Target, matmul};
 use parts::Parts;
 use plimsoll_engine::EngineError;
 use plimsoll_formats::{Activation, Dtype};
+use plimsoll_scheduler::Layers;
 use pool::Pool;
 use std::sync::Arc;
 
@@ -95,22 +96,27 @@ impl CpuBackend {
         layer: usize,
         spans: &S,
     ) -> Result<(), EngineError> {
-        let rows = self.checked(layer, spans)?;
+        let (rows, place) = self.checked(layer, None, spans)?;
         let width = self.width(slot);
         let [values] = self.arena.areas([Area::Slot(slot, rows)])?;
         for index in 0..spans.count() {
             let span = spans.span(index);
             let rows = &values[span.first_row * width..(span.first_row + span.rows) * width];
             // SAFETY: the blocks are of this backend (checked), which is borrowed mutably; its threads are at rest.
-            unsafe { kv::store(self.geometry, layer, &span, part, rows) };
+            unsafe { kv::store(self.geometry, place, &span, part, rows) };
         }
         Ok(())
     }
 
-    /// The end of the spans' rows, once they and the layer are found to be in order.
-    fn checked<S: Spans<Block>>(&self, layer: usize, spans: &S) -> Result<usize, EngineError> {
+    /// The end of the spans' rows and the layer's place, once these are found to be in order.
+    fn checked<S: Spans<Block>>(
+        &self,
+        layer: usize,
+        attention: Option<Attention>,
+        spans: &S,
+    ) -> Result<(usize, Place), EngineError> {
         kv::check_home(spans, &self.home)?;
-        check_spans(&self.spec, layer, spans)
+        check_spans(&self.spec, layer, attention, spans)
     }
 
     /// The first rows of a slot, for tests.
@@ -179,8 +185,8 @@ impl Backend for CpuBackend {
         Ok(())
     }
 
-    fn allocate_block(&mut self) -> Result<Block, EngineError> {
-        let bytes = self.spec.block_bytes().and_then(|bytes| usize::try_from(bytes).ok());
+    fn allocate_block(&mut self, layers: Layers) -> Result<Block, EngineError> {
+        let bytes = self.spec.block_bytes(layers).and_then(|bytes| usize::try_from(bytes).ok());
         Block::new(bytes.ok_or(EngineError::PriceOverflow)?, &self.home)
     }
 
@@ -301,7 +307,7 @@ impl Backend for CpuBackend {
         attention: Attention,
         spans: &S,
     ) -> Result<(), EngineError> {
-        let rows = self.checked(layer, spans)?;
+        let (rows, place) = self.checked(layer, Some(attention), spans)?;
         let StepSpec { heads, kv_heads, head_dim, block_tokens, kv_dtype, .. } = self.spec;
         let (width, shared) = (heads * head_dim, heads / kv_heads * head_dim);
         let scratch_width = self.arena.layout().width(Area::Scratch);
@@ -328,7 +334,7 @@ impl Backend for CpuBackend {
             let (out, scratch) =
                 unsafe { (out.part(at), scratch.part(thread * scratch_width..(thread + 1) * scratch_width)) };
             // SAFETY: the blocks are of this backend (checked), which is borrowed mutably and only reads them now.
-            let head = unsafe { BlockHead::new(span.blocks, geometry, layer, head) };
+            let head = unsafe { BlockHead::new(&span, geometry, place, head) };
             match kv_dtype {
                 KvDtype::F32 => attend::<F32>(level, extent, &head, query, out, scratch),
                 KvDtype::F16 => attend::<F16>(level, extent, &head, query, out, scratch),

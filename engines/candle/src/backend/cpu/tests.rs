@@ -4,7 +4,7 @@ use super::*;
 use crate::backend::cpu::kernels::reference::Random;
 use crate::backend::{RopeSpec, Span};
 use plimsoll_engine::{Accounts, Lease, Owner, Region, RequestId};
-use plimsoll_scheduler::KvBlock;
+use plimsoll_scheduler::{BlockTable, KvBlock};
 
 /// Sizes that are no round numbers, for the paths that handle rests.
 pub(crate) fn spec() -> StepSpec {
@@ -28,6 +28,7 @@ pub(crate) fn spec() -> StepSpec {
             interleaved: false,
         }],
         experts: None,
+        window: None,
     }
 }
 
@@ -50,7 +51,7 @@ pub(crate) fn everything(spec: &StepSpec) -> Attention {
 /// Sequences side by side.
 pub(crate) struct Sequences<B> {
     /// First row, rows, position and blocks of each.
-    pub(crate) list: Vec<(usize, usize, usize, Vec<KvBlock<B>>)>,
+    pub(crate) list: Vec<(usize, usize, usize, BlockTable<B>)>,
 }
 
 impl<B: Send + Sync> Spans<B> for Sequences<B> {
@@ -66,12 +67,17 @@ impl<B: Send + Sync> Spans<B> for Sequences<B> {
 
 /// Sequences of `(rows, position)` one after the other with their blocks.
 pub(crate) fn sequences<B: Backend>(backend: &mut B, shapes: &[(usize, usize)]) -> Sequences<B::Block> {
-    let (block_tokens, bytes) = (backend.spec().block_tokens, backend.spec().block_bytes().unwrap());
+    let block_tokens = backend.spec().block_tokens;
     let mut first_row = 0;
     let mut list = Vec::new();
     for &(rows, position) in shapes {
         let count = (position + rows).div_ceil(block_tokens);
-        let blocks = (0..count).map(|_| leased(backend.allocate_block().unwrap(), bytes)).collect();
+        let mut of = |layers| -> Vec<_> {
+            let bytes = backend.spec().block_bytes(layers).unwrap();
+            let count = if bytes > 0 { count } else { 0 };
+            (0..count).map(|_| leased(backend.allocate_block(layers).unwrap(), bytes)).collect()
+        };
+        let blocks = BlockTable { whole: of(Layers::Whole), rolling: of(Layers::Rolling), first: 0 };
         list.push((first_row, rows, position, blocks));
         first_row += rows;
     }
@@ -242,7 +248,7 @@ fn operands_that_do_not_fit_are_refused() {
     is_execution(backend.attention(0, everything, &theirs));
     is_execution(other.store_kv(2, &theirs));
     let mut short = sequences(&mut other, &[(3, 15)]);
-    short.list[0].3.pop();
+    short.list[0].3.whole.pop();
     is_execution(other.store_kv(0, &short));
     let many = sequences(&mut other, &[(30, 0), (21, 0)]);
     is_execution(other.attention(0, everything, &many));
