@@ -8,7 +8,7 @@ mod common;
 
 use common::{Bench, exact, golden, request};
 use plimsoll_candle::{BackendKind, KvDtype, Options};
-use plimsoll_engine::{Next, Request, Sampling};
+use plimsoll_engine::{Next, Request, Ring, Sampling};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -47,11 +47,15 @@ fn decoding_allocates_nothing() {
     drop(std::hint::black_box(Vec::<u8>::with_capacity(1)));
     assert!(CALLS.load(Ordering::SeqCst) > before, "the counter counts");
 
-    for (model, kv_dtype) in [
-        ("models/llama3", KvDtype::F16),
-        ("models/qwen2", KvDtype::F32),
-        ("models/qwen3", KvDtype::F16),
-        ("types/q4_k.gguf", KvDtype::F16),
+    for (model, kv_dtype, tokens) in [
+        ("models/llama3", KvDtype::F16, 200),
+        ("models/qwen2", KvDtype::F32, 200),
+        ("models/qwen3", KvDtype::F16, 200),
+        ("types/q4_k.gguf", KvDtype::F16, 200),
+        ("models/mistral", KvDtype::F16, 98),
+        ("models/gemma3", KvDtype::F32, 98),
+        ("models/qwen2-moe", KvDtype::F16, 98),
+        ("models/qwen3-moe", KvDtype::F16, 98),
     ] {
         let options = Options { kv_dtype, ..exact(BackendKind::Cpu) };
         let bench = Bench::try_load(&golden().join(model), options).unwrap();
@@ -67,20 +71,22 @@ fn decoding_allocates_nothing() {
             seed: Some(3),
             top_logprobs: 5,
         };
-        let plain = bench.submit(request(1, &[1, 2, 3], 200), 0);
-        let _other = bench.submit(request(2, &[4; 30], 200), 0);
-        let _rich = bench.submit(Request { sampling, ..request(3, &[7; 11], 200) }, 0);
+        let plain = bench.submit(request(1, &[1, 2, 3], tokens), 0);
+        let other = bench.submit(request(2, &[4; 30], tokens), 0);
+        let rich = bench.submit(Request { sampling, ..request(3, &[7; 11], tokens) }, 0);
         let mut tops = Vec::with_capacity(8);
-        let mut read = |count: usize| {
+        let mut read = |ring: &Ring, count: u32| {
             for _ in 0..count {
-                let next = plain.ring.next(Some(Duration::from_secs(60)), &mut tops);
+                let next = ring.next(Some(Duration::from_secs(60)), &mut tops);
                 assert!(matches!(next, Next::Token(_)), "{next:?}");
             }
         };
-        // By then all three have been admitted and fed.
-        read(20);
+        // Once each has a token, all three have been admitted and fed.
+        for ring in [&other.ring, &rich.ring, &plain.ring] {
+            read(ring, 20);
+        }
         let before = CALLS.load(Ordering::SeqCst);
-        read(150);
+        read(&plain.ring, tokens - 50);
         assert_eq!(CALLS.load(Ordering::SeqCst) - before, 0, "{model}");
     }
 }

@@ -19,7 +19,9 @@ fn prompt(len: usize, salt: u32) -> Vec<u32> {
 #[test]
 fn a_batch_gives_each_request_what_it_gets_alone() {
     for backend in BACKENDS {
-        for model in ["mistral", "qwen2-window", "gemma2", "gemma3", "phi3-long", "mixtral", "qwen2-moe", "qwen3-moe"] {
+        for model in
+            ["mistral", "qwen2-window", "gemma2", "gemma3", "phi3-long", "mixtral", "qwen2-moe", "qwen3-moe"]
+        {
             let bench = Bench::load(model, exact(backend));
             let requests: Vec<Request> = [3, 70, 17, 1]
                 .iter()
@@ -61,7 +63,8 @@ fn greedy(model: &str, ids: &[u32], count: usize) -> Vec<u32> {
 fn a_text_many_windows_long_is_the_same_in_the_blocks_of_one() {
     for backend in BACKENDS {
         // All layers have a window of eight tokens, or some.
-        for (model, whole) in [("mistral", false), ("phi3-window", false), ("gemma2", true), ("gemma3", true)] {
+        for (model, whole) in [("mistral", false), ("phi3-window", false), ("gemma2", true), ("gemma3", true)]
+        {
             let bench = Bench::load(model, exact(backend));
             let asked = Request { keep_kv: true, ..request(1, &prompt(30, 6), 80) };
             let shape = Shape { prompt_tokens: 30, max_tokens: 80, top_logprobs: 3, penalties: false };
