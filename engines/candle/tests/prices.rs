@@ -59,6 +59,12 @@ fn hollow(folder: &Path, entry: &Value, dtype: &str, size: u64) {
 #[test]
 fn weights_and_blocks_of_every_shape_have_the_bytes_of_the_table() {
     for (name, entry) in table() {
+        if entry["plain"] == false {
+            let plan =
+                LoadPlan::inspect(&golden().join("models").join(&name), exact(BackendKind::Cpu)).unwrap();
+            assert_eq!(Some(plan.weights_bytes()), entry["weight_bytes"]["f32"].as_u64(), "{name}");
+            continue;
+        }
         for (dtype, key, size) in [("F32", "f32", 4), ("F16", "f16", 2), ("BF16", "bf16", 2)] {
             let scratch = Scratch::new(&format!("hollow-{name}-{key}"));
             hollow(&scratch.0, &entry, dtype, size);
@@ -117,6 +123,10 @@ fn requests_are_priced_and_allocated_as_in_the_table() {
                 // The last token's KV is never written; where that would leave a block over, less is kept than priced.
                 let whole = tokens.div_ceil(block_tokens) == (tokens - 1).div_ceil(block_tokens);
                 if !(2..=bench.engine.capabilities().context_length).contains(&tokens) || !whole {
+                    continue;
+                }
+                // Of layers with a window more is held while a request runs than is kept.
+                if row["rolling_blocks"].is_u64() {
                     continue;
                 }
                 let prompt = vec![7; shape.prompt_tokens as usize];
