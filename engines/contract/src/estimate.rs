@@ -20,8 +20,9 @@ pub struct Shape {
 pub struct Estimate {
     /// Where the KV blocks live.
     pub kv_region: Region,
-    /// Bytes of all KV blocks of the session at the end of the request, those it already holds included: the sum over
-    /// layers of `tokens * kv_heads * (k_dim + v_dim) * element bytes`, with tokens rounded up to whole blocks.
+    /// The most bytes of the session's KV blocks at once, those it already holds included: the sum over layers of
+    /// `tokens * kv_heads * (k_dim + v_dim) * element bytes`, with tokens rounded up to whole blocks. A layer with a
+    /// sliding window counts the tokens of the window and of one step where these are fewer.
     pub kv_bytes: u64,
     /// Bytes of one KV block over all layers: the granule of `kv_bytes`.
     pub kv_block_bytes: u64,

@@ -36,7 +36,7 @@ impl Drop for Block {
 }
 
 /// The id that the blocks of these layers hold for a position.
-fn held<'a>(table: &'a BlockTable<Block>, layers: Layers, position: usize) -> &'a AtomicU32 {
+fn held(table: &BlockTable<Block>, layers: Layers, position: usize) -> &AtomicU32 {
     let (blocks, first) = table.of(layers);
     &blocks[position / BLOCK_TOKENS - first].data().ids[position % BLOCK_TOKENS]
 }

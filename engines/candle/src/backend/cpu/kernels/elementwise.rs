@@ -3,7 +3,7 @@
 use super::{exp, per_level, tanh};
 
 /// sqrt(2 / pi).
-const GELU_SCALE: f32 = 0.797_884_56;
+const GELU_SCALE: f32 = 0.797_884_6;
 
 per_level! {
     /// `gate = silu(gate) * up`, with `silu(x) = x / (1 + e^-x)`.
@@ -82,6 +82,7 @@ mod tests {
     use crate::backend::cpu::kernels::reference::Random;
 
     type Gate = fn(Level, &mut [f32], &[f32]);
+    type Definition = fn(f64) -> f64;
 
     #[test]
     fn both_gates_follow_their_definitions_at_all_sizes_of_input() {
@@ -90,7 +91,7 @@ mod tests {
             let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
             x / 2.0 * (1.0 + inner.tanh())
         };
-        let cases: [(Gate, fn(f64) -> f64); 2] = [(silu_gate, silu), (gelu_gate, gelu)];
+        let cases: [(Gate, Definition); 2] = [(silu_gate, silu), (gelu_gate, gelu)];
         let mut gate = Random::new(3).floats(67);
         gate.extend([-200.0, -88.0, -3.5, 0.0, 2.5, 88.0, 200.0]);
         let up = Random::new(4).floats(gate.len());
