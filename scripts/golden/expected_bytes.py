@@ -13,7 +13,6 @@ import json
 import struct
 
 from common import GOLDEN, ROOT, made_with, write_json
-from families import FAMILIES
 
 KV_BYTES = {"f32": 4, "f16": 2}
 BLOCK_TOKENS = [16, 32]
@@ -226,10 +225,7 @@ def stored_elements(folder):
 def main():
     configs = {}
     bundled = ROOT / "models" / "demo" / "config.json"
-    # The formulas are those of dense models without windows.
-    others = {spec["name"] for spec in FAMILIES}
-    golden = [path for path in sorted((GOLDEN / "models").glob("*/config.json")) if path.parent.name not in others]
-    for path in golden + [bundled] * bundled.exists():
+    for path in sorted((GOLDEN / "models").glob("*/config.json")) + [bundled] * bundled.exists():
         configs[path.parent.name] = entry(json.loads(path.read_text()))
         assert configs[path.parent.name]["parameters"] == stored_elements(path.parent), path
     for name, shape in SHAPES.items():
