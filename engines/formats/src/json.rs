@@ -176,6 +176,12 @@ impl Pick {
         let depth = self.depth.saturating_sub(1);
         Self { wanted: self.wanted, depth, kept: kept && self.kept && depth > 0 }
     }
+
+    /// For the items of a list: an object with plain values at most, so that lists do not multiply what is kept.
+    fn item(&self, kept: bool) -> Self {
+        let inner = self.inner(kept);
+        Self { depth: inner.depth.min(2), ..inner }
+    }
 }
 
 impl<'de> DeserializeSeed<'de> for Pick {
@@ -223,7 +229,7 @@ impl<'de> Visitor<'de> for Pick {
         loop {
             let kept = self.kept && list.len() < MAX_ITEMS;
             // A list inside a list has no reader: nested lists would multiply what is kept.
-            match items.next_element_seed(self.inner(kept))? {
+            match items.next_element_seed(self.item(kept))? {
                 None => break,
                 Some(_) if !kept => too_long = true,
                 Some(Json::List(_)) => list.push(Json::Dropped("a list")),

@@ -173,6 +173,58 @@ fn gguf_with_long_tables() {
     }
 }
 
+/// A sound model whose stacks hold as many experts as there may be, each as small as it may be.
+fn stacks(layers: u32, experts: u32) -> Vec<u8> {
+    let size = |name: &str, value: u32| key(&format!("llama.{name}"), 4, &value.to_le_bytes());
+    let keys = [
+        key("general.architecture", 8, &text("llama")),
+        key("general.alignment", 4, &8_u32.to_le_bytes()),
+        size("block_count", layers),
+        size("embedding_length", 32),
+        size("feed_forward_length", 2),
+        size("attention.head_count", 1),
+        size("context_length", 64),
+        size("expert_count", experts),
+        size("expert_used_count", 1),
+        key("llama.attention.layer_norm_rms_epsilon", 6, &1e-5_f32.to_le_bytes()),
+        key("tokenizer.ggml.model", 8, &text("gpt2")),
+        key("tokenizer.ggml.tokens", 9, &array(8, 1, &text("a"))),
+        key("tokenizer.ggml.merges", 9, &array(8, 0, b"")),
+        key("tokenizer.ggml.token_type", 9, &array(5, 1, &1_i32.to_le_bytes())),
+    ];
+    // Q4_0, whose blocks of 32 numbers take 18 bytes, and F16.
+    let parts = [("gate", 2, [32, 2], 36), ("up", 2, [32, 2], 36), ("down", 1, [2, 32], 128)];
+    let (mut tensors, mut offset) = (Vec::new(), 0_u64);
+    for layer in 0..layers {
+        for (part, kind, [columns, rows], bytes) in parts {
+            tensors.extend(text(&format!("blk.{layer}.ffn_{part}_exps.weight")));
+            tensors.extend(3_u32.to_le_bytes());
+            tensors.extend([columns, rows, u64::from(experts)].map(u64::to_le_bytes).concat());
+            tensors.extend(u32::to_le_bytes(kind));
+            tensors.extend(offset.to_le_bytes());
+            offset += bytes * u64::from(experts);
+        }
+    }
+    let mut file = gguf_file(3 * u64::from(layers), keys.len() as u64, &[keys.concat(), tensors].concat());
+    file.resize(file.len().next_multiple_of(8) + offset as usize, 0);
+    file
+}
+
+#[test]
+fn gguf_with_stacks_of_tiny_experts() {
+    assert!(bounded("stacks", &stacks(64, 1024), read_gguf));
+    for (layers, experts) in [(64, 1032), (65, 1024), (512, 1024), (512, 1_000_000), (2, u32::MAX)] {
+        // The promise alone: the tensors are cut off.
+        let mut file = stacks(1, 1024);
+        for (name, value) in [("block_count", layers), ("expert_count", experts)] {
+            let at = key(&format!("llama.{name}"), 4, b"");
+            let start = file.windows(at.len()).position(|bytes| bytes == at).unwrap() + at.len();
+            file[start..start + 4].copy_from_slice(&value.to_le_bytes());
+        }
+        assert!(!bounded("promised experts", &file, read_gguf), "{layers} layers of {experts} experts");
+    }
+}
+
 #[test]
 fn safetensors_headers() {
     let file = |header: &str| [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat();
@@ -208,9 +260,20 @@ fn json_files() {
         format!("{{\"x\":{}", "[".repeat(1_000_000)),
         format!("{{\"weight_map\":{}", "{\"a\":".repeat(200_000)),
     ];
-    for key in
-        ["eos_token_id", "layer_types", "rope_scaling", "chat_template", "bos_token", "weight_map", "other"]
-    {
+    let wanted = [
+        "eos_token_id",
+        "layer_types",
+        "mlp_only_layers",
+        "rope_scaling",
+        "rope_parameters",
+        "short_factor",
+        "text_config",
+        "chat_template",
+        "bos_token",
+        "weight_map",
+        "other",
+    ];
+    for key in wanted {
         for items in [&zeros, &objects, &texts] {
             hostile.push(format!("{{\"{key}\":[{items}0]}}"));
             hostile.push(format!("{{\"{key}\":[[{items}0],[{items}0]]}}"));
@@ -218,6 +281,11 @@ fn json_files() {
         hostile.push(format!("{{\"{key}\":\"{zeros}\"}}"));
         hostile.push(format!("{{{}\"z\":0}}", format!("\"{key}\":0,").repeat(50_000)));
         hostile.push(format!("{{\"{key}\":{{{}\"z\":0}}}}", "\"name\":0,".repeat(50_000)));
+        // Lists of small objects, inside each other and inside objects.
+        let small = format!("[{}{{}}]", "{\"type\":0},".repeat(1000));
+        let lists = format!("[{}{{}}]", format!("{{\"type\":{small}}},").repeat(150));
+        hostile.push(format!("{{\"{key}\":{lists}}}"));
+        hostile.push(format!("{{\"text_config\":{{\"{key}\":{lists}}}}}"));
     }
     let entries: Vec<_> = (0..1 << 14).map(|i| format!("\"{i:x}\":\"a.safetensors\"")).collect();
     hostile.push(format!("{{\"weight_map\":{{{}}}}}", entries.join(",")));
