@@ -156,13 +156,11 @@ mod tests {
         )
     }
 
-    /// Each view's name after its layer, with its shape, offset and bytes.
-    fn views(
-        config: &ModelConfig,
-        name: &str,
-        dtype: Dtype,
-        shape: &[u64],
-    ) -> Result<Vec<(String, Vec<u64>, u64, u64)>> {
+    /// A name after its layer, with shape, offset and bytes.
+    type View = (String, Vec<u64>, u64, u64);
+
+    /// The views of a tensor, in the order of their bytes.
+    fn views(config: &ModelConfig, name: &str, dtype: Dtype, shape: &[u64]) -> Result<Vec<View>> {
         let name = format!("model.layers.1.{name}");
         let split = split([tensor(&name, dtype, shape)].into(), config, "t")?;
         assert!(split.iter().all(|(name, view)| *name == view.name && view.file == 3 && view.dtype == dtype));

@@ -259,11 +259,11 @@ impl Family {
             names.dedup();
             return Err(unknown(file, name, names.into_iter()));
         };
-        let others = found.filter(|family| match experts {
+        let mut others = found.filter(|family| match experts {
             true => family.experts.is_some(),
             false => window && family.experts.is_none(),
         });
-        Ok(others.last().unwrap_or(first))
+        Ok(others.next().unwrap_or(first))
     }
 
     /// What a size is where a folder leaves it out.
