@@ -1,6 +1,6 @@
 //! A mixture of experts in place of the feed-forward part.
 
-use super::{Decoder, Routing, apply};
+use super::{Decoder, apply, gated};
 use crate::backend::{Backend, Into as How, Slot};
 use crate::weights::Mixture;
 use plimsoll_engine::EngineError;
@@ -15,23 +15,10 @@ impl Decoder {
         stream: Slot,
         rows: usize,
     ) -> Result<(), EngineError> {
-        // Taken out for the time of the call, so that the rest of the decoder can be used beside it.
-        let Some(mut routing) = self.routing.take() else {
+        let activation = self.activation;
+        let Some(routing) = &mut self.routing else {
             return Err(EngineError::Execution("a mixture was planned without routing".into()));
         };
-        let mixed = self.mix_routed(backend, mixture, &mut routing, stream, rows);
-        self.routing = Some(routing);
-        mixed
-    }
-
-    fn mix_routed<B: Backend>(
-        &self,
-        backend: &mut B,
-        mixture: &Mixture<B>,
-        routing: &mut Routing,
-        stream: Slot,
-        rows: usize,
-    ) -> Result<(), EngineError> {
         backend.matmul(&mixture.router, None, Slot::Normed, Slot::Router, How::Set, rows)?;
         routing.choose(backend.router(mixture.experts.len(), rows)?, rows)?;
         for (index, expert) in mixture.experts.iter().enumerate() {
@@ -40,12 +27,12 @@ impl Decoder {
                 continue;
             }
             backend.gather(tokens)?;
-            self.gated(backend, expert, Slot::Routed, tokens.len())?;
+            gated(backend, activation, expert, Slot::Routed, tokens.len())?;
             apply(backend, &expert.down, Slot::Gate, Slot::Routed, How::Set, tokens.len())?;
             backend.scatter(stream, tokens, weights)?;
         }
         let Some(shared) = &mixture.shared else { return Ok(()) };
-        self.gated(backend, &shared.part, Slot::Normed, rows)?;
+        gated(backend, activation, &shared.part, Slot::Normed, rows)?;
         apply(backend, &shared.part.down, Slot::Gate, Slot::Routed, How::Set, rows)?;
         backend.matmul(&shared.gate, None, Slot::Normed, Slot::Router, How::Set, rows)?;
         let (tokens, weights) = routing.share(backend.router(1, rows)?)?;

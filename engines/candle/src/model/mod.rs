@@ -169,24 +169,11 @@ impl Decoder {
         backend.rms_norm(stream, &layer.ffn_norm, self.eps, Slot::Normed, rows)?;
         match &layer.feed_forward {
             FeedForward::Dense(part) => {
-                self.gated(backend, part, Slot::Normed, rows)?;
+                gated(backend, self.activation, part, Slot::Normed, rows)?;
                 self.join(backend, &part.down, Slot::Gate, layer.ffn_post_norm.as_ref(), stream, rows)
             }
             FeedForward::Mixture(mixture) => self.mix(backend, mixture, stream, rows),
         }
-    }
-
-    /// `Gate = activation(gate(src)) * up(src)`: all of a feed-forward part but its way back.
-    fn gated<B: Backend>(
-        &self,
-        backend: &mut B,
-        part: &Gated<B>,
-        src: Slot,
-        rows: usize,
-    ) -> Result<(), EngineError> {
-        apply(backend, &part.gate, src, Slot::Gate, How::Set, rows)?;
-        apply(backend, &part.up, src, Slot::Up, How::Set, rows)?;
-        backend.gate(self.activation, part.width, rows)
     }
 
     /// The way back into the residual stream, through a norm where the model has one there.
@@ -206,6 +193,19 @@ impl Decoder {
         backend.rms_norm(Slot::Normed, norm, self.eps, Slot::Normed, rows)?;
         backend.add(Slot::Normed, stream, rows)
     }
+}
+
+/// `Gate = activation(gate(src)) * up(src)`: all of a feed-forward part but its way back.
+fn gated<B: Backend>(
+    backend: &mut B,
+    activation: Activation,
+    part: &Gated<B>,
+    src: Slot,
+    rows: usize,
+) -> Result<(), EngineError> {
+    apply(backend, &part.gate, src, Slot::Gate, How::Set, rows)?;
+    apply(backend, &part.up, src, Slot::Up, How::Set, rows)?;
+    backend.gate(activation, part.width, rows)
 }
 
 fn apply<B: Backend>(
