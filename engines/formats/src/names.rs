@@ -1,6 +1,6 @@
 //! One set of tensor names for both formats: Hugging Face's.
 
-use crate::config::{Family, RopeScaling};
+use crate::config::{Architecture, Family, RopeScaling};
 
 /// The embedding.
 pub(crate) const EMBEDDING: &str = "model.embed_tokens.weight";
@@ -77,17 +77,21 @@ pub(crate) fn from_gguf(name: &str, family: &Family) -> Option<String> {
 }
 
 /// The name of a folder's tensor as all families have it: Mixtral's older names, stacked experts without `.weight`, and
-/// the text part of a model with eyes. `None` for what the text does not need.
-pub(crate) fn from_folder(name: &str) -> Option<String> {
+/// the text part of a Gemma 3 with eyes. `None` for what its text does not need.
+pub(crate) fn from_folder(name: &str, architecture: Architecture) -> Option<String> {
     const BLIND: [&str; 4] =
         ["vision_tower.", "multi_modal_projector.", "model.vision_tower.", "model.multi_modal_projector."];
-    if BLIND.iter().any(|prefix| name.starts_with(prefix)) {
-        return None;
+    let mut name = name.to_owned();
+    if architecture == Architecture::Gemma3 {
+        if BLIND.iter().any(|prefix| name.starts_with(prefix)) {
+            return None;
+        }
+        if let Some(rest) = name.strip_prefix("model.language_model.") {
+            name = format!("model.{rest}");
+        } else if let Some(rest) = name.strip_prefix("language_model.") {
+            name = rest.to_owned();
+        }
     }
-    let name = match name.strip_prefix("model.language_model.") {
-        Some(rest) => format!("model.{rest}"),
-        None => name.strip_prefix("language_model.").unwrap_or(name).to_owned(),
-    };
     let Some((layer, rest)) = name.strip_prefix(LAYER).and_then(split_layer) else { return Some(name) };
     if let Some(stacked @ ("gate_up_proj" | "down_proj")) = rest.strip_prefix("mlp.experts.") {
         return Some(format!("{LAYER}{layer}.mlp.experts.{stacked}.weight"));
@@ -189,10 +193,12 @@ mod tests {
             ("model.layers.3.mlp.experts.gate_up_proj", "model.layers.3.mlp.experts.gate_up_proj.weight"),
             ("model.layers.3.mlp.experts.down_proj", "model.layers.3.mlp.experts.down_proj.weight"),
         ] {
-            assert_eq!(from_folder(theirs).as_deref(), Some(ours));
+            assert_eq!(from_folder(theirs, Architecture::Gemma3).as_deref(), Some(ours));
         }
         for name in ["vision_tower.vision_model.embeddings.x", "model.multi_modal_projector.y"] {
-            assert_eq!(from_folder(name), None, "{name}");
+            assert_eq!(from_folder(name, Architecture::Gemma3), None, "{name}");
+            // Where they are not expected, they stay, to be refused.
+            assert_eq!(from_folder(name, Architecture::Llama).as_deref(), Some(name));
         }
     }
 }

@@ -48,9 +48,9 @@ pub fn parse(bytes: &[u8]) -> Result<ModelConfig> {
     };
     let window = window::read(&keys, layers, context_length)?;
     let positions = rope::read(&keys, head_dim, context_length)?;
-    // A model with eyes says these outside of its text model's part.
+    // A model with eyes says these outside of its text part, where transformers leaves its own defaults.
     let ids = |key: &str| -> Result<Vec<u32>> {
-        Ok(fields.ids(FILE, key)?.or(whole.ids(FILE, key)?).unwrap_or_default())
+        Ok(whole.ids(FILE, key)?.or(fields.ids(FILE, key)?).unwrap_or_default())
     };
     let tied = fields.flag(FILE, "tie_word_embeddings")?.or(whole.flag(FILE, "tie_word_embeddings")?);
     let config = ModelConfig {
@@ -215,7 +215,7 @@ mod tests {
     #[test]
     fn the_text_part_of_a_model_with_eyes_is_read() {
         let text = r#"{"model_type": "gemma3", "eos_token_id": [1, 106], "vision_config": {"hidden_size": 3},
-            "text_config": {"model_type": "gemma3_text", "hidden_size": 16, "intermediate_size": 32,
+            "text_config": {"model_type": "gemma3_text", "eos_token_id": 1, "hidden_size": 16, "intermediate_size": 32,
             "num_hidden_layers": 8, "sliding_window": 1024, "rope_scaling": {"rope_type": "linear", "factor": 8.0}}}"#;
         let config = parse(text.as_bytes()).unwrap();
         assert_eq!((config.vocab_size, config.heads, config.kv_heads, config.head_dim), (262_208, 8, 4, 256));

@@ -16,7 +16,9 @@ use std::path::{Path, PathBuf};
 use crate::names::from_folder;
 use crate::source::{Source, name_of};
 use crate::views;
-use crate::{Checkpoint, FileId, Format, FormatError, ModelFile, Result, TensorInfo, TokenizerSource};
+use crate::{
+    Architecture, Checkpoint, FileId, Format, FormatError, ModelFile, Result, TensorInfo, TokenizerSource,
+};
 
 const CONFIG: &str = "config.json";
 const GENERATION: &str = "generation_config.json";
@@ -76,7 +78,7 @@ pub(crate) fn open(path: &Path) -> Result<Checkpoint> {
     };
 
     let mut weights = folder.weights()?;
-    weights.rename()?;
+    weights.rename(config.architecture)?;
     weights.tensors = views::split(weights.tensors, &config, WEIGHTS)?;
     let checkpoint = Checkpoint {
         format: Format::Folder,
@@ -194,9 +196,9 @@ impl Weights {
     }
 
     /// Gives the tensors the names that all families share, and leaves out those that text does not need.
-    fn rename(&mut self) -> Result<()> {
+    fn rename(&mut self, architecture: Architecture) -> Result<()> {
         for (theirs, mut tensor) in std::mem::take(&mut self.tensors) {
-            let Some(ours) = from_folder(&theirs) else { continue };
+            let Some(ours) = from_folder(&theirs, architecture) else { continue };
             tensor.name.clone_from(&ours);
             if let Some(twice) = self.tensors.insert(ours, tensor) {
                 let what = format_args!("tensor {:?} is there under two names", twice.name);

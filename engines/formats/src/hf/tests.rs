@@ -148,6 +148,38 @@ fn the_configuration_must_fit_the_tensors() {
 }
 
 #[test]
+fn a_tensor_has_one_name() {
+    let scratch = tiny_folder("two-names");
+    edit(
+        &scratch,
+        "config.json",
+        "\"llama\"",
+        "\"mixtral\", \"num_local_experts\": 2, \"num_experts_per_tok\": 1",
+    );
+    let mut all = expected_tensors(&tiny_config());
+    all.push(("model.layers.0.block_sparse_moe.gate.weight".into(), vec![2, 32]));
+    scratch.write("model.safetensors", &safetensors(&all));
+    assert!(
+        error_of(&scratch).contains("model.layers.0.mlp.experts.0.gate_proj.weight"),
+        "{}",
+        error_of(&scratch)
+    );
+    all.push(("model.layers.0.mlp.gate.weight".into(), vec![2, 32]));
+    scratch.write("model.safetensors", &safetensors(&all));
+    assert!(error_of(&scratch).contains("under two names"), "{}", error_of(&scratch));
+    // Eyes are a Gemma's.
+    let scratch = tiny_folder("eyes");
+    let mut all = expected_tensors(&tiny_config());
+    all.push(("vision_tower.x".into(), vec![2]));
+    scratch.write("model.safetensors", &safetensors(&all));
+    assert!(
+        error_of(&scratch).contains("vision_tower.x is not part of a llama model"),
+        "{}",
+        error_of(&scratch)
+    );
+}
+
+#[test]
 fn the_template_file_goes_before_the_tokenizer_s() {
     let scratch = tiny_folder("template");
     scratch.write("chat_template.jinja", b"{{ y }}");
