@@ -14,7 +14,7 @@ const MAX_PATTERN: usize = 16 << 10;
 const BACKTRACK_LIMIT: usize = 1_000_000;
 
 /// Most bytes of a compiled pattern. Real ones need about 100 KiB, for Unicode's classes.
-const SIZE_LIMIT: usize = 8 << 20;
+const SIZE_LIMIT: usize = 1 << 20;
 
 /// A compiled pattern whose matching either covers the text or fails.
 #[derive(Debug)]

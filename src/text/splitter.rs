@@ -150,9 +150,12 @@ impl Splitter {
     }
 }
 
-/// Refuses over-long patterns before the crate compiles them.
+/// Refuses patterns that are long or compile to more than is allowed, before the crate compiles them with wider limits.
 fn check_patterns(json: &Value) -> Result<(), TextError> {
     match json {
+        Value::Object(fields) if fields.get("Regex").is_some_and(Value::is_string) => {
+            Regex::new(fields["Regex"].as_str().unwrap_or_default()).map(drop)
+        }
         Value::String(text) => check_length(text),
         Value::Array(items) => items.iter().try_for_each(check_patterns),
         Value::Object(fields) => fields.values().try_for_each(check_patterns),

@@ -204,12 +204,26 @@ fn added_vocabulary(
     Ok(added)
 }
 
+/// The first token of a template that `special_tokens` does not describe: processing with such a template would panic.
+fn undescribed(processor: &Value) -> Option<&str> {
+    let list = |key: &str| processor[key].as_array().map_or(&[][..], Vec::as_slice);
+    let known = |id: &str| processor["special_tokens"].get(id).is_some();
+    let absent = list("single")
+        .iter()
+        .chain(list("pair"))
+        .find_map(|piece| piece["SpecialToken"]["id"].as_str().filter(|id| !known(id)));
+    absent.or_else(|| list("processors").iter().find_map(undescribed))
+}
+
 /// The ids that the post-processor puts before and after a text, found by letting it process one stand-in token.
 fn affixes(json: &Value) -> Result<(Vec<u32>, Vec<u32>), TextError> {
     if json.is_null() {
         return Ok((Vec::new(), Vec::new()));
     }
     let fault = |message: String| TextError::Tokenizer(format!("post_processor: {message}"));
+    if let Some(token) = undescribed(json) {
+        return Err(fault(format!("{} is not among its special_tokens", quoted(token))));
+    }
     let processor: PostProcessorWrapper =
         serde_json::from_value(json.clone()).map_err(|e| fault(foreign(&e)))?;
     let stand_in = Encoding::from_tokens(vec![tokenizers::Token::new(u32::MAX, String::new(), (0, 0))], 0);

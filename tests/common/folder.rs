@@ -34,14 +34,19 @@ impl Scratch {
     /// A copy of a golden model, without the logits that tests elsewhere compare with.
     pub fn model(name: &str) -> Scratch {
         let scratch = Scratch::empty();
+        scratch.copy(name);
+        scratch
+    }
+
+    /// Copies a golden model into the folder.
+    pub fn copy(&self, name: &str) {
         for entry in fs::read_dir(model_folder(name)).unwrap() {
             let path = entry.unwrap().path();
             let file = path.file_name().unwrap();
             if file != "logits.safetensors" {
-                fs::copy(&path, scratch.0.join(file)).unwrap();
+                fs::copy(&path, self.0.join(file)).unwrap();
             }
         }
-        scratch
     }
 
     /// A copy whose tokens all are printable ASCII: those that are not become words, so that text can be cut after any
