@@ -11,6 +11,7 @@ version = $(shell sed -n 's/^\#define PLIMSOLL_VERSION_$(1) //p' include/plimsol
 MAJOR := $(call version,MAJOR)
 VERSION := $(MAJOR).$(call version,MINOR).$(call version,PATCH)
 CARGO_DENY_VERSION := 0.20.2
+CARGO_FUZZ_VERSION := 0.13.2
 
 # Where `make install` puts things; each below DESTDIR. The small letters of the GNU standards are understood too.
 PREFIX ?= $(or $(prefix),/usr/local)
@@ -30,7 +31,7 @@ COMMON := $(wildcard examples/common/*.c)
 # The programs find the library beside their own folder, wherever the two are moved together.
 LINK := -Lbuild/lib -lplimsoll -Wl,-rpath,'$$ORIGIN/../lib' -Wl,--enable-new-dtags -lm -lpthread
 
-.PHONY: help build library check-library chat bench install uninstall test deps score header abi-accept fmt lint licences clean
+.PHONY: help build library check-library chat bench install uninstall test deps bench-attacks fuzz score header abi-accept fmt lint licences clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -73,9 +74,10 @@ chat: build ## starts a chat on the bundled model; ARGS="--help" shows what else
 bench: build ## how fast a model runs; ARGS="--model PATH ..."
 	@build/bin/bench $(if $(ARGS),$(ARGS),--model models/demo)
 
-test: deps build check-library ## all tests: Rust, C, C++, Go, valgrind
+test: deps build check-library ## all tests: Rust, C, C++, Go, valgrind, fuzzing
 	$(CARGO) test --workspace --no-fail-fast
 	ctests/run.sh build/lib build/check/lib build/bin
+	$(MAKE) --no-print-directory fuzz
 
 # Builds only what is not there, so that it needs no cargo after `make build`: `sudo make install`.
 install: | build/lib/libplimsoll.so ## library, headers, pkg-config file and CMake package, in PREFIX [/usr/local], below DESTDIR
@@ -97,6 +99,18 @@ deps: ## compilers and checkers that tests use, by apt when root; else says what
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing && exit 0; \
 	fi; \
 	echo "missing:$$missing (on Debian: sudo apt-get install$$missing); the tests that need them are skipped"
+
+# Seconds for each fuzz target: enough to show that they run, or what CI gives them.
+FUZZ_SECONDS ?= $(if $(CI),60,10)
+fuzz: ## fuzz targets from their seeds, FUZZ_SECONDS each; needs nightly Rust
+	@if rustup run nightly rustc --version >/dev/null 2>&1; then $(MAKE) --no-print-directory build/tools/bin/cargo-fuzz; fi
+	FUZZ_SECONDS=$(FUZZ_SECONDS) CARGO_FUZZ=$(CURDIR)/build/tools/bin/cargo-fuzz fuzz/run.sh
+
+build/tools/bin/cargo-fuzz:
+	$(CARGO) install --quiet cargo-fuzz --version $(CARGO_FUZZ_VERSION) --locked --root build/tools
+
+bench-attacks: ## how long every hostile input takes until it is refused
+	$(CARGO) bench --bench attacks
 
 score: build ## asks the bundled model the held-out questions; needs python3
 	python3 scripts/demo/score.py
