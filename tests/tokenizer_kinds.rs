@@ -2,6 +2,9 @@
 //! thousand strings. The golden file has a digest for each kind and string.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[cfg(feature = "native")]
+mod common;
+
 use plimsoll::text::{GgufVocab, Tokenizer};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -122,39 +125,64 @@ fn every_named_pre_tokeniser_equals_hugging_face() {
     }
 }
 
+/// The tokenizer of a SentencePiece model's tables.
+fn scored(name: &str) -> Tokenizer {
+    let file = read(&format!("{name}.tables.json"));
+    let scores: Vec<f32> =
+        file["scores"].as_array().unwrap().iter().map(|score| score.as_f64().unwrap() as f32).collect();
+    let id = |key: &str| file[key].as_i64().and_then(|id| u32::try_from(id).ok());
+    let tokens: Vec<String> = texts(&file["tokens"]);
+    let charsmap = if file["charsmap"] == true { base64(&rules()) } else { Vec::new() };
+    let vocab = GgufVocab {
+        model: file["model"].as_str().unwrap(),
+        tokens: &tokens,
+        token_types: &ints(&file["token_type"]),
+        scores: &scores,
+        charsmap: &charsmap,
+        unknown: id("unknown_token_id"),
+        bos: id("bos_token_id"),
+        eos: id("eos_token_id"),
+        add_space_prefix: file["add_space_prefix"].as_bool(),
+        remove_extra_whitespaces: file["remove_extra_whitespaces"].as_bool(),
+        ..GgufVocab::default()
+    };
+    let tokenizer = Tokenizer::from_gguf(&vocab).unwrap();
+    let around = tokenizer.encode("x", true).unwrap();
+    match vocab.model {
+        "llama" => assert_eq!(around.first(), vocab.bos.as_ref()),
+        _ => assert_eq!(around.last(), vocab.eos.as_ref()),
+    }
+    tokenizer
+}
+
 #[test]
 fn scored_vocabularies_equal_sentencepiece() {
     let golden = read("digests.json");
-    let charsmap = base64(&rules());
     for name in names(&golden, "sentencepiece") {
-        let file = read(&format!("{name}.tables.json"));
-        let scores: Vec<f32> =
-            file["scores"].as_array().unwrap().iter().map(|score| score.as_f64().unwrap() as f32).collect();
-        let id = |key: &str| file[key].as_i64().and_then(|id| u32::try_from(id).ok());
-        let tokens: Vec<String> = texts(&file["tokens"]);
-        let vocab = GgufVocab {
-            model: file["model"].as_str().unwrap(),
-            tokens: &tokens,
-            token_types: &ints(&file["token_type"]),
-            scores: &scores,
-            charsmap: if file["charsmap"] == true { &charsmap } else { &[] },
-            unknown: id("unknown_token_id"),
-            bos: id("bos_token_id"),
-            eos: id("eos_token_id"),
-            add_space_prefix: file["add_space_prefix"].as_bool(),
-            remove_extra_whitespaces: file["remove_extra_whitespaces"].as_bool(),
-            ..GgufVocab::default()
-        };
-        let tokenizer = Tokenizer::from_gguf(&vocab).unwrap();
-        let with_special = tokenizer.encode("x", true).unwrap();
-        let (bos, eos) = (id("bos_token_id").unwrap(), id("eos_token_id").unwrap());
-        match vocab.model {
-            "llama" => assert_eq!(with_special[0], bos),
-            _ => assert_eq!(with_special.last(), Some(&eos)),
-        }
         // SentencePiece takes control tokens in a text for text.
-        let wrong = compare(&golden, name, &tokenizer, true);
+        let wrong = compare(&golden, name, &scored(name), true);
         assert!(wrong.is_empty(), "{name}: {} strings: {:#?}", wrong.len(), &wrong[..wrong.len().min(5)]);
+    }
+}
+
+/// Files that gguf-py wrote of the same tables.
+#[cfg(feature = "native")]
+#[test]
+fn scored_vocabularies_load_from_gguf_files() {
+    let (golden, rig) = (read("digests.json"), common::Rig::new(common::PLENTY));
+    for name in ["spm-bpe", "spm-unigram"] {
+        let model = rig.load(&folder().join(format!("{name}.gguf")), common::EXACT).unwrap();
+        let tokenizer = scored(name);
+        let mut compared = 0;
+        for text in golden["texts"].as_array().unwrap().iter().map(|text| text.as_str().unwrap()) {
+            let ids = tokenizer.encode_literal(text, false).unwrap();
+            // The files' context is short, and a longer text is refused.
+            if ids.len() < 100 {
+                assert_eq!(model.tokenize_literal(text).unwrap(), ids, "{name} {text:?}");
+                compared += 1;
+            }
+        }
+        assert!(compared >= 2000, "{compared}");
     }
 }
 

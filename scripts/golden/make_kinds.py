@@ -5,7 +5,10 @@ import base64
 import io
 import json
 import zlib
+from collections import Counter
 
+import gguf
+import numpy as np
 import sentencepiece
 from sentencepiece import sentencepiece_model_pb2
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -67,6 +70,14 @@ def lines():
     return corpus() + [" ".join(words) for words in WORDS.values()] * 20
 
 
+def alphabet(tokenizer, size):
+    """The most frequent characters. The trainers' own choice among equally frequent ones changes from run to run."""
+    normalize = tokenizer.normalizer.normalize_str if tokenizer.normalizer else lambda text: text.replace(" ", "▁")
+    counts = Counter("".join(map(normalize, lines())))
+    found = sorted((c for c in counts if not c.isspace()), key=lambda c: (-counts[c], c))[:size]
+    return {"initial_alphabet": found, "limit_alphabet": len(found)}
+
+
 def byte_level(name):
     tokenizer = Tokenizer(models.BPE(ignore_merges=name in ("llama-bpe", "tekken")))
     if name == "qwen2":
@@ -90,7 +101,7 @@ def word_pieces():
     tokenizer.decoder = decoders.WordPiece()
     special = ["[UNK]", "[CLS]", "[SEP]"]
     tokenizer.train_from_iterator(
-        lines(), trainers.WordPieceTrainer(vocab_size=SIZE, special_tokens=special, limit_alphabet=90, show_progress=False)
+        lines(), trainers.WordPieceTrainer(vocab_size=SIZE, special_tokens=special, show_progress=False, **alphabet(tokenizer, 90))
     )
     ids = [(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
     tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ids)
@@ -129,7 +140,7 @@ def words_with_ends():
     )
     tokenizer.decoder = decoders.BPEDecoder(suffix="</w>")
     trainer = trainers.BpeTrainer(
-        vocab_size=SIZE, special_tokens=["<unk>"], limit_alphabet=120, end_of_word_suffix="</w>", show_progress=False
+        vocab_size=SIZE, special_tokens=["<unk>"], end_of_word_suffix="</w>", show_progress=False, **alphabet(tokenizer, 120)
     )
     tokenizer.train_from_iterator(lines(), trainer)
     return tokenizer
@@ -141,7 +152,7 @@ def metaspace():
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="first")
     tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace("▁", "first"), decoders.Fuse()])
     special = ["<unk>"] + [f"<0x{byte:02X}>" for byte in range(256)]
-    trainer = trainers.BpeTrainer(vocab_size=SIZE + 257, special_tokens=special, limit_alphabet=90, show_progress=False)
+    trainer = trainers.BpeTrainer(vocab_size=SIZE + 257, special_tokens=special, show_progress=False, **alphabet(tokenizer, 90))
     tokenizer.train_from_iterator(lines(), trainer)
     plain = json.loads(tokenizer.to_str())
     plain["added_tokens"] = []
@@ -195,6 +206,41 @@ def tables(proto):
     }
 
 
+def write_gguf(path, proto):
+    """The same keys in a file of a model with one tiny layer, so that it can be loaded."""
+    table, width = tables(proto), 16
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_block_count(1)
+    writer.add_context_length(512)
+    writer.add_embedding_length(width)
+    writer.add_feed_forward_length(width)
+    writer.add_head_count(1)
+    writer.add_head_count_kv(1)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_tokenizer_model(table["model"])
+    writer.add_tokenizer_pre("default")
+    writer.add_token_list(table["tokens"])
+    writer.add_token_scores(table["scores"])
+    writer.add_token_types(table["token_type"])
+    writer.add_bos_token_id(table["bos_token_id"])
+    writer.add_eos_token_id(table["eos_token_id"])
+    writer.add_unk_token_id(table["unknown_token_id"])
+    writer.add_add_space_prefix(table["add_space_prefix"])
+    writer.add_remove_extra_whitespaces(table["remove_extra_whitespaces"])
+    if table["charsmap"]:
+        writer.add_precompiled_charsmap(proto.normalizer_spec.precompiled_charsmap)
+    writer.add_tensor("token_embd.weight", np.zeros((len(table["tokens"]), width), np.float16))
+    writer.add_tensor("output_norm.weight", np.ones(width, np.float32))
+    for part in ("attn_norm", "ffn_norm"):
+        writer.add_tensor(f"blk.0.{part}.weight", np.ones(width, np.float32))
+    for part in ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"):
+        writer.add_tensor(f"blk.0.{part}.weight", np.zeros((width, width), np.float16))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
 def unigram_json(proto):
     """The same model as a tokenizer.json, as transformers converts T5's."""
     pieces = [(piece.piece, piece.score) for piece in proto.pieces]
@@ -238,19 +284,23 @@ def main():
         compare_json(name, byte_level(name))
     for name, make in [("word-pieces", word_pieces), ("whole-words", whole_words), ("words-with-ends", words_with_ends),
                        ("metaspace", metaspace)]:
-        compare_json(name, make())
+        # These trainers number tokens by the order of a hash table: a vocabulary that is there stays.
+        kept = FOLDER / f"{name}.json"
+        compare_json(name, Tokenizer.from_file(str(kept)) if kept.exists() else make())
     for name in SENTENCEPIECE:
         model = train(name)
         proto = sentencepiece_model_pb2.ModelProto.FromString(model)
         write(f"{name}.tables.json", tables(proto))
         processor = sentencepiece.SentencePieceProcessor(model_proto=model)
         compare(name, processor.encode, processor.decode)
+        if name in ("spm-bpe", "spm-unigram"):
+            write_gguf(FOLDER / f"{name}.gguf", proto)
         if name == "spm-unigram":
             (FOLDER / "nmt_nfkc.base64").write_text(base64.b64encode(proto.normalizer_spec.precompiled_charsmap).decode() + "\n")
             compare_json("unigram-json", unigram_json(proto))
 
     head = {
-        "made_with": made_with("make_kinds.py", "tokenizers", "sentencepiece"),
+        "made_with": made_with("make_kinds.py", "tokenizers", "sentencepiece", "gguf"),
         "byte_level": list(BYTE_LEVEL),
         "tokenizer_json": [*BYTE_LEVEL, "word-pieces", "whole-words", "words-with-ends", "metaspace", "unigram-json"],
         "sentencepiece": list(SENTENCEPIECE),
