@@ -19,14 +19,17 @@ pub(crate) struct Conversation {
     turn: u64,
 }
 
-/// A turn that is ready to be priced and run.
+/// A turn that is ready to be priced and run: what it changes of the conversation, which stays where it is.
 #[derive(Clone, Debug)]
 pub(crate) struct Prepared {
-    messages: Vec<Message>,
-    chat: bool,
+    /// The messages that it adds; `None` when it adds text or tokens.
+    messages: Option<Vec<Message>>,
+    /// The whole text.
     text: String,
-    /// The whole conversation with the new input.
-    pub(crate) tokens: Vec<u32>,
+    /// Leading tokens of the conversation that stay.
+    stay: usize,
+    /// The tokens that follow them.
+    new: Vec<u32>,
     /// Leading tokens that are the same as those the engine holds KV for.
     pub(crate) shared_prefix: usize,
     turn: u64,
@@ -56,24 +59,21 @@ impl Conversation {
     /// Of the template and the tokenizer; `PromptTooLong` for text that cannot fit whatever its tokens, before it is
     /// tokenised; `InvalidToken`.
     pub(crate) fn prepare(&self, model: &Loaded, request: &Request) -> Result<Prepared> {
-        let mut messages = self.messages.clone();
-        let chat = matches!(request.input(), Input::Messages(_));
-        let (text, tokens) = match request.input() {
+        let (text, stay, new) = match request.input() {
             Input::Messages(new) => {
-                messages.extend_from_slice(new);
-                let text = model.render(&messages)?;
-                let tokens = self.extend(model, &text, false)?;
-                (text.into_text(), tokens)
+                let text = model.render(self.messages.iter().chain(new), request.tools())?;
+                let (stay, new) = self.extend(model, &text, false)?;
+                (text.into_text(), stay, new)
             }
             Input::Text(new) => {
                 // What is left of an answer is only text.
                 let pending = &self.text[self.tokenised..];
-                let (start, before) = (self.tokens.is_empty() && request.add_special, self.tokens.len());
+                let (start, stay) = (self.tokens.is_empty() && request.add_special, self.tokens.len());
                 let more = match request.parse_special {
-                    true => model.encode(&model.meant(pending, new), start, before)?,
-                    false => model.encode_literal(&[pending, new].concat(), start, before)?,
+                    true => model.encode(&model.meant(pending, new), start, stay)?,
+                    false => model.encode_literal(&[pending, new].concat(), start, stay)?,
                 };
-                ([self.text.as_str(), new].concat(), [self.tokens.as_slice(), &more].concat())
+                ([self.text.as_str(), new].concat(), stay, more)
             }
             Input::Tokens(new) => {
                 let vocab = model.vocab_size();
@@ -82,55 +82,66 @@ impl Conversation {
                     return Err(Error::new(ErrorCode::InvalidToken, text));
                 }
                 let pending = &self.text[self.tokenised..];
-                let pending = if pending.is_empty() {
-                    Vec::new()
-                } else {
-                    model.encode_literal(pending, false, self.tokens.len())?
+                let mut tokens = match pending {
+                    "" => Vec::new(),
+                    _ => model.encode_literal(pending, false, self.tokens.len())?,
                 };
+                tokens.extend_from_slice(new);
                 let text = [self.text.as_str(), &model.decode(new)].concat();
-                (text, [self.tokens.as_slice(), &pending, new].concat())
+                (text, self.tokens.len(), tokens)
             }
         };
-        if tokens.is_empty() {
+        if stay + new.len() == 0 {
             return Err(Error::new(ErrorCode::EmptyRequest, "the request has no tokens"));
         }
-        let shared_prefix = self.in_common(&tokens).min(self.kv_tokens);
-        Ok(Prepared { messages, chat, text, tokens, shared_prefix, turn: self.turn })
+        let messages = match request.input() {
+            Input::Messages(new) => Some(new.clone()),
+            _ => None,
+        };
+        let shared_prefix = self.in_common(stay, &new).min(self.kv_tokens);
+        Ok(Prepared { messages, text, stay, new, shared_prefix, turn: self.turn })
     }
 
-    fn extend(&self, model: &Loaded, text: &Rendered, start: bool) -> Result<Vec<u32>> {
+    /// How many of the conversation's tokens a new text of it keeps, and the tokens that follow them.
+    fn extend(&self, model: &Loaded, text: &Rendered, start: bool) -> Result<(usize, Vec<u32>)> {
         let tokenised = &self.text[..self.tokenised];
         if self.tokens.is_empty() || !text.text().starts_with(tokenised) {
-            return model.encode(text, start, 0);
+            return Ok((0, model.encode(text, start, 0)?));
         }
-        let mut tokens = self.tokens.clone();
-        tokens.extend(model.encode(&text.after(tokenised.len()), false, tokens.len())?);
-        Ok(tokens)
+        let stay = self.tokens.len();
+        Ok((stay, model.encode(&text.after(tokenised.len()), false, stay)?))
     }
 
-    /// Leading tokens that are the same.
-    fn in_common(&self, tokens: &[u32]) -> usize {
-        tokens.iter().zip(&self.tokens).take_while(|(new, old)| new == old).count()
+    /// The prompt of a turn that was prepared for this conversation.
+    pub(crate) fn prompt(&self, prepared: &Prepared) -> Vec<u32> {
+        [&self.tokens[..prepared.stay.min(self.tokens.len())], &prepared.new].concat()
+    }
+
+    /// Leading tokens that are the same when `new` follows the first `stay`.
+    fn in_common(&self, stay: usize, new: &[u32]) -> usize {
+        let (same, rest) = self.tokens.split_at(stay.min(self.tokens.len()));
+        same.len() + new.iter().zip(rest).take_while(|(new, old)| new == old).count()
     }
 
     /// Takes a turn's outcome in. A turn that generated nothing leaves the conversation as it was.
     pub(crate) fn commit(&mut self, prepared: Prepared, answer: &Answer<'_>) {
         self.turn += 1;
+        let Prepared { messages, text, stay, new, .. } = prepared;
         if answer.text.is_empty() && answer.kept.is_empty() {
-            self.kv_tokens = self.in_common(&prepared.tokens).min(answer.kv_tokens);
+            self.kv_tokens = self.in_common(stay, &new).min(answer.kv_tokens);
             return;
         }
-        let Prepared { mut messages, chat, mut text, mut tokens, .. } = prepared;
-        self.tokenised = text.len() + answer.kept_text.len();
-        text.push_str(answer.text);
-        tokens.extend_from_slice(answer.kept);
-        self.kv_tokens = answer.kv_tokens.min(tokens.len());
-        if chat {
-            messages.push(Message { role: "assistant".into(), content: answer.text.into() });
-            self.messages = messages;
-        }
         self.text = text;
-        self.tokens = tokens;
+        self.tokenised = self.text.len() + answer.kept_text.len();
+        self.text.push_str(answer.text);
+        self.tokens.truncate(stay);
+        self.tokens.extend(new);
+        self.tokens.extend_from_slice(answer.kept);
+        self.kv_tokens = answer.kv_tokens.min(self.tokens.len());
+        if let Some(messages) = messages {
+            self.messages.extend(messages);
+            self.messages.push(Message::new("assistant", answer.text));
+        }
     }
 
     /// The engine holds no KV for it any more.
@@ -146,6 +157,11 @@ impl Conversation {
 }
 
 impl Prepared {
+    /// Tokens of the prompt: the whole conversation with the new input.
+    pub(crate) fn tokens(&self) -> usize {
+        self.stay + self.new.len()
+    }
+
     /// The turn it was prepared for.
     pub(crate) fn turn(&self) -> u64 {
         self.turn

@@ -2,9 +2,9 @@
 
 use crate::config::Config;
 use crate::error::{Error, ErrorCode, Result};
-use crate::request::Message;
+use crate::request::{Input, Message, Request};
 use crate::runtime::Inner;
-use crate::text::{self, ChatTemplate, Rendered, TextError, Tokenizer};
+use crate::text::{Chat, ChatTemplate, Json, Rendered, TextError, Tokenizer};
 use plimsoll_engine::{Capabilities, Engine, ModelId};
 use std::sync::Arc;
 
@@ -35,16 +35,18 @@ impl Loaded {
     }
 
     /// The conversation through the chat template.
-    pub(crate) fn render(&self, messages: &[Message]) -> Result<Rendered> {
+    pub(crate) fn render<'a>(
+        &self,
+        messages: impl Iterator<Item = &'a Message>,
+        tools: Option<&Json>,
+    ) -> Result<Rendered> {
         let Some(template) = &self.text.template else {
             let text = "the model has no chat template; send text or tokens instead of messages";
             return Err(Error::new(ErrorCode::Template, text));
         };
-        let lent: Vec<_> = messages
-            .iter()
-            .map(|message| text::Message { role: &message.role, content: &message.content })
-            .collect();
-        template.render_for(&lent, true, self.text.tokenizer.controls()).map_err(template_error)
+        let turns: Vec<_> = messages.map(Message::turn).collect();
+        let chat = Chat { turns: &turns, tools, add_generation_prompt: true };
+        template.render_chat_for(&chat, self.text.tokenizer.controls()).map_err(template_error)
     }
 
     /// Ids of a text, which follows `before` others; `start` also adds what the model expects around a text. A text so long
@@ -212,7 +214,24 @@ impl Model {
     /// # Errors
     /// `Template`.
     pub fn render(&self, messages: &[Message]) -> Result<String> {
-        self.loaded.render(messages).map(Rendered::into_text)
+        self.loaded.render(messages.iter(), None).map(Rendered::into_text)
+    }
+
+    /// A request's messages and tools as the model's chat template writes them, up to where the answer begins: the text of
+    /// a new session's first turn.
+    ///
+    /// # Errors
+    /// `Template`; `InvalidArgument` for a request of text or tokens.
+    pub fn render_request(&self, request: &Request) -> Result<String> {
+        match request.input() {
+            Input::Messages(messages) => {
+                self.loaded.render(messages.iter(), request.tools()).map(Rendered::into_text)
+            }
+            _ => Err(Error::new(
+                ErrorCode::InvalidArgument,
+                "only messages are rendered; the request has none",
+            )),
+        }
     }
 
     /// Bytes that the model's engine holds: weights, workspace, and KV of all its sessions.

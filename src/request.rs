@@ -1,17 +1,51 @@
 //! A request: what to say, how to choose tokens, when to stop.
 
 use crate::error::{Error, ErrorCode, Result};
-use crate::text::{MAX_STOP_BYTES, MAX_STOPS};
+use crate::text::{self, Json, MAX_STOP_BYTES, MAX_STOPS, TextError, Turn};
 use plimsoll_engine::Sampling;
 use std::time::Duration;
 
-/// One turn of a conversation.
+/// One message of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
-    /// Who speaks: `system`, `user`, `assistant`.
-    pub role: String,
-    /// What is said.
-    pub content: String,
+pub enum Message {
+    /// A text.
+    Text {
+        /// Who speaks: `system`, `user`, `assistant`, `tool`.
+        role: String,
+        /// What is said.
+        content: String,
+    },
+    /// Whatever else a chat template can render: tool calls of the assistant, say.
+    Json(Json),
+}
+
+impl Message {
+    /// A message of a text.
+    pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
+        Message::Text { role: role.into(), content: content.into() }
+    }
+
+    /// A message as a JSON object, as OpenAI's chat format has it: `role`, and such fields as `content`, `tool_calls`,
+    /// `tool_call_id` and `name`. The model's chat template gets all of them; fields that are null count as absent.
+    ///
+    /// # Errors
+    /// `InvalidArgument` with line and column: what is no JSON object with a `role`, or nests more than 32 deep, or is
+    /// longer than 16 MiB.
+    pub fn from_json(text: &str) -> Result<Self> {
+        Ok(Message::Json(Json::message(text).map_err(invalid)?))
+    }
+
+    /// As a template takes it.
+    pub(crate) fn turn(&self) -> Turn<'_> {
+        match self {
+            Message::Text { role, content } => Turn::Text(text::Message { role, content }),
+            Message::Json(json) => Turn::Json(json),
+        }
+    }
+}
+
+fn invalid(error: TextError) -> Error {
+    Error::caused(ErrorCode::InvalidArgument, &error)
 }
 
 /// What a request adds to its session's conversation.
@@ -70,6 +104,7 @@ pub struct Request {
     /// The answer's time limit, from the call that starts it.
     pub deadline: Option<Duration>,
     stop: Vec<String>,
+    tools: Option<Json>,
 }
 
 impl Default for Request {
@@ -84,6 +119,7 @@ impl Default for Request {
             parse_special: true,
             deadline: None,
             stop: Vec::new(),
+            tools: None,
         }
     }
 }
@@ -98,7 +134,11 @@ impl Request {
 
     /// Adds a message; a request that held text or tokens holds messages from then on.
     pub fn add_message(&mut self, role: impl Into<String>, content: impl Into<String>) {
-        let message = Message { role: role.into(), content: content.into() };
+        self.add(Message::new(role, content));
+    }
+
+    /// Adds a message of any kind; a request that held text or tokens holds messages from then on.
+    pub fn add(&mut self, message: Message) {
         match &mut self.input {
             Input::Messages(messages) => messages.push(message),
             _ => self.input = Input::Messages(vec![message]),
@@ -113,6 +153,24 @@ impl Request {
     /// What it adds to the conversation.
     pub fn input(&self) -> &Input {
         &self.input
+    }
+
+    /// Sets the functions that the model may call: a JSON list of descriptions, as OpenAI's chat format has them, or `None`
+    /// for none. The model's chat template renders them with the whole conversation, so give each turn of a session the
+    /// same tools, or its KV has to be computed again. A request of text or tokens goes through no template and has no use
+    /// for them.
+    ///
+    /// # Errors
+    /// `InvalidArgument` with line and column: what is no JSON list of objects, or nests more than 32 deep, or is longer
+    /// than 16 MiB. The request then keeps the tools that it had.
+    pub fn set_tools(&mut self, json: Option<&str>) -> Result<()> {
+        self.tools = json.map(Json::tools).transpose().map_err(invalid)?;
+        Ok(())
+    }
+
+    /// The functions that the model may call.
+    pub fn tools(&self) -> Option<&Json> {
+        self.tools.as_ref()
     }
 
     /// Adds a text that ends the answer; it is not part of it.
@@ -165,6 +223,23 @@ impl Request {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tools_that_are_none_leave_the_request_as_it_was() {
+        let mut request = Request::user("hello");
+        request.set_tools(Some(r#"[{"type": "function"}]"#)).unwrap();
+        let before = request.clone();
+        for text in ["", "{}", "[1]", "[{}"] {
+            let error = request.set_tools(Some(text)).unwrap_err();
+            assert_eq!(error.code(), ErrorCode::InvalidArgument);
+            assert!(error.to_string().contains("line 1 column"), "{error}");
+            assert_eq!(request, before);
+        }
+        request.set_tools(None).unwrap();
+        assert_eq!(request, Request::user("hello"));
+        assert!(Message::from_json(r#"{"role": "tool", "content": "21"}"#).is_ok());
+        assert_eq!(Message::from_json("{}").unwrap_err().code(), ErrorCode::InvalidArgument);
+    }
 
     #[test]
     fn what_cannot_run_is_refused_before_it_is_priced() {

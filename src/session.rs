@@ -46,7 +46,8 @@ pub(crate) struct SessionInner {
     pub(crate) model: Model,
     pub(crate) seat: Seat,
     turns: Arc<Turns>,
-    conversation: Mutex<Conversation>,
+    /// Shared with whoever prepares a turn from it; a turn that ends meanwhile goes into a copy.
+    conversation: Mutex<Arc<Conversation>>,
 }
 
 /// What to do after an event.
@@ -178,7 +179,7 @@ impl Session {
             Some(ticket) => {
                 // A ticket whose time is over is not good, even when nobody has looked at the clock since.
                 self.0.model.runtime.sweep_tickets();
-                let turn = self.0.lock().turn();
+                let turn = self.0.conversation().turn();
                 let Granted { prepared, grant, verdict, .. } =
                     ticket.consume(self.0.seat.key(), request, turn)?;
                 (prepared, grant, verdict)
@@ -200,7 +201,7 @@ impl Session {
     /// `Busy` or `Reentrant` while a request runs.
     pub fn reset(&self) -> Result<()> {
         let _turn = self.turn()?;
-        self.0.lock().reset();
+        self.0.change(Conversation::reset);
         self.0.model.runtime.guard.evict_session(&self.0.seat);
         Ok(())
     }
@@ -214,7 +215,7 @@ impl Session {
     pub fn evict(&self) -> Result<u64> {
         let _turn = self.turn()?;
         let freed = self.0.model.runtime.guard.evict_session(&self.0.seat);
-        self.0.lock().forget_kv();
+        self.0.forget_kv();
         Ok(freed)
     }
 
@@ -229,7 +230,15 @@ impl Session {
 }
 
 impl SessionInner {
-    fn lock(&self) -> MutexGuard<'_, Conversation> {
+    fn conversation(&self) -> Arc<Conversation> {
+        Arc::clone(&self.lock())
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Conversation)) {
+        change(Arc::make_mut(&mut self.lock()));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Arc<Conversation>> {
         // A panic while the lock is held can only come from an allocation; the old conversation is then still whole.
         self.conversation.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -240,9 +249,8 @@ impl SessionInner {
 
     fn prepare(&self, request: &Request) -> Result<Prepared> {
         request.validate()?;
-        let conversation = self.lock().clone();
-        let prepared = conversation.prepare(&self.model.loaded, request)?;
-        let (tokens, context) = (prepared.tokens.len(), self.model.context_length());
+        let prepared = self.conversation().prepare(&self.model.loaded, request)?;
+        let (tokens, context) = (prepared.tokens(), self.model.context_length());
         if tokens >= context as usize {
             let text = format!("the conversation has {tokens} tokens, the model's context {context}");
             return Err(Error::new(ErrorCode::PromptTooLong, text));
@@ -254,7 +262,7 @@ impl SessionInner {
         Ask {
             shape: Shape {
                 // Below the context length, hence below 2^32.
-                prompt_tokens: u32::try_from(prepared.tokens.len()).unwrap_or(u32::MAX),
+                prompt_tokens: u32::try_from(prepared.tokens()).unwrap_or(u32::MAX),
                 max_tokens: request.max_tokens,
                 top_logprobs: request.sampling.top_logprobs,
                 penalties: request.sampling.penalises(),
@@ -275,12 +283,17 @@ impl SessionInner {
 
     /// Takes a finished turn into the conversation.
     pub(crate) fn commit(&self, prepared: Prepared, answer: &Answer<'_>) {
-        self.lock().commit(prepared, answer);
+        self.change(|conversation| conversation.commit(prepared, answer));
     }
 
     /// A failed turn: the engine dropped the session's KV, the conversation stays.
     pub(crate) fn forget_kv(&self) {
-        self.lock().forget_kv();
+        self.change(Conversation::forget_kv);
+    }
+
+    /// The prompt of a turn that was prepared for the conversation as it is now.
+    pub(crate) fn prompt(&self, prepared: &Prepared) -> Vec<u32> {
+        self.conversation().prompt(prepared)
     }
 }
 

@@ -168,7 +168,7 @@ impl Stream {
             request: plimsoll_engine::Request {
                 id,
                 session: session.key(),
-                tokens: prepared.tokens.clone(),
+                tokens: session.prompt(&prepared),
                 shared_prefix: prepared.shared_prefix,
                 max_tokens: granted_tokens,
                 sampling: request.sampling.clone(),
@@ -287,7 +287,7 @@ impl Stream {
     fn end(&mut self, finish: Finish) {
         let Some(running) = self.running.take() else { return };
         let Running { prepared, _busy: busy, _turn: turn } = running;
-        let prompt_tokens = prepared.tokens.len();
+        let prompt_tokens = prepared.tokens();
         let ending = match finish.reason {
             FinishReason::Failed(error) => {
                 self.session.forget_kv();

@@ -42,7 +42,7 @@ impl Record {
             value[key].as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
         };
         let ids = |key: &str| -> Vec<u32> { numbers(key).into_iter().map(|id| id as u32).collect() };
-        let message = |one: &Value| Message { role: text(&one["role"]), content: text(&one["content"]) };
+        let message = |one: &Value| Message::new(text(&one["role"]), text(&one["content"]));
         let gaps = numbers("top2_gaps");
         let sure = gaps.iter().zip(numbers("max_abs_logits")).map(|(gap, most)| *gap > UNSURE * most);
         Record {
@@ -138,7 +138,7 @@ fn conversations_turn_by_turn_are_those_of_transformers() {
         assert_eq!(prompt_tokens as usize, record.prompt_ids.len(), "{}", record.prompt);
         assert_eq!(cached > 0, !first, "a later turn computes only what is new");
         said = record.messages.clone();
-        said.push(Message { role: "assistant".into(), content: text });
+        said.push(Message::new("assistant", text));
         answered += 1;
         turns += usize::from(!first);
     }

@@ -33,7 +33,7 @@ fn a_request_cancelled_before_it_starts_changes_nothing() {
     turn(&open, &mut said, &ids(1, 20), 5);
     let cancelled = Cancel::new();
     cancelled.cancel();
-    let messages = vec![Message { role: "user".into(), content: "hello".into() }];
+    let messages = vec![Message::new("user", "hello")];
     for input in [Input::Tokens(ids(2, 9)), Input::Text("hello".into()), Input::Messages(messages)] {
         // Messages have nothing in common with what was said, so that KV was of no use to them and went.
         let held = if matches!(input, Input::Messages(_)) { 0 } else { said.len() as u32 - 1 };

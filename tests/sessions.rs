@@ -62,7 +62,7 @@ fn messages_text_and_tokens_are_the_same_conversation() {
     let (first, second) = ("What is a lease?", "And who pays for it?");
     let chat = session(&model);
     let answer = run(&chat, &ask_user(first, 12));
-    let message = |role: &str, content: &str| Message { role: role.into(), content: content.into() };
+    let message = |role: &str, content: &str| Message::new(role, content);
     let rendered = model.render(&[message("user", first)]).unwrap();
     let prompt = model.tokenize(&rendered).unwrap();
     assert_eq!(answer.outcome.prompt_tokens as usize, prompt.len());

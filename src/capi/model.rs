@@ -4,6 +4,7 @@ use super::boundary::{boundary, quiet};
 use super::config::{plimsoll_config, settings};
 use super::convert::{self, CallerSized, borrow, hand_out, lend, output, take_back, text};
 use super::error::plimsoll_error;
+use super::request::plimsoll_request;
 use super::runtime::plimsoll_runtime;
 use super::status::{plimsoll_status, plimsoll_str};
 use super::text::plimsoll_text;
@@ -273,11 +274,35 @@ pub unsafe extern "C" fn plimsoll_model_render(
             let out = output(out, "out")?;
             let mut list = Vec::new();
             for message in convert::items(messages, count, "messages")? {
-                let role = text(message.role.ptr, message.role.len, "role")?.into();
-                let content = text(message.content.ptr, message.content.len, "content")?.into();
-                list.push(Message { role, content });
+                let role = text(message.role.ptr, message.role.len, "role")?;
+                let content = text(message.content.ptr, message.content.len, "content")?;
+                list.push(Message::new(role, content));
             }
             hand_out(out, plimsoll_text(model.0.render(&list)?));
+            Ok(())
+        })
+    }
+}
+
+/// A request's messages and tools as the model's chat template writes them, up to where an answer begins: the text of a new
+/// session's first turn.
+///
+/// Ownership: borrows the request; the caller frees `*out` with plimsoll_text_free(). Threads: any. Errors: `TEMPLATE`;
+/// `INVALID_ARGUMENT` for a request of text or tokens; `NULL_POINTER`. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn plimsoll_model_render_request(
+    model: *const plimsoll_model,
+    request: *const plimsoll_request,
+    out: *mut *mut plimsoll_text,
+    error: *mut *mut plimsoll_error,
+) -> plimsoll_status {
+    // SAFETY: the header's rules for handles and output pointers.
+    unsafe {
+        boundary("plimsoll_model_render_request", error, || {
+            let model = borrow(model, "model")?;
+            let request = borrow(request, "request")?;
+            let out = output(out, "out")?;
+            hand_out(out, plimsoll_text(model.0.render_request(&request.0)?));
             Ok(())
         })
     }

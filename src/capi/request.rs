@@ -5,7 +5,7 @@ use super::convert::{borrow_mut, hand_out, items, output, take_back, text};
 use super::error::plimsoll_error;
 use super::status::plimsoll_status;
 use crate::error::{Error, ErrorCode, Result};
-use crate::request::{Input, Request};
+use crate::request::{Input, Message, Request};
 use std::ffi::c_char;
 use std::time::Duration;
 
@@ -76,6 +76,57 @@ pub unsafe extern "C" fn plimsoll_request_add_message(
     }
 }
 
+/// Adds a message as a JSON object, as OpenAI's chat format has it: "role", and such fields as "content", "tool_calls",
+/// "tool_call_id" and "name". So the assistant's tool calls come back into a conversation, and messages of several parts
+/// where the model's chat template knows them; the template gets all fields, those that are null left out. A tool's result
+/// is also a message of plimsoll_request_add_message(), with role "tool".
+///
+/// Ownership: copies the text. Threads: one at a time per request. Errors: `INVALID_ARGUMENT` with line and column for what
+/// is no JSON object with a "role", nests more than 32 deep, or is longer than 16 MiB; `INVALID_UTF8`, `NULL_POINTER`. The
+/// request is then unchanged. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn plimsoll_request_add_message_json(
+    request: *mut plimsoll_request,
+    json: *const c_char,
+    json_len: usize,
+    error: *mut *mut plimsoll_error,
+) -> plimsoll_status {
+    // SAFETY: the header's rules for handles and texts.
+    unsafe {
+        boundary("plimsoll_request_add_message_json", error, || {
+            let request = borrow_mut(request, "request")?;
+            request.0.add(Message::from_json(text(json, json_len, "json")?)?);
+            Ok(())
+        })
+    }
+}
+
+/// Sets the functions that the model may call: a JSON list of descriptions, as OpenAI's chat format has them; NULL with
+/// length 0 takes them back. The model's chat template renders them with the whole conversation (its template for tools,
+/// where it has one of its own). What the model answers comes as text: calls are in the form that its template teaches it.
+/// Give each turn of a session the same tools, or its KV has to be computed again. A request of text or tokens has no use
+/// for them.
+///
+/// Ownership: copies the text. Threads: one at a time per request. Errors: `INVALID_ARGUMENT` with line and column for what
+/// is no JSON list of objects, nests more than 32 deep, or is longer than 16 MiB; `INVALID_UTF8`, `NULL_POINTER`. The
+/// request is then unchanged. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn plimsoll_request_set_tools(
+    request: *mut plimsoll_request,
+    json: *const c_char,
+    json_len: usize,
+    error: *mut *mut plimsoll_error,
+) -> plimsoll_status {
+    // SAFETY: the header's rules for handles and texts.
+    unsafe {
+        boundary("plimsoll_request_set_tools", error, || {
+            let request = borrow_mut(request, "request")?;
+            let tools = text(json, json_len, "json")?;
+            request.0.set_tools((!json.is_null()).then_some(tools))
+        })
+    }
+}
+
 /// Text instead of messages: appended to the session's text as it is, without a template.
 ///
 /// Ownership: copies the text. Threads: one at a time per request. Errors: `INVALID_UTF8`, `NULL_POINTER`. Since: 0.1.
@@ -117,7 +168,7 @@ pub unsafe extern "C" fn plimsoll_request_set_tokens(
     }
 }
 
-/// Takes messages, text and tokens back; settings and stop strings stay.
+/// Takes messages, text and tokens back; settings, stop strings and tools stay.
 ///
 /// Ownership: borrows the request. Threads: one at a time per request. Errors: `NULL_POINTER`. Since: 0.1.
 #[unsafe(no_mangle)]

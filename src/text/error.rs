@@ -31,6 +31,14 @@ pub enum TextError {
     /// This text cannot be split by the tokenizer's patterns within their limits, or has no tokens for a part of it.
     #[error("the text cannot be tokenised: {0}")]
     Encode(String),
+    /// JSON that is none, or none of the kind that is needed.
+    #[error("{what}: {message}")]
+    Json {
+        /// What it should be.
+        what: &'static str,
+        /// The fault, with line and column, both counted from 1.
+        message: String,
+    },
     /// Stop strings out of bounds.
     #[error("stop strings: {0}")]
     Stop(&'static str),

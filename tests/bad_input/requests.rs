@@ -145,7 +145,7 @@ fn a_hundred_megabytes_are_refused_before_they_are_tokenised() {
     let _alone = alone();
     let asker = Asker::golden();
     let text = "A ship is loaded. ".repeat(100_000_000 / 18);
-    let messages = vec![Message { role: "user".into(), content: text.clone() }];
+    let messages = vec![Message::new("user", text.as_str())];
     for input in [Input::Text(text), Input::Messages(messages)] {
         let what = if matches!(input, Input::Text(_)) { "text" } else { "a message" };
         asker.refuses(what, &ask(input, 1), ErrorCode::PromptTooLong, Section::Request, "context 256");

@@ -141,7 +141,7 @@ pub fn ask(input: Input, max_tokens: u32) -> Request {
 
 /// One user message.
 pub fn ask_user(content: &str, max_tokens: u32) -> Request {
-    let message = Message { role: "user".into(), content: content.into() };
+    let message = Message::new("user", content);
     ask(Input::Messages(vec![message]), max_tokens)
 }
 

@@ -1,10 +1,12 @@
-//! What one rendering may still make and do. Each value and each byte written is charged before or when it is made.
+//! What one rendering may still make and do. Each value and each byte written is charged before or when it is made. Large
+//! strings and lists come back to the budget when they are gone: a template that builds one text by adding to it, message
+//! by message, holds one text and not all that came before.
 
 use minijinja::value::{Object, ObjectRepr, Value, ValueKind};
 use minijinja::{Error, ErrorKind, State};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::functions::Namespace;
 
@@ -21,6 +23,12 @@ const ENTRY: usize = 96;
 
 /// Longest string without a block of its own on the heap.
 const INLINE: usize = 22;
+
+/// From so many bytes on, strings and lists are paid for only as long as they live.
+const LARGE: usize = 512;
+
+/// What a byte that is written to a growing string costs: the string doubles, and the old one lives until it is copied.
+const WRITTEN: usize = 3;
 
 /// Work of visiting a value, where scanning a byte is 1.
 pub(super) const VISIT: usize = 16;
@@ -39,7 +47,39 @@ pub(super) enum Fault {
 pub(super) struct Budget {
     bytes: AtomicU64,
     work: AtomicU64,
+    copies: AtomicU64,
+    /// Large values, whose bytes come back when they are gone.
+    held: Mutex<Vec<Held>>,
     fault: Mutex<Option<Fault>>,
+}
+
+/// What a rendering may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Bytes that it may hold: large strings and lists while they live, everything else to the end.
+    pub(super) bytes: u64,
+    /// Bytes that it may look at.
+    pub(super) work: u64,
+    /// Bytes of strings and lists that it may make, whether they live or not.
+    pub(super) copies: u64,
+}
+
+/// A value that was paid for. As long as it is listed, its block stays allocated.
+#[derive(Debug)]
+enum Held {
+    Text(Weak<str>, usize),
+    List(Weak<Vec<Value>>, usize),
+}
+
+impl Held {
+    /// The bytes that come back when the value is gone.
+    fn returns(&self) -> Option<u64> {
+        let (alive, bytes) = match self {
+            Held::Text(text, bytes) => (text.strong_count(), *bytes),
+            Held::List(list, bytes) => (list.strong_count(), *bytes),
+        };
+        (alive == 0).then_some(bytes as u64)
+    }
 }
 
 impl Object for Budget {
@@ -54,8 +94,14 @@ pub(super) fn refused(message: &'static str) -> Error {
 }
 
 impl Budget {
-    pub(super) fn new(bytes: u64, work: u64) -> Arc<Self> {
-        Arc::new(Budget { bytes: bytes.into(), work: work.into(), fault: Mutex::new(None) })
+    pub(super) fn new(limits: Limits) -> Arc<Self> {
+        Arc::new(Budget {
+            bytes: limits.bytes.into(),
+            work: limits.work.into(),
+            copies: limits.copies.into(),
+            held: Mutex::default(),
+            fault: Mutex::new(None),
+        })
     }
 
     /// The budget of a rendering.
@@ -82,7 +128,13 @@ impl Budget {
 
     /// Pays for bytes that are made now.
     pub(super) fn charge(&self, bytes: usize) -> Result<(), Error> {
+        self.fits(bytes)?;
         self.take(&self.bytes, bytes, "memory")
+    }
+
+    /// Takes back what was paid for bytes that are gone.
+    fn refund(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Pays for work: bytes scanned, and [`VISIT`] for each value visited.
@@ -92,46 +144,94 @@ impl Budget {
 
     /// That so many bytes can be made before they are charged.
     pub(super) fn fits(&self, bytes: usize) -> Result<(), Error> {
-        if bytes as u64 <= self.bytes.load(Ordering::Relaxed) {
-            return Ok(());
+        let short = || bytes as u64 > self.bytes.load(Ordering::Relaxed);
+        if short() {
+            self.sweep()?;
         }
-        Err(self.fail(Fault::Limit("memory")))
+        if short() { Err(self.fail(Fault::Limit("memory"))) } else { Ok(()) }
+    }
+
+    /// Frees the blocks of large values that are gone. Looking for them is work, so that a rendering at its limit ends.
+    fn sweep(&self) -> Result<(), Error> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        self.work(held.len() * VISIT)?;
+        held.retain(|value| match value.returns() {
+            Some(bytes) => {
+                self.refund(bytes);
+                false
+            }
+            None => true,
+        });
+        Ok(())
+    }
+
+    /// Pays for a value of so many bytes until it is gone.
+    fn hold(&self, bytes: usize, value: impl FnOnce(usize) -> Held) -> Result<(), Error> {
+        self.take(&self.copies, bytes, "work")?;
+        let bytes = bytes + ENTRY;
+        self.charge(bytes)?;
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).push(value(bytes));
+        Ok(())
+    }
+
+    /// Pays for a string that was just made.
+    fn hold_text(&self, value: &Value) -> Result<(), Error> {
+        match value.as_str().map_or(0, str::len) {
+            0..=INLINE => Ok(()),
+            // A string is built and then copied into its shared form.
+            len @ ..LARGE => self.charge(len * 2 + OVERHEAD),
+            len => match value.to_str() {
+                Some(text) => self.hold(len, |bytes| Held::Text(Arc::downgrade(&text), bytes)),
+                None => self.charge(len * 2 + OVERHEAD),
+            },
+        }
     }
 
     /// Pays for a new value. What is lazy becomes a list: lazy values nest without bound and are computed again and
     /// again.
     pub(super) fn made(&self, value: Value) -> Result<Value, Error> {
         match value.kind() {
-            // A string is built and then copied into its shared form, or, if short, into the value itself.
-            ValueKind::String => match value.as_str().map_or(0, str::len) {
-                0..=INLINE => {}
-                len => self.charge(len * 2 + OVERHEAD)?,
-            },
+            ValueKind::String => self.hold_text(&value)?,
             ValueKind::Map => self.charge(value.len().unwrap_or(0) * ENTRY + OVERHEAD)?,
             ValueKind::Seq => self.charge(value.len().unwrap_or(0) * ITEM + OVERHEAD)?,
-            ValueKind::Iterable => {
-                let mut items = Vec::new();
-                self.charge(OVERHEAD)?;
-                for item in value.try_iter()? {
-                    // The vector doubles: the old one, the new one.
-                    self.charge(3 * ITEM)?;
-                    items.push(valid(item)?);
-                }
-                return Ok(Value::from(items));
-            }
+            ValueKind::Iterable => return self.list(value.try_iter()?.map(valid)),
             _ => {}
         }
         Ok(value)
+    }
+
+    /// A list, of which each item is paid for before it is asked for.
+    pub(super) fn list(&self, from: impl Iterator<Item = Result<Value, Error>>) -> Result<Value, Error> {
+        self.charge(OVERHEAD)?;
+        let mut items = Vec::new();
+        for item in from {
+            // The vector doubles: the old one, the new one.
+            self.charge(3 * ITEM)?;
+            items.push(item?);
+        }
+        let len = items.len();
+        if len * ITEM < LARGE {
+            return Ok(Value::from(items));
+        }
+        items.shrink_to_fit();
+        let items = Arc::new(items);
+        self.refund((len * 3 * ITEM) as u64);
+        self.hold(len * ITEM, |bytes| Held::List(Arc::downgrade(&items), bytes))?;
+        Ok(Value::from_dyn_object(items))
     }
 
     /// A string from what `write` writes.
     pub(super) fn text(&self, write: impl FnOnce(&mut Writer) -> Result<(), Error>) -> Result<Value, Error> {
         let mut text = String::new();
         write(&mut Writer { budget: self, out: &mut text })?;
-        if text.len() > INLINE {
-            self.charge(OVERHEAD)?;
-        }
-        Ok(Value::from(text))
+        self.written(Value::from(text))
+    }
+
+    /// A string whose bytes a [`Writer`] has paid for.
+    pub(super) fn written(&self, value: Value) -> Result<Value, Error> {
+        self.refund(value.as_str().map_or(0, str::len) as u64 * WRITTEN as u64);
+        self.hold_text(&value)?;
+        Ok(value)
     }
 
     /// Pays the work of looking at a value: the bytes of a string, the items of a list.
@@ -203,7 +303,7 @@ pub(super) fn size(value: &Value) -> Option<usize> {
     }
 }
 
-/// Writes text and pays for it: for a growing string, three times, as it doubles and the old one lives until it is copied.
+/// Writes text and pays for it.
 pub(super) struct Writer<'a> {
     budget: &'a Budget,
     out: &'a mut dyn fmt::Write,
@@ -217,7 +317,7 @@ impl<'a> Writer<'a> {
 
 impl fmt::Write for Writer<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.budget.charge(text.len() * 3).map_err(|_| fmt::Error)?;
+        self.budget.charge(text.len() * WRITTEN).map_err(|_| fmt::Error)?;
         self.out.write_str(text)
     }
 }

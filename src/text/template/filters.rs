@@ -1,14 +1,14 @@
 //! The filters, tests and methods that templates may use: the engine's, each checked before and paid for after, and
 //! those whose result is out of proportion to their operands written anew.
 
-use minijinja::value::{Kwargs, Rest, Value, ValueOrKwargs, from_args};
+use minijinja::value::{Kwargs, Rest, Value, ValueKind, ValueOrKwargs, from_args};
 use minijinja::{Environment, Error, ErrorKind, State, filters, tests};
 use minijinja_contrib::pycompat;
 use std::fmt::Write;
 
 use super::budget::{Budget, VISIT, Writer, refused, size};
 use super::functions::Native;
-use super::print;
+use super::print::{self, Indent, Style};
 
 /// How a filter of the engine is paid for.
 #[derive(Clone, Copy)]
@@ -101,7 +101,7 @@ fn add_tests(environment: &mut Environment) {
         "boolean" tests::is_boolean; "defined" tests::is_defined; "even" tests::is_even; "false" tests::is_false;
         "float" tests::is_float; "integer" tests::is_integer; "iterable" tests::is_iterable;
         "mapping" tests::is_mapping; "none" tests::is_none; "number" tests::is_number; "odd" tests::is_odd;
-        "sequence" tests::is_sequence; "string" tests::is_string; "true" tests::is_true;
+        "sequence" is_sequence; "string" tests::is_string; "true" tests::is_true;
         "undefined" tests::is_undefined;
     }
     macro_rules! compared {
@@ -139,6 +139,11 @@ fn add_tests(environment: &mut Environment) {
     environment.add_test("divisibleby", |value: i64, by: i64| {
         value.checked_rem(by).map(|rest| rest == 0).ok_or_else(|| refused("divided by 0"))
     });
+}
+
+/// What has a length and items: in Jinja, strings and dicts too.
+fn is_sequence(value: &Value) -> bool {
+    matches!(value.kind(), ValueKind::Seq | ValueKind::Map | ValueKind::String)
 }
 
 /// Python's methods of strings and dicts.
@@ -197,13 +202,39 @@ fn escape(budget: &Budget, _: &mut State, args: &[Value]) -> Result<Value, Error
     })
 }
 
+/// As transformers': `tojson(value, ensure_ascii=False, indent=None, separators=None, sort_keys=False)`.
 fn tojson(budget: &Budget, _: &mut State, args: &[Value]) -> Result<Value, Error> {
-    let (value, indent, options): (&Value, Option<usize>, Kwargs) = from_args(args)?;
-    let indent = indent.map_or_else(|| options.get("indent"), |indent| Ok(Some(indent)))?;
-    // What transformers does in any case.
-    let _: Option<bool> = options.get("ensure_ascii")?;
+    type Given = Option<Value>;
+    let (value, ascii, indent, separators, options): (&Value, Given, Given, Given, Kwargs) = from_args(args)?;
+    let option = |given: Given, name: &str| given.map_or_else(|| options.get(name), |value| Ok(Some(value)));
+    let (ascii, indent) = (option(ascii, "ensure_ascii")?, option(indent, "indent")?);
+    let (separators, sorted) = (option(separators, "separators")?, option(None, "sort_keys")?);
     options.assert_all_used()?;
-    budget.text(|out| print::json(budget, value, indent, out))
+    let (indent, separators) = (indent.filter(|v| !v.is_none()), separators.filter(|v| !v.is_none()));
+    let indent = match &indent {
+        None => None,
+        Some(value) => Some(match value.as_str() {
+            Some(text) => Indent::Text(text),
+            None => Indent::Spaces(i64::try_from(value.clone())?.try_into().unwrap_or(0)),
+        }),
+    };
+    let pair = match &separators {
+        None => None,
+        Some(pair) => Some((pair.get_item_by_index(0)?, pair.get_item_by_index(1)?)),
+    };
+    let separators = match &pair {
+        None => (if indent.is_some() { "," } else { ", " }, ": "),
+        Some((item, key)) => {
+            let text = |value| Value::as_str(value).ok_or_else(|| refused("a separator is not a string"));
+            (text(item)?, text(key)?)
+        }
+    };
+    let truth = |value: Option<Value>| value.is_some_and(|value| value.is_true());
+    let style = Style { indent, separators, ascii: truth(ascii), sorted: truth(sorted) };
+    if style.sorted {
+        before(budget, Cost::Sort, std::slice::from_ref(value))?;
+    }
+    budget.text(|out| print::json(budget, value, &style, out))
 }
 
 fn indent(budget: &Budget, _: &mut State, args: &[Value]) -> Result<Value, Error> {
@@ -277,12 +308,7 @@ fn sum(budget: &Budget, state: &mut State, args: &[Value]) -> Result<Value, Erro
 fn list(budget: &Budget, _: &mut State, args: &[Value]) -> Result<Value, Error> {
     let (value,): (&Value,) = from_args(args)?;
     budget.look(value)?;
-    let mut items = Vec::new();
-    for item in value.try_iter()? {
-        budget.charge(3 * VISIT * 2)?;
-        items.push(item);
-    }
-    budget.made(Value::from(items))
+    budget.list(value.try_iter()?.map(Ok))
 }
 
 fn replace(budget: &Budget, _: &mut State, args: &[Value]) -> Result<Value, Error> {
@@ -306,9 +332,10 @@ fn split(budget: &Budget, text: &str, args: &[Value]) -> Result<Value, Error> {
     let most = most.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX);
     let mut parts = Vec::new();
     let mut push = |part: &str| {
-        // Twice, as a string is; and its place in a vector that doubles.
-        budget.charge(part.len() * 2 + 128)?;
-        parts.push(Value::from(part));
+        // Its place in a vector that doubles.
+        budget.charge(128)?;
+        budget.fits(part.len() * 2)?;
+        parts.push(budget.made(Value::from(part))?);
         Ok::<_, Error>(())
     };
     match separator {

@@ -4,30 +4,34 @@ mod budget;
 mod clock;
 mod filters;
 mod functions;
+mod given;
 mod marks;
 mod operators;
 mod print;
 mod provenance;
 mod rewrite;
+mod source;
 
 use minijinja::machinery::{eval, make_string_output};
-use minijinja::value::{Enumerator, Object, Value};
-use minijinja::{AutoEscape, Environment, Error};
+use minijinja::value::Value;
+use minijinja::{AutoEscape, Environment, Error, ErrorKind};
 use std::collections::BTreeMap;
-use std::mem::size_of;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use super::controls::{Controls, Rendered};
 use super::error::{TextError, foreign, quoted};
-use budget::{Budget, Fault, Writer};
+use super::json::Json;
+use budget::{Budget, Fault, Limits, Writer};
 use marks::Marks;
 
-/// Longest template, in bytes. The longest in use have 30 KB.
-const MAX_SOURCE: usize = 96 << 10;
-
-/// What a rendering may make, in bytes: some in any case, and a multiple of its messages.
+/// What a rendering may hold, in bytes: some in any case, and a multiple of its input.
 const BYTES: u64 = 3 << 20;
 const BYTES_PER_BYTE: u64 = 12;
+
+/// Bytes of large strings that it may make: some in any case, and a multiple of its input. A template that adds message
+/// after message to one text copies as many times what it ends with as it has messages, and half of that.
+const COPIES: u64 = 256 << 20;
+const COPIES_PER_BYTE: u64 = 2048;
 
 /// Instructions of a rendering, and more for each message. Templates in use take a few hundred a message.
 const FUEL: u64 = 2_000_000;
@@ -62,14 +66,53 @@ pub struct Message<'a> {
     pub content: &'a str,
 }
 
+/// One message of a chat, in either of its forms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn<'a> {
+    /// A role and a text.
+    Text(Message<'a>),
+    /// Of [`Json::message`]: with tool calls, say.
+    Json(&'a Json),
+}
+
+/// What a template renders.
+#[derive(Clone, Copy, Debug)]
+pub struct Chat<'a> {
+    /// The messages, in their order.
+    pub turns: &'a [Turn<'a>],
+    /// Of [`Json::tools`]: the functions that the model may call. An empty list is not the same as none.
+    pub tools: Option<&'a Json>,
+    /// Whether the text goes on to where the assistant's answer begins.
+    pub add_generation_prompt: bool,
+}
+
+impl Chat<'_> {
+    /// Bytes that a rendering's limits are in proportion to.
+    fn size(&self) -> u64 {
+        let texts: usize = self.texts().map(str::len).sum();
+        (texts + size_of_val(self.turns)) as u64
+    }
+
+    /// All that comes from outside.
+    fn texts(&self) -> impl Iterator<Item = &str> {
+        let turns = self.turns.iter().flat_map(|turn| match turn {
+            Turn::Text(Message { role, content }) => [*role, *content],
+            Turn::Json(json) => [json.as_str(), ""],
+        });
+        turns.chain(self.tools.map(Json::as_str))
+    }
+}
+
 /// A model's chat template. Immutable: share it between threads.
 ///
 /// A template is not trusted. Whatever it does, a rendering holds at most 8 MiB of heap and 16 times its input (the
-/// template, the messages' texts and the [`Message`]s themselves), and ends within a number of steps in proportion to
-/// the input.
+/// template, the messages' texts, tools, and the [`Turn`]s themselves), and ends within a number of steps in proportion
+/// to the input.
 #[derive(Clone, Debug)]
 pub struct ChatTemplate {
     source: Box<str>,
+    /// For chats with tools.
+    tool_use: Option<Box<str>>,
     bos: Option<Box<str>>,
     eos: Option<Box<str>>,
 }
@@ -80,72 +123,98 @@ impl ChatTemplate {
     /// # Errors
     /// [`TextError::Template`] for a syntax error, [`TextError::TooLarge`] for more than 96 KiB.
     pub fn new(source: &str, bos: Option<&str>, eos: Option<&str>) -> Result<Self, TextError> {
-        if source.len() > MAX_SOURCE {
-            let (got, limit) = (source.len() as u64, MAX_SOURCE as u64);
-            return Err(TextError::TooLarge { what: "bytes of a chat template", got, limit });
-        }
-        let source = source.replace("\r\n", "\n").replace('\r', "\n");
-        rewrite::compile(&source)?;
-        Ok(ChatTemplate { source: source.into(), bos: bos.map(Into::into), eos: eos.map(Into::into) })
+        let source = source::prepare(source)?;
+        Ok(ChatTemplate { source, tool_use: None, bos: bos.map(Into::into), eos: eos.map(Into::into) })
+    }
+
+    /// Takes a further template, which models name `tool_use`: it renders chats with tools.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::new`].
+    pub fn with_tool_use(mut self, source: &str) -> Result<Self, TextError> {
+        self.tool_use = Some(source::prepare(source)?);
+        Ok(self)
     }
 
     /// The text of a conversation; with `add_generation_prompt`, up to where the assistant's answer begins.
     ///
     /// # Errors
-    /// [`TextError::Raised`] if the template refuses the messages, [`TextError::Template`] if it fails,
-    /// [`TextError::TemplateLimit`] if it takes too much.
+    /// As [`ChatTemplate::render_chat`].
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, TextError> {
-        self.render_with(messages, add_generation_prompt, None)
+        let turns: Vec<_> = messages.iter().copied().map(Turn::Text).collect();
+        self.render_chat(&Chat { turns: &turns, tools: None, add_generation_prompt })
     }
 
-    /// As [`ChatTemplate::render`], with a memory of what came from the messages: what they spell is no control token of
-    /// the conversation. The text is the same, unless the template looks for control tokens in its messages.
+    /// The text of a chat, with tools or without.
     ///
     /// # Errors
-    /// As [`ChatTemplate::render`].
+    /// [`TextError::Raised`] if the template refuses the messages, [`TextError::Template`] if it fails,
+    /// [`TextError::TemplateLimit`] if it takes too much.
+    pub fn render_chat(&self, chat: &Chat) -> Result<String, TextError> {
+        self.render_with(chat, None)
+    }
+
+    /// As [`ChatTemplate::render_chat_for`], of messages alone.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::render_chat`].
     pub fn render_for(
         &self,
         messages: &[Message],
         add_generation_prompt: bool,
         controls: &Controls,
     ) -> Result<Rendered, TextError> {
-        let mut brought = messages.iter().flat_map(|message| [message.role, message.content]);
-        if !brought.any(|text| text.contains(|c| controls.is_edge(c))) {
-            return Ok(Rendered::new(self.render(messages, add_generation_prompt)?, Vec::new()));
-        }
-        let instructions = rewrite::compile(&self.source)?;
-        let own = [Some(&self.source), self.bos.as_ref(), self.eos.as_ref()].into_iter().flatten();
-        let taken = own.flat_map(|text| marks::choices(text)).collect();
-        provenance::rendered(controls, rewrite::texts(&instructions), taken, |marks| {
-            self.render_with(messages, add_generation_prompt, marks)
-        })
+        let turns: Vec<_> = messages.iter().copied().map(Turn::Text).collect();
+        self.render_chat_for(&Chat { turns: &turns, tools: None, add_generation_prompt }, controls)
     }
 
-    fn render_with(
-        &self,
-        messages: &[Message],
-        add_generation_prompt: bool,
-        marks: Option<&Marks>,
-    ) -> Result<String, TextError> {
-        // Compiled instructions borrow the source; compiling again takes far less time than evaluating the prompt.
-        let instructions = rewrite::compile(&self.source)?;
-        let input = messages
-            .iter()
-            .fold(0, |sum, message| sum + size_of::<Message>() + message.role.len() + message.content.len())
-            as u64;
-        let budget = Budget::new(BYTES + input * BYTES_PER_BYTE, WORK + input * WORK_PER_BYTE);
-        let mut environment = ENVIRONMENT.clone();
-        environment.set_fuel(Some(FUEL + messages.len() as u64 * FUEL_PER_MESSAGE));
+    /// As [`ChatTemplate::render_chat`], with a memory of what came from the messages and tools: what they spell is no
+    /// control token of the conversation. The text is the same, unless the template looks for control tokens in them.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::render_chat`].
+    pub fn render_chat_for(&self, chat: &Chat, controls: &Controls) -> Result<Rendered, TextError> {
+        if !chat.texts().any(|text| text.contains(|c| c == '\\' || controls.is_edge(c))) {
+            return Ok(Rendered::new(self.render_chat(chat)?, Vec::new()));
+        }
+        let source = self.source(chat);
+        let instructions = rewrite::compile(source)?;
+        let own = [Some(source), self.bos.as_ref(), self.eos.as_ref()].into_iter().flatten();
+        let taken = own.flat_map(|text| marks::choices(text)).collect();
+        provenance::rendered(controls, rewrite::texts(&instructions), taken, |marks| self.render_with(chat, marks))
+    }
 
-        let turns: Vec<Value> = messages.iter().map(|message| Turn::value(message, marks)).collect();
+    fn source(&self, chat: &Chat) -> &Box<str> {
+        self.tool_use.as_ref().filter(|_| chat.tools.is_some()).unwrap_or(&self.source)
+    }
+
+    fn render_with(&self, chat: &Chat, marks: Option<&Marks>) -> Result<String, TextError> {
+        let source = self.source(chat);
+        // Compiled instructions borrow the source; compiling again takes far less time than evaluating the prompt.
+        let instructions = rewrite::compile(source)?;
+        let input = chat.size();
+        let budget = Budget::new(Limits {
+            bytes: BYTES + input * BYTES_PER_BYTE,
+            work: WORK + input * WORK_PER_BYTE,
+            copies: COPIES + input * COPIES_PER_BYTE,
+        });
+        let mut environment = ENVIRONMENT.clone();
+        environment.set_fuel(Some(FUEL + chat.turns.len() as u64 * FUEL_PER_MESSAGE));
+
+        let read = |error: serde_json::Error| {
+            stopped(&budget, &Error::new(ErrorKind::InvalidOperation, error.to_string()))
+        };
+        let given = given::Read { budget: &budget, marks };
+        let turns: Result<Vec<_>, _> = chat.turns.iter().map(|turn| given.message(turn)).collect();
+        let tools = chat.tools.map_or_else(|| Ok(Value::from(())), |tools| given.tools(tools));
         let token = |token: &Option<Box<str>>| token.as_deref().map_or(Value::UNDEFINED, Value::from);
         let variables = Value::from_pairs([
-            ("messages", Value::from(turns)),
-            ("add_generation_prompt", Value::from(add_generation_prompt)),
+            ("messages", Value::from(turns.map_err(read)?)),
+            ("add_generation_prompt", Value::from(chat.add_generation_prompt)),
             ("bos_token", token(&self.bos)),
             ("eos_token", token(&self.eos)),
             // transformers passes these even when there are none.
-            ("tools", Value::from(())),
+            ("tools", tools.map_err(read)?),
             ("documents", Value::from(())),
             (budget::NAME, Value::from_dyn_object(budget.clone())),
         ]);
@@ -155,39 +224,6 @@ impl ChatTemplate {
             Ok(_) => Ok(text),
             Err(error) => Err(stopped(&budget, &error)),
         }
-    }
-}
-
-/// A message as a dict.
-#[derive(Debug)]
-struct Turn {
-    role: Value,
-    content: Value,
-}
-
-impl Turn {
-    fn value(message: &Message, marks: Option<&Marks>) -> Value {
-        let text =
-            |text: &str| marks.map_or_else(|| Value::from(text), |marks| Value::from(&*marks.mark(text)));
-        Value::from_object(Turn { role: text(message.role), content: text(message.content) })
-    }
-}
-
-impl Object for Turn {
-    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
-        self.get_value_by_str(key.as_str()?)
-    }
-
-    fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Value> {
-        match key {
-            "role" => Some(self.role.clone()),
-            "content" => Some(self.content.clone()),
-            _ => None,
-        }
-    }
-
-    fn enumerate(self: &Arc<Self>) -> Enumerator {
-        Enumerator::Str(&["role", "content"])
     }
 }
 

@@ -22,6 +22,8 @@ pub(super) const SLICE: &str = "before slice";
 pub(super) const ITERATE: &str = "check iterate";
 pub(super) const UNPACK: &str = "check unpack";
 pub(super) const MADE: &str = "check made";
+pub(super) const WRITTEN: &str = "check written";
+pub(super) const CYCLE: &str = "loop cycle";
 pub(super) const NEST: &str = "check nest";
 pub(super) const CLOSURE: &str = "check closure";
 pub(super) const ASSIGN: &str = "assign field";
@@ -33,7 +35,7 @@ const CLOSURE_BYTES: usize = 1024;
 const SLOT_BYTES: usize = 72;
 
 pub(super) fn add_all(environment: &mut Environment) {
-    let functions: [(&str, Native); 14] = [
+    let functions: [(&str, Native); 16] = [
         (CONCAT, concat),
         (ADD, add),
         (MULTIPLY, multiply),
@@ -45,6 +47,8 @@ pub(super) fn add_all(environment: &mut Environment) {
         (ITERATE, iterate),
         (UNPACK, unpack),
         (MADE, made),
+        (WRITTEN, written),
+        (CYCLE, cycle),
         (NEST, nest),
         (CLOSURE, closure),
         (ASSIGN, assign),
@@ -157,6 +161,20 @@ fn unpack(_: &Budget, _: &mut State, args: &[Value]) -> Result<Value, Error> {
 fn made(budget: &Budget, _: &mut State, args: &[Value]) -> Result<Value, Error> {
     let [value] = operands(args)?;
     budget.made(value.clone())
+}
+
+/// What was captured between two tags.
+fn written(budget: &Budget, _: &mut State, args: &[Value]) -> Result<Value, Error> {
+    let [value] = operands(args)?;
+    budget.written(value.clone())
+}
+
+/// `loop.cycle`: the loop's index from 0, and what to choose from.
+fn cycle(_: &Budget, _: &mut State, args: &[Value]) -> Result<Value, Error> {
+    let (index, items) = args.split_first().ok_or_else(|| refused("operands are missing"))?;
+    let turn = index.as_usize().and_then(|index| index.checked_rem(items.len()));
+    let item = turn.and_then(|turn| items.get(turn)).cloned();
+    item.ok_or_else(|| refused("loop.cycle() has nothing to choose from"))
 }
 
 /// A list, a tuple or a dict that the template has just built.

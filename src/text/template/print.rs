@@ -10,7 +10,7 @@ use super::budget::{Budget, Writer, refused};
 pub(super) fn display(budget: &Budget, value: &Value, out: &mut Writer) -> Result<(), Error> {
     match value.as_str() {
         Some(text) => Ok(out.write_str(text)?),
-        None if value.as_object().is_none() => Ok(write!(out, "{value}")?),
+        None if value.as_object().is_none() => scalar(value, out),
         None => {
             // Bounds the recursion.
             budget.visit(value)?;
@@ -23,7 +23,7 @@ fn repr(value: &Value, out: &mut Writer) -> Result<(), Error> {
     if let Some(text) = value.as_str() {
         return quote(text, out);
     }
-    let Some(object) = value.as_object() else { return Ok(write!(out, "{value}")?) };
+    let Some(object) = value.as_object() else { return scalar(value, out) };
     match object.repr() {
         ObjectRepr::Map => {
             let entries = object.try_iter_pairs().into_iter().flatten();
@@ -42,6 +42,41 @@ fn repr(value: &Value, out: &mut Writer) -> Result<(), Error> {
             joined(out, ends, object.try_iter().into_iter().flatten(), |item, out| repr(&item, out))
         }
         _ => Ok(write!(out, "{value}")?),
+    }
+}
+
+/// What is neither text nor holds other values.
+fn scalar(value: &Value, out: &mut Writer) -> Result<(), Error> {
+    match float(value) {
+        Some(number) => Ok(out.write_str(&float_text(number, ["nan", "inf", "-inf"]))?),
+        None => Ok(write!(out, "{value}")?),
+    }
+}
+
+fn float(value: &Value) -> Option<f64> {
+    if value.is_number() && !value.is_integer() { f64::try_from(value.clone()).ok() } else { None }
+}
+
+/// A number as Python shows it: the fewest digits that give the same number again, with an exponent for the very small
+/// and the very large.
+fn float_text(number: f64, [nan, inf, minus_inf]: [&str; 3]) -> String {
+    if !number.is_finite() {
+        let text = if number.is_nan() {
+            nan
+        } else if number > 0.0 {
+            inf
+        } else {
+            minus_inf
+        };
+        return text.to_owned();
+    }
+    let scientific = format!("{number:e}");
+    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    match exponent.parse::<i32>().unwrap_or(0) {
+        exponent @ ..-4 => format!("{digits}e-{:02}", -exponent),
+        exponent @ 16.. => format!("{digits}e+{exponent:02}"),
+        _ if number.fract() == 0.0 => format!("{number}.0"),
+        _ => format!("{number}"),
     }
 }
 
@@ -79,59 +114,86 @@ fn quote(text: &str, out: &mut Writer) -> Result<(), Error> {
     Ok(out.write_char(quote)?)
 }
 
-/// As transformers' `tojson`: `json.dumps(value, ensure_ascii=False)`, without escapes for HTML.
-pub(super) fn json(
-    budget: &Budget,
-    value: &Value,
-    indent: Option<usize>,
-    out: &mut Writer,
-) -> Result<(), Error> {
-    // Bounds the recursion.
-    budget.visit(value)?;
-    json_at(value, indent, 0, out)
+/// How `tojson` writes.
+pub(super) struct Style<'a> {
+    /// What a line is indented by, for each level; everything on one line without.
+    pub(super) indent: Option<Indent<'a>>,
+    /// Between items, and between a key and its value.
+    pub(super) separators: (&'a str, &'a str),
+    /// Whether only ASCII is written as it is.
+    pub(super) ascii: bool,
+    /// Whether objects are written in the order of their keys.
+    pub(super) sorted: bool,
 }
 
-fn json_at(value: &Value, indent: Option<usize>, depth: usize, out: &mut Writer) -> Result<(), Error> {
+/// An indentation: spaces, or any text.
+#[derive(Clone, Copy)]
+pub(super) enum Indent<'a> {
+    /// So many spaces.
+    Spaces(usize),
+    /// This text.
+    Text(&'a str),
+}
+
+/// As transformers' `tojson`, which is Python's `json.dumps`, without escapes for HTML.
+pub(super) fn json(budget: &Budget, value: &Value, style: &Style, out: &mut Writer) -> Result<(), Error> {
+    // Bounds the recursion, and the lists of entries.
+    let shape = budget.visit(value)?;
+    budget.fits(shape.nodes * 64)?;
+    json_at(value, style, 0, out)
+}
+
+fn json_at(value: &Value, style: &Style, depth: usize, out: &mut Writer) -> Result<(), Error> {
     match value.kind() {
-        ValueKind::None => Ok(out.write_str("null")?),
-        ValueKind::Bool => Ok(out.write_str(if value.is_true() { "true" } else { "false" })?),
-        ValueKind::Number => number(value, out),
-        ValueKind::String => json_text(value.as_str().unwrap_or(""), out),
+        ValueKind::None | ValueKind::Bool | ValueKind::Number => json_scalar(value, out),
+        ValueKind::String => json_text(value.as_str().unwrap_or(""), style, out),
         ValueKind::Seq => {
             let items = value.try_iter()?;
-            container(out, ('[', ']'), indent, depth, items, |item, out| {
-                json_at(&item, indent, depth + 1, out)
-            })
+            container(out, ('[', ']'), style, depth, items, |item, out| json_at(&item, style, depth + 1, out))
         }
         ValueKind::Map => {
             let entries = value.as_object().and_then(|object| object.try_iter_pairs()).into_iter().flatten();
-            container(out, ('{', '}'), indent, depth, entries, |(key, value), out| {
-                let key = key.as_str().ok_or_else(|| refused("a key of a JSON object is not a string"))?;
-                json_text(key, out)?;
-                out.write_str(": ")?;
-                json_at(&value, indent, depth + 1, out)
+            let mut entries: Vec<_> = entries.collect();
+            if style.sorted {
+                entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+            }
+            container(out, ('{', '}'), style, depth, entries.into_iter(), |(key, value), out| {
+                json_key(&key, style, out)?;
+                out.write_str(style.separators.1)?;
+                json_at(&value, style, depth + 1, out)
             })
         }
         _ => Err(refused("a value has no form in JSON")),
     }
 }
 
-fn number(value: &Value, out: &mut Writer) -> Result<(), Error> {
-    let float = if value.is_integer() { 0.0 } else { f64::try_from(value.clone())? };
-    if float.is_nan() {
-        out.write_str("NaN")?;
-    } else if float.is_infinite() {
-        out.write_str(if float > 0.0 { "Infinity" } else { "-Infinity" })?;
-    } else {
-        write!(out, "{value}")?;
+fn json_scalar(value: &Value, out: &mut Writer) -> Result<(), Error> {
+    match (value.kind(), float(value)) {
+        (ValueKind::None, _) => out.write_str("null")?,
+        (ValueKind::Bool, _) => out.write_str(if value.is_true() { "true" } else { "false" })?,
+        (_, Some(number)) => out.write_str(&float_text(number, ["NaN", "Infinity", "-Infinity"]))?,
+        (_, None) => write!(out, "{value}")?,
     }
     Ok(())
+}
+
+/// Keys that are no strings are written as strings.
+fn json_key(key: &Value, style: &Style, out: &mut Writer) -> Result<(), Error> {
+    match key.kind() {
+        ValueKind::String => json_text(key.as_str().unwrap_or(""), style, out),
+        ValueKind::None | ValueKind::Bool | ValueKind::Number => {
+            out.write_char('"')?;
+            json_scalar(key, out)?;
+            Ok(out.write_char('"')?)
+        }
+        _ => Err(refused("a key of a JSON object is not a string")),
+    }
 }
 
 fn container<T>(
     out: &mut Writer,
     (open, close): (char, char),
-    indent: Option<usize>,
+    style: &Style,
     depth: usize,
     items: impl Iterator<Item = T>,
     mut write: impl FnMut(T, &mut Writer) -> Result<(), Error>,
@@ -139,22 +201,27 @@ fn container<T>(
     out.write_char(open)?;
     let mut empty = true;
     for item in items {
-        match (empty, indent) {
-            (true, None) => {}
-            (false, None) => out.write_str(", ")?,
-            (_, Some(indent)) => {
-                out.write_str(if empty { "\n" } else { ",\n" })?;
-                spaces(indent.saturating_mul(depth + 1), out)?;
-            }
+        if !empty {
+            out.write_str(style.separators.0)?;
         }
         empty = false;
+        line(style, depth + 1, out)?;
         write(item, out)?;
     }
-    if let (false, Some(indent)) = (empty, indent) {
-        out.write_char('\n')?;
-        spaces(indent.saturating_mul(depth), out)?;
+    if !empty {
+        line(style, depth, out)?;
     }
     Ok(out.write_char(close)?)
+}
+
+/// A new line, if there are lines.
+fn line(style: &Style, depth: usize, out: &mut Writer) -> Result<(), Error> {
+    let Some(indent) = style.indent else { return Ok(()) };
+    out.write_char('\n')?;
+    match indent {
+        Indent::Spaces(width) => spaces(width.saturating_mul(depth), out),
+        Indent::Text(text) => Ok((0..depth).try_for_each(|_| out.write_str(text))?),
+    }
 }
 
 /// Writes spaces one by one, so that the budget stops it in time.
@@ -162,24 +229,58 @@ pub(super) fn spaces(count: usize, out: &mut Writer) -> Result<(), Error> {
     Ok((0..count).try_for_each(|_| out.write_char(' '))?)
 }
 
-fn json_text(text: &str, out: &mut Writer) -> Result<(), Error> {
+fn json_text(text: &str, style: &Style, out: &mut Writer) -> Result<(), Error> {
     out.write_char('"')?;
-    let mut start = 0;
-    for (at, byte) in
-        text.bytes().enumerate().filter(|&(_, byte)| byte < 0x20 || matches!(byte, b'"' | b'\\'))
-    {
-        out.write_str(&text[start..at])?;
-        start = at + 1;
-        match byte {
-            b'"' | b'\\' => write!(out, "\\{}", byte as char)?,
-            b'\n' => out.write_str("\\n")?,
-            b'\r' => out.write_str("\\r")?,
-            b'\t' => out.write_str("\\t")?,
-            0x08 => out.write_str("\\b")?,
-            0x0c => out.write_str("\\f")?,
-            byte => write!(out, "\\u{byte:04x}")?,
+    let mut rest = text;
+    let escaped = |c: char| c < ' ' || matches!(c, '"' | '\\') || (style.ascii && c > '~');
+    while let Some(at) = rest.find(escaped) {
+        out.write_str(&rest[..at])?;
+        let mut chars = rest[at..].chars();
+        match chars.next() {
+            Some(c @ ('"' | '\\')) => write!(out, "\\{c}")?,
+            Some('\n') => out.write_str("\\n")?,
+            Some('\r') => out.write_str("\\r")?,
+            Some('\t') => out.write_str("\\t")?,
+            Some('\u{8}') => out.write_str("\\b")?,
+            Some('\u{c}') => out.write_str("\\f")?,
+            Some(c) => {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    write!(out, "\\u{unit:04x}")?;
+                }
+            }
+            None => {}
+        }
+        rest = chars.as_str();
+    }
+    out.write_str(rest)?;
+    Ok(out.write_char('"')?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Expected: Python's `repr`.
+    #[test]
+    fn floats() {
+        for (number, expected) in [
+            (0.0, "0.0"),
+            (-0.0, "-0.0"),
+            (1.0, "1.0"),
+            (0.1, "0.1"),
+            (-2.5e-4, "-0.00025"),
+            (0.0001, "0.0001"),
+            (0.00001, "1e-05"),
+            (1.5e-7, "1.5e-07"),
+            (123_456_789_012_345.0, "123456789012345.0"),
+            (1e15, "1000000000000000.0"),
+            (9_999_999_999_999_998.0, "9999999999999998.0"),
+            (1e16, "1e+16"),
+            (1.234e100, "1.234e+100"),
+            (5e-324, "5e-324"),
+            (f64::NEG_INFINITY, "-inf"),
+        ] {
+            assert_eq!(float_text(number, ["nan", "inf", "-inf"]), expected);
         }
     }
-    out.write_str(&text[start..])?;
-    Ok(out.write_char('"')?)
 }

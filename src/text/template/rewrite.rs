@@ -11,6 +11,7 @@ use minijinja::{AutoEscape, Error, ErrorKind};
 use std::sync::Arc;
 
 use super::operators::{self as op};
+use super::source::CYCLE;
 use super::{TextError, fault};
 
 /// Most tokens between `{{` and `}}` or `{%` and `%}`. The engine walks expressions by recursion, and chains such as
@@ -31,8 +32,7 @@ const KEYWORDS: [&str; 11] = ["and", "call", "do", "elif", "else", "if", "in", "
 /// # Errors
 /// [`TextError::Template`] for a syntax error, and for the few constructs that cannot be bounded.
 pub(super) fn compile(source: &str) -> Result<Instructions<'_>, TextError> {
-    let syntax_config =
-        SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(|e| fault(&e))?;
+    let syntax_config = syntax()?;
     check(source, syntax_config.clone())?;
     let config = TemplateConfig { syntax_config, default_auto_escape: Arc::new(|_| AutoEscape::None) };
     let compiled = CompiledTemplate::new("chat", source, &config).map_err(|e| fault(&e))?;
@@ -46,6 +46,11 @@ pub(super) fn texts<'a>(instructions: &'a Instructions) -> impl Iterator<Item = 
         Instruction::LoadConst(value) => value.as_str(),
         _ => None,
     })
+}
+
+/// The delimiters, and the spaces around them, as transformers has them.
+pub(super) fn syntax() -> Result<SyntaxConfig, TextError> {
+    SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(|error| fault(&error))
 }
 
 /// Refuses sources that the engine's compiler would need too much stack or memory for.
@@ -206,6 +211,10 @@ fn expand<'a>(instruction: &Instruction<'a>) -> Result<Expansion<'a>, &'static s
         I::Eq | I::Ne | I::Gt | I::Gte | I::Lt | I::Lte => checked(op::COMPARE, 2),
         I::In => checked(op::CONTAINS, 2),
         I::CompareAndPreserve(_) => checked(op::CHAIN, 2),
+        I::CallFunction(name, operands @ Some(_)) if *name == CYCLE => {
+            [Some(I::CallFunction(op::CYCLE, *operands)), None, None, None, None]
+        }
+        I::EndCapture => [own, call(op::WRITTEN, 1), None, None, None],
         I::BuildMap(_) | I::BuildList(Some(_)) | I::BuildTuple(_) => {
             [own, call(op::NEST, 1), None, None, None]
         }
