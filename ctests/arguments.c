@@ -84,6 +84,9 @@ static void null_is_refused(void) {
     CHECK_ERROR(NUL, plimsoll_model_render(NULL, NULL, 0, &text, &error));
     CHECK_ERROR(NUL, plimsoll_model_render(model, NULL, 1, &text, &error));
     CHECK_ERROR(NUL, plimsoll_model_render(model, NULL, 0, NULL, &error));
+    CHECK_ERROR(NUL, plimsoll_model_render_request(NULL, request, &text, &error));
+    CHECK_ERROR(NUL, plimsoll_model_render_request(model, NULL, &text, &error));
+    CHECK_ERROR(NUL, plimsoll_model_render_request(model, request, NULL, &error));
     CHECK_ERROR(NUL, plimsoll_model_check_integrity(NULL, &error));
     CHECK_ERROR(NUL, plimsoll_session_open(NULL, NULL, &session, &error));
     CHECK_ERROR(NUL, plimsoll_session_open(model, NULL, NULL, &error));
@@ -93,6 +96,10 @@ static void null_is_refused(void) {
     CHECK_ERROR(NUL, plimsoll_request_add_message(NULL, "user", 4, "a", 1, &error));
     CHECK_ERROR(NUL, plimsoll_request_add_message(request, NULL, 4, "a", 1, &error));
     CHECK_ERROR(NUL, plimsoll_request_add_message(request, "user", 4, NULL, 1, &error));
+    CHECK_ERROR(NUL, plimsoll_request_add_message_json(NULL, "{}", 2, &error));
+    CHECK_ERROR(NUL, plimsoll_request_add_message_json(request, NULL, 2, &error));
+    CHECK_ERROR(NUL, plimsoll_request_set_tools(NULL, "[]", 2, &error));
+    CHECK_ERROR(NUL, plimsoll_request_set_tools(request, NULL, 2, &error));
     CHECK_ERROR(NUL, plimsoll_request_set_text(NULL, "a", 1, &error));
     CHECK_ERROR(NUL, plimsoll_request_set_text(request, NULL, 1, &error));
     CHECK_ERROR(NUL, plimsoll_request_set_tokens(NULL, NULL, 0, &error));
@@ -206,6 +213,14 @@ static void numbers_in_their_ranges(void) {
     CHECK_ERROR(INVALID, plimsoll_request_set_top_logprobs(request, 21, &error));
     CHECK_ERROR(INVALID, plimsoll_request_set_top_logprobs(request, UINT32_MAX, &error));
     CHECK_ERROR(INVALID, plimsoll_request_add_stop(request, "", 0, &error));
+    static const char *const no_tools[] = {"", "{}", "null", "[1]", "[{}", "[{}] ]", "[{\"a\": NaN}]"};
+    for (size_t i = 0; i < sizeof no_tools / sizeof *no_tools; i++) {
+        CHECK_ERROR(INVALID, plimsoll_request_set_tools(request, no_tools[i], strlen(no_tools[i]), &error));
+        CHECK_ERROR(INVALID, plimsoll_request_add_message_json(request, no_tools[i], strlen(no_tools[i]), &error));
+    }
+    CHECK_ERROR(INVALID, plimsoll_request_add_message_json(request, "{\"role\": 1}", 11, &error));
+    CHECK_OK(plimsoll_request_set_tools(request, "[]", 2, &error));
+    CHECK_OK(plimsoll_request_set_tools(request, NULL, 0, &error));
     CHECK_EQ(plimsoll_can_allocate(runtime, UINT64_MAX, 0), 0);
     /* The request is as it was. */
     answer *a = run(session, request);

@@ -97,10 +97,14 @@ fn text_side(checkpoint: &formats::Checkpoint) -> Result<TextSide> {
     }
     .map_err(tokenizer_error)?;
     let template = checkpoint.chat_template.as_ref().map(|found| {
-        ChatTemplate::new(&found.source, found.bos_token.as_deref(), found.eos_token.as_deref())
-            .map_err(template_error)
+        let template =
+            ChatTemplate::new(&found.source, found.bos_token.as_deref(), found.eos_token.as_deref())?;
+        match &found.tool_use {
+            Some(source) => template.with_tool_use(source),
+            None => Ok(template),
+        }
     });
-    let template = template.transpose()?;
+    let template = template.transpose().map_err(template_error)?;
     Ok(TextSide { tokenizer, template, stop_tokens: checkpoint.generation.eos.as_slice().into() })
 }
 

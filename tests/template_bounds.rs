@@ -143,7 +143,7 @@ fn doubling_ends() {
         "{% set ns.s = [ns.s, ns.s]|string %}",
         "{% set ns.s = [ns.s, ns.s]|tojson %}",
         "{% set ns.s = (ns.s, ns.s)|tojson(indent=1000000) %}",
-        "{% set ns.s = (ns.s ~ '<<')|e %}",
+        "{% set ns.s = (ns.s ~ ns.s ~ '<')|e %}",
         "{% macro m() %}{{ ns.s }}{{ ns.s }}{% endmacro %}{% set ns.s = m() %}",
         "{% set ns.l = ns.l + ns.l %}",
         "{% set ns.l = ns.l * 2 %}",

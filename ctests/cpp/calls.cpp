@@ -160,6 +160,20 @@ void rendering() {
     CHECK(one.view().find("hello") != std::string_view::npos && two.view().find("Be brief.") != std::string_view::npos);
     CHECK(two.view().size() > one.view().size());
     CHECK_ERROR(invalid_utf8, (void)model().render({{"user", "\xff"}}));
+
+    pl::request r = pl::request::create();
+    r.add_message("system", "Be brief.").add_message_json(R"({"role": "user", "content": "hello", "name": null})");
+    const std::string plain = model().render_request(r).str();
+    CHECK_EQ(plain, two.str());
+    r.set_tools(R"([{"type": "function", "function": {"name": "look_up"}}])");
+    CHECK(model().render_request(r).view().find("hello") != std::string_view::npos);
+    CHECK_ERROR(invalid_argument, r.set_tools("{}"));
+    CHECK_ERROR(invalid_argument, r.set_tools({}));
+    CHECK_ERROR(invalid_argument, r.add_message_json("{}"));
+    r.clear_tools();
+    CHECK_EQ(model().render_request(r).str(), plain);
+    r.set_text("text");
+    CHECK_ERROR(invalid_argument, (void)model().render_request(r));
 }
 
 void engines() {

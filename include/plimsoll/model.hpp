@@ -95,6 +95,18 @@ public:
         return render(span<const message>(messages.begin(), messages.size()));
     }
 
+    /// A request's messages and tools as the model's chat template writes them, up to where an answer begins: the text of a new
+    /// session's first turn.
+    ///
+    /// Ownership: borrows the request. Threads: any. Errors: `template_failed`; `invalid_argument` for a request of text or
+    /// tokens; std::bad_alloc. Since: 0.1.
+    returned<text> render_request(const request &what) const {
+        detail::call_error failure;
+        plimsoll_text *raw = nullptr;
+        plimsoll_status code = plimsoll_model_render_request(get(), what.get(), &raw, failure.out());
+        return detail::finish(code, failure, [raw] { return text::adopt(raw); });
+    }
+
     /// Compares what the model's allocators hold with what the ledger has booked for it, to the byte. Meaningful while none of
     /// its requests runs.
     ///

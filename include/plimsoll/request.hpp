@@ -34,6 +34,33 @@ public:
         return detail::chain(code, failure, *this);
     }
 
+    /// Adds a message as a JSON object, as OpenAI's chat format has it: "role", and such fields as "content", "tool_calls",
+    /// "tool_call_id" and "name". The model's chat template gets all fields, those that are null left out.
+    ///
+    /// Ownership: copies the text. Threads: one at a time. Errors: `invalid_argument` with line and column, `invalid_utf8`; the
+    /// request is then unchanged. Since: 0.1.
+    chained<request> add_message_json(std::string_view json) {
+        detail::call_error failure;
+        return detail::chain(plimsoll_request_add_message_json(get(), json.data(), json.size(), failure.out()), failure, *this);
+    }
+
+    /// Sets the functions that the model may call: a JSON list of descriptions, as OpenAI's chat format has them. The model's
+    /// chat template renders them with the whole conversation. Give each turn of a session the same tools, or its KV has to be
+    /// computed again.
+    ///
+    /// Ownership: copies the text. Threads: one at a time. Errors: `invalid_argument` with line and column, `invalid_utf8`; the
+    /// request is then unchanged. Since: 0.1.
+    chained<request> set_tools(std::string_view json) {
+        detail::call_error failure;
+        const char *first = json.data() == nullptr ? "" : json.data();
+        return detail::chain(plimsoll_request_set_tools(get(), first, json.size(), failure.out()), failure, *this);
+    }
+    /// Takes the tools back.
+    chained<request> clear_tools() {
+        detail::call_error failure;
+        return detail::chain(plimsoll_request_set_tools(get(), nullptr, 0, failure.out()), failure, *this);
+    }
+
     /// Text instead of messages: appended to the session's text as it is, without a template.
     ///
     /// Ownership: copies the text. Threads: one at a time. Errors: `invalid_utf8`. Since: 0.1.

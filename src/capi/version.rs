@@ -3,7 +3,7 @@
 use std::ffi::c_char;
 
 /// The number of the ABI. It grows when calls or members are added; it never breaks a program built for a smaller one.
-pub const PLIMSOLL_ABI_VERSION: u32 = 1;
+pub const PLIMSOLL_ABI_VERSION: u32 = 2;
 
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\0");
 

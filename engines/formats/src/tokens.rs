@@ -54,6 +54,8 @@ pub struct GgufTokenizer {
 pub struct ChatTemplate {
     /// The Jinja source; at most 4 MiB.
     pub source: String,
+    /// The source for chats with tools, where the model has one of its own (named `tool_use`); at most 4 MiB.
+    pub tool_use: Option<String>,
     /// The text of the token that begins a sequence.
     pub bos_token: Option<String>,
     /// The text of the token that ends one.

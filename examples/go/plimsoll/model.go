@@ -102,11 +102,37 @@ func (m *Model) Render(messages []Message) (string, error) {
 		return "", err
 	}
 	defer m.h.release()
+	for _, message := range messages {
+		if message.JSON != "" {
+			return "", invalid("Render takes messages of texts; RenderRequest takes those of JSON")
+		}
+	}
 	list := newMessageList(messages)
 	defer list.free()
 	var text *C.plimsoll_text
 	var e *C.plimsoll_error
 	if err := check(C.plimsoll_model_render(ptr, list.first, C.size_t(len(messages)), &text, &e), e); err != nil {
+		return "", err
+	}
+	return take(text), nil
+}
+
+// RenderRequest is a request's messages and tools as the model's chat template writes them, up to where an answer begins:
+// the text of a new session's first turn.
+func (m *Model) RenderRequest(r *Request) (string, error) {
+	ptr, err := m.h.acquire()
+	if err != nil {
+		return "", err
+	}
+	defer m.h.release()
+	request, err := r.build()
+	if err != nil {
+		return "", err
+	}
+	defer C.plimsoll_request_free(request)
+	var text *C.plimsoll_text
+	var e *C.plimsoll_error
+	if err := check(C.plimsoll_model_render_request(ptr, request, &text, &e), e); err != nil {
 		return "", err
 	}
 	return take(text), nil

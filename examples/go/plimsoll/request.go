@@ -11,8 +11,11 @@ import (
 
 // Message is one message of a conversation.
 type Message struct {
-	Role    string // who speaks: "system", "user", "assistant"
+	Role    string // who speaks: "system", "user", "assistant", "tool"
 	Content string // what is said
+	// JSON, unless empty, is the whole message instead: an object with "role" and such fields as "content", "tool_calls" and
+	// "tool_call_id", as OpenAI's chat format has them.
+	JSON string
 }
 
 // Request is what to say, how to choose tokens and when to stop. Of Messages, Text and Tokens exactly one is set; every
@@ -20,6 +23,9 @@ type Message struct {
 type Request struct {
 	// Messages go through the model's chat template together with the session's conversation.
 	Messages []Message
+	// Tools are the functions that the model may call: a JSON list of descriptions, as OpenAI's chat format has them. The
+	// template renders them with the whole conversation: give each turn of a session the same.
+	Tools string
 	// Text is appended to the session's text as it is, without a template.
 	Text string
 	// Tokens are appended to the session's tokens as they are.
@@ -129,10 +135,23 @@ func (b *requestBuilder) content(r *Request) {
 		b.err = invalid("of Messages, Text and Tokens a request has exactly one")
 	}
 	for _, message := range r.Messages {
+		if message.JSON != "" {
+			json, jsonLen := chars(message.JSON)
+			b.do(func(e **C.plimsoll_error) C.plimsoll_status {
+				return C.plimsoll_request_add_message_json(b.ptr, json, jsonLen, e)
+			})
+			continue
+		}
 		role, roleLen := chars(message.Role)
 		content, contentLen := chars(message.Content)
 		b.do(func(e **C.plimsoll_error) C.plimsoll_status {
 			return C.plimsoll_request_add_message(b.ptr, role, roleLen, content, contentLen, e)
+		})
+	}
+	if r.Tools != "" {
+		json, jsonLen := chars(r.Tools)
+		b.do(func(e **C.plimsoll_error) C.plimsoll_status {
+			return C.plimsoll_request_set_tools(b.ptr, json, jsonLen, e)
 		})
 	}
 	if r.Text != "" {

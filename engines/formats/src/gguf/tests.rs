@@ -45,6 +45,17 @@ fn a_sound_file_is_described() {
 }
 
 #[test]
+fn a_template_for_tools_comes_beside_the_other() {
+    let mut file = tiny_gguf();
+    file.text("tokenizer.chat_template.tool_use", "{{ tools }}");
+    let template = parse(&file.build(), "t.gguf").unwrap().chat_template.unwrap();
+    assert_eq!((template.source.as_str(), template.tool_use.as_deref()), ("{{ messages }}", Some("{{ tools }}")));
+    spoiled("NUL", |file| {
+        file.text("tokenizer.chat_template.tool_use", "a\0b");
+    });
+}
+
+#[test]
 fn a_file_opens_whatever_its_name() {
     let scratch = Scratch::new("gguf");
     let model = open(&scratch.write("model.bin", &tiny_gguf().build())).unwrap();

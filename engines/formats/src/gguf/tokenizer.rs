@@ -94,12 +94,18 @@ pub(super) fn chat_template(
     file: &str,
     tokenizer: &GgufTokenizer,
 ) -> Result<Option<ChatTemplate>> {
-    let Some(source) = metadata.take_text("tokenizer.chat_template")? else { return Ok(None) };
-    if source.contains('\0') {
-        return Err(FormatError::malformed(file, "the chat template contains a NUL"));
-    }
+    let mut take = |key: &str| match metadata.take_text(key)? {
+        Some(source) if source.contains('\0') => {
+            Err(FormatError::malformed(file, "the chat template contains a NUL"))
+        }
+        source => Ok(source),
+    };
+    let (source, tool_use) = (take("tokenizer.chat_template")?, take("tokenizer.chat_template.tool_use")?);
+    // The only one serves for all.
+    let (Some(source), tool_use) = (source.or_else(|| tool_use.clone()), tool_use) else { return Ok(None) };
     let text = |id: Option<u32>| id.and_then(|id| tokenizer.tokens.get(id as usize)).cloned();
-    Ok(Some(ChatTemplate { source, bos_token: text(tokenizer.bos), eos_token: text(tokenizer.eos) }))
+    let (bos_token, eos_token) = (text(tokenizer.bos), text(tokenizer.eos));
+    Ok(Some(ChatTemplate { source, tool_use, bos_token, eos_token }))
 }
 
 /// The set of token texts; each must occur once and be something.

@@ -305,7 +305,11 @@ fn read_flag(cursor: &mut Cursor<'_>, file: &str, key: &str) -> Result<bool> {
 fn is_kept_text(key: &str) -> bool {
     matches!(
         key,
-        "general.architecture" | "tokenizer.ggml.model" | "tokenizer.ggml.pre" | "tokenizer.chat_template"
+        "general.architecture"
+            | "tokenizer.ggml.model"
+            | "tokenizer.ggml.pre"
+            | "tokenizer.chat_template"
+            | "tokenizer.chat_template.tool_use"
     ) || key.ends_with(".rope.scaling.type")
 }
 

@@ -25,6 +25,7 @@ const GENERATION: &str = "generation_config.json";
 const TOKENIZER: &str = "tokenizer.json";
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 const TEMPLATE: &str = "chat_template.jinja";
+const TOOL_TEMPLATE: &str = "additional_chat_templates/tool_use.jinja";
 const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
@@ -70,12 +71,8 @@ pub(crate) fn open(path: &Path) -> Result<Checkpoint> {
         Some(bytes) => tokenizer_config::parse(&bytes)?,
         None => Default::default(),
     };
-    let template = match folder.read(TEMPLATE, tokenizer_config::MAX_TEMPLATE)? {
-        Some(bytes) => {
-            Some(String::from_utf8(bytes).map_err(|_| FormatError::malformed(TEMPLATE, "it is not UTF-8"))?)
-        }
-        None => None,
-    };
+    let template = folder.template(TEMPLATE)?;
+    let tool_use = folder.template(TOOL_TEMPLATE)?;
 
     let mut weights = folder.weights()?;
     weights.rename(config.architecture)?;
@@ -86,7 +83,7 @@ pub(crate) fn open(path: &Path) -> Result<Checkpoint> {
         tensors: weights.tensors,
         config,
         tokenizer: TokenizerSource::Json(tokenizer),
-        chat_template: texts.into_template(template),
+        chat_template: texts.into_template(template, tool_use),
         generation,
         file_ids: weights.ids,
         side_ids: folder.read,
@@ -126,6 +123,13 @@ impl Folder<'_> {
         let bytes = file.read_all(limit)?;
         self.read.push(file.id());
         Ok(Some(bytes))
+    }
+
+    /// Reads a template file of the folder, if it is there.
+    fn template(&mut self, name: &str) -> Result<Option<String>> {
+        let Some(bytes) = self.read(name, tokenizer_config::MAX_TEMPLATE)? else { return Ok(None) };
+        let text = String::from_utf8(bytes);
+        text.map(Some).map_err(|_| FormatError::malformed(name, "it is not UTF-8"))
     }
 
     fn weights(&mut self) -> Result<Weights> {

@@ -184,6 +184,11 @@ fn the_template_file_goes_before_the_tokenizer_s() {
     let scratch = tiny_folder("template");
     scratch.write("chat_template.jinja", b"{{ y }}");
     assert_eq!(open(scratch.path()).unwrap().chat_template.unwrap().source, "{{ y }}");
+    assert_eq!(open(scratch.path()).unwrap().chat_template.unwrap().tool_use, None);
+    std::fs::create_dir(scratch.path().join("additional_chat_templates")).unwrap();
+    scratch.write("additional_chat_templates/tool_use.jinja", b"{{ tools }}");
+    let template = open(scratch.path()).unwrap().chat_template.unwrap();
+    assert_eq!((template.source.as_str(), template.tool_use.as_deref()), ("{{ y }}", Some("{{ tools }}")));
     scratch.write("chat_template.jinja", b"\xff");
     assert!(error_of(&scratch).contains("UTF-8"));
 }

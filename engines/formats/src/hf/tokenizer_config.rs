@@ -18,35 +18,36 @@ pub struct TokenizerConfig {
     pub eos_token: Option<String>,
     /// The chat template's Jinja source.
     pub chat_template: Option<String>,
+    /// The source of the template for chats with tools.
+    pub tool_use: Option<String>,
 }
 
 impl TokenizerConfig {
-    /// The template with its texts; `file` is the folder's own template file, which goes before the one in here.
-    pub(super) fn into_template(self, file: Option<String>) -> Option<ChatTemplate> {
-        let source = file.or(self.chat_template)?;
-        Some(ChatTemplate { source, bos_token: self.bos_token, eos_token: self.eos_token })
+    /// The templates with their texts; `file` and `tool_use` are the folder's own template files, which go before those
+    /// in here. A template for tools alone serves for all.
+    pub(super) fn into_template(self, file: Option<String>, tool_use: Option<String>) -> Option<ChatTemplate> {
+        let tool_use = tool_use.or(self.tool_use);
+        let source = file.or(self.chat_template).or_else(|| tool_use.clone())?;
+        Some(ChatTemplate { source, tool_use, bos_token: self.bos_token, eos_token: self.eos_token })
     }
 }
 
-/// Reads the bytes of a `tokenizer_config.json`. Of several named templates the one named `default` counts.
+/// Reads the bytes of a `tokenizer_config.json`. Of several named templates those named `default` and `tool_use` count.
 ///
 /// # Errors
-/// When it is no JSON object, or a key is of the wrong type, or the template is larger than 4 MiB.
+/// When it is no JSON object, or a key is of the wrong type, or a template is larger than 4 MiB.
 pub fn parse(bytes: &[u8]) -> Result<TokenizerConfig> {
     let fields = Fields::parse(FILE, bytes, WANTED)?;
-    let chat_template = template(&fields)?;
-    if let Some(text) = chat_template.filter(|text| text.len() as u64 > MAX_TEMPLATE) {
-        return Err(FormatError::too_large(
-            FILE,
-            "the chat template in bytes",
-            text.len() as u64,
-            MAX_TEMPLATE,
-        ));
+    let (chat_template, tool_use) = templates(&fields)?;
+    for text in chat_template.iter().chain(&tool_use).filter(|text| text.len() as u64 > MAX_TEMPLATE) {
+        let len = text.len() as u64;
+        return Err(FormatError::too_large(FILE, "the chat template in bytes", len, MAX_TEMPLATE));
     }
     Ok(TokenizerConfig {
         bos_token: token(&fields, "bos_token")?.map(str::to_owned),
         eos_token: token(&fields, "eos_token")?.map(str::to_owned),
         chat_template: chat_template.map(str::to_owned),
+        tool_use: tool_use.map(str::to_owned),
     })
 }
 
@@ -58,11 +59,12 @@ fn token<'a>(fields: &'a Fields, key: &str) -> Result<Option<&'a str>> {
     }
 }
 
-fn template(fields: &Fields) -> Result<Option<&str>> {
+/// The template of all chats, and that of chats with tools.
+fn templates(fields: &Fields) -> Result<(Option<&str>, Option<&str>)> {
     let Some(Json::List(items)) = fields.get("chat_template") else {
-        return fields.text(FILE, "chat_template");
+        return Ok((fields.text(FILE, "chat_template")?, None));
     };
-    let mut only = None;
+    let (mut default, mut tool_use, mut only) = (None, None, None);
     for item in items {
         let Json::Object(item) = item else {
             return Err(FormatError::malformed(
@@ -71,11 +73,13 @@ fn template(fields: &Fields) -> Result<Option<&str>> {
             ));
         };
         only = item.text(FILE, "template")?;
-        if item.text(FILE, "name")? == Some("default") {
-            return Ok(only);
+        match item.text(FILE, "name")? {
+            Some("default") => default = only,
+            Some("tool_use") => tool_use = only,
+            _ => {}
         }
     }
-    Ok(only.filter(|_| items.len() == 1))
+    Ok((default.or(only.filter(|_| items.len() == 1)), tool_use))
 }
 
 #[cfg(test)]
@@ -95,17 +99,22 @@ mod tests {
     }
 
     #[test]
-    fn of_named_templates_the_default_counts() {
+    fn of_named_templates_two_count() {
         let list = |names: &[&str]| {
             let items: Vec<_> = names
                 .iter()
                 .map(|name| format!(r#"{{"name": "{name}", "template": "of {name}"}}"#))
                 .collect();
-            parse(format!(r#"{{"chat_template": [{}]}}"#, items.join(", ")).as_bytes()).unwrap().chat_template
+            let config = parse(format!(r#"{{"chat_template": [{}]}}"#, items.join(", ")).as_bytes()).unwrap();
+            let template = config.into_template(None, None);
+            template.map(|template| (template.source, template.tool_use))
         };
-        assert_eq!(list(&["tool_use", "default", "rag"]).as_deref(), Some("of default"));
-        assert_eq!(list(&["tool_use"]).as_deref(), Some("of tool_use"));
-        assert_eq!(list(&["tool_use", "rag"]), None);
+        let of = |source: &str, tool_use: Option<&str>| Some((source.to_owned(), tool_use.map(str::to_owned)));
+        assert_eq!(list(&["tool_use", "default", "rag"]), of("of default", Some("of tool_use")));
+        assert_eq!(list(&["rag", "default"]), of("of default", None));
+        assert_eq!(list(&["tool_use"]), of("of tool_use", Some("of tool_use")));
+        assert_eq!(list(&["rag"]), of("of rag", None));
+        assert_eq!(list(&["rag", "other"]), None);
     }
 
     #[test]
@@ -120,8 +129,9 @@ mod tests {
     #[test]
     fn the_folder_s_own_template_goes_first() {
         let config = parse(br#"{"bos_token": "<s>", "chat_template": "inner"}"#).unwrap();
-        assert_eq!(config.clone().into_template(None).unwrap().source, "inner");
-        let template = config.into_template(Some("outer".into())).unwrap();
+        assert_eq!(config.clone().into_template(None, None).unwrap().source, "inner");
+        let template = config.into_template(Some("outer".into()), Some("tools".into())).unwrap();
+        assert_eq!(template.tool_use.as_deref(), Some("tools"));
         assert_eq!((template.source.as_str(), template.bos_token.as_deref()), ("outer", Some("<s>")));
     }
 }
