@@ -30,7 +30,7 @@
 /**
  * The number of the ABI. It grows when calls or members are added; it never breaks a program built for a smaller one.
  */
-#define PLIMSOLL_ABI_VERSION 1
+#define PLIMSOLL_ABI_VERSION 2
 
 /**
  * Success.
@@ -1056,6 +1056,18 @@ plimsoll_status plimsoll_model_render(const plimsoll_model *model,
                                       plimsoll_error **error);
 
 /**
+ * A request's messages and tools as the model's chat template writes them, up to where an answer begins: the text of a new
+ * session's first turn.
+ *
+ * Ownership: borrows the request; the caller frees `*out` with plimsoll_text_free(). Threads: any. Errors: `TEMPLATE`;
+ * `INVALID_ARGUMENT` for a request of text or tokens; `NULL_POINTER`. Since: 0.1.
+ */
+plimsoll_status plimsoll_model_render_request(const plimsoll_model *model,
+                                              const plimsoll_request *request,
+                                              plimsoll_text **out,
+                                              plimsoll_error **error);
+
+/**
  * Compares what the model's allocators hold with what the ledger has booked for it, to the byte. Meaningful while none of
  * its requests runs.
  *
@@ -1145,6 +1157,37 @@ plimsoll_status plimsoll_request_add_message(plimsoll_request *request,
                                              plimsoll_error **error);
 
 /**
+ * Adds a message as a JSON object, as OpenAI's chat format has it: "role", and such fields as "content", "tool_calls",
+ * "tool_call_id" and "name". So the assistant's tool calls come back into a conversation, and messages of several parts
+ * where the model's chat template knows them; the template gets all fields, those that are null left out. A tool's result
+ * is also a message of plimsoll_request_add_message(), with role "tool".
+ *
+ * Ownership: copies the text. Threads: one at a time per request. Errors: `INVALID_ARGUMENT` with line and column for what
+ * is no JSON object with a "role", nests more than 32 deep, or is longer than 16 MiB; `INVALID_UTF8`, `NULL_POINTER`. The
+ * request is then unchanged. Since: 0.1.
+ */
+plimsoll_status plimsoll_request_add_message_json(plimsoll_request *request,
+                                                  const char *json,
+                                                  size_t json_len,
+                                                  plimsoll_error **error);
+
+/**
+ * Sets the functions that the model may call: a JSON list of descriptions, as OpenAI's chat format has them; NULL with
+ * length 0 takes them back. The model's chat template renders them with the whole conversation (its template for tools,
+ * where it has one of its own). What the model answers comes as text: calls are in the form that its template teaches it.
+ * Give each turn of a session the same tools, or its KV has to be computed again. A request of text or tokens has no use
+ * for them.
+ *
+ * Ownership: copies the text. Threads: one at a time per request. Errors: `INVALID_ARGUMENT` with line and column for what
+ * is no JSON list of objects, nests more than 32 deep, or is longer than 16 MiB; `INVALID_UTF8`, `NULL_POINTER`. The
+ * request is then unchanged. Since: 0.1.
+ */
+plimsoll_status plimsoll_request_set_tools(plimsoll_request *request,
+                                           const char *json,
+                                           size_t json_len,
+                                           plimsoll_error **error);
+
+/**
  * Text instead of messages: appended to the session's text as it is, without a template.
  *
  * Ownership: copies the text. Threads: one at a time per request. Errors: `INVALID_UTF8`, `NULL_POINTER`. Since: 0.1.
@@ -1166,7 +1209,7 @@ plimsoll_status plimsoll_request_set_tokens(plimsoll_request *request,
                                             plimsoll_error **error);
 
 /**
- * Takes messages, text and tokens back; settings and stop strings stay.
+ * Takes messages, text and tokens back; settings, stop strings and tools stay.
  *
  * Ownership: borrows the request. Threads: one at a time per request. Errors: `NULL_POINTER`. Since: 0.1.
  */

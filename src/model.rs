@@ -129,7 +129,7 @@ pub(crate) fn template_error(error: TextError) -> Error {
 /// let bytes: Vec<u8> = ids.iter().filter_map(|&id| model.token_bytes(id)).flatten().copied().collect();
 /// assert_eq!(bytes, b"Hello there");
 ///
-/// let question = Message { role: "user".into(), content: "Hello!".into() };
+/// let question = Message::new("user", "Hello!");
 /// assert!(model.render(&[question])?.contains("Hello!"));
 ///
 /// // Allocators and ledger agree to the byte.

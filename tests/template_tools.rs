@@ -23,7 +23,8 @@ fn equals_transformers() {
                 )
             }
         };
-        let messages: Vec<_> = golden["conversations"][messages].as_array().unwrap().iter().map(message).collect();
+        let messages: Vec<_> =
+            golden["conversations"][messages].as_array().unwrap().iter().map(message).collect();
         let turns: Vec<_> = messages.iter().map(Turn::Json).collect();
         let tools = &golden["tools"][tools];
         let tools = tools.is_array().then(|| Json::tools(&tools.to_string()).unwrap());
@@ -52,11 +53,15 @@ fn difference(record: &Value, rendered: &Result<String, TextError>) -> Option<St
     };
     let equal = match (record["text"].as_str(), rendered) {
         (Some(expected), Ok(text)) => text == expected,
-        (None, Err(TextError::Raised(message))) => record["error"].as_str() == Some(message.trim_matches('`')),
+        (None, Err(TextError::Raised(message))) => {
+            record["error"].as_str() == Some(message.trim_matches('`'))
+        }
         // The words of the two engines' own errors differ.
         (None, Err(TextError::Template { .. })) => true,
         _ => false,
     };
-    let expected = [&record["text"], &record["error"], &record["fails"]].into_iter().find(|text| !text.is_null());
-    (!equal).then(|| format!("{case}\n  expected {}\n  found    {rendered:?}", expected.unwrap_or(&Value::Null)))
+    let expected =
+        [&record["text"], &record["error"], &record["fails"]].into_iter().find(|text| !text.is_null());
+    (!equal)
+        .then(|| format!("{case}\n  expected {}\n  found    {rendered:?}", expected.unwrap_or(&Value::Null)))
 }

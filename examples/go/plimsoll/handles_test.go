@@ -34,7 +34,6 @@ func closed(t *testing.T, runtime *plimsoll.Runtime, model *plimsoll.Model, sess
 		"Model.TokenBytes":     func() error { _, err := model.TokenBytes(5); return err },
 		"Model.Tokenize":       func() error { _, err := model.Tokenize("hello"); return err },
 		"Model.Render":         func() error { _, err := model.Render(request.Messages); return err },
-		"Model.RenderRequest":  func() error { _, err := model.RenderRequest(request); return err },
 		"Model.AttachEngine":   func() error { return model.AttachEngine(nil) },
 		"Model.CheckIntegrity": model.CheckIntegrity,
 		"Session.Generate":     func() error { _, err := session.Generate(background, request, nil); return err },
@@ -234,19 +233,6 @@ func TestModel(t *testing.T) {
 	equal(t, "the tokens of nothing", len(none), 0)
 	_, err = model.Tokenize("\xff")
 	wantError(t, err, plimsoll.ErrInvalidUTF8)
-	withTools := plimsoll.Ask("Hello!")
-	withTools.Tools = `[{"type": "function", "function": {"name": "look_up"}}]`
-	withTools.Messages[0] = plimsoll.Message{JSON: `{"role": "user", "content": "Hello!"}`}
-	if text, err := model.RenderRequest(withTools); err != nil || text != prompt {
-		t.Errorf("rendered %q, %v, a template without tools gives %q", text, err, prompt)
-	}
-	if _, err := model.Render(withTools.Messages); !errors.Is(err, plimsoll.ErrInvalidArgument) {
-		t.Errorf("JSON among texts: %v", err)
-	}
-	withTools.Tools = "{}"
-	if _, err := model.RenderRequest(withTools); !errors.Is(err, plimsoll.ErrInvalidArgument) {
-		t.Errorf("an object for tools: %v", err)
-	}
 	_, err = model.Render([]plimsoll.Message{{Role: "user", Content: "\xff"}})
 	wantError(t, err, plimsoll.ErrInvalidUTF8)
 	noError(t, model.AttachEngine(plimsoll.Config{"engine.kind": "native"}))

@@ -181,7 +181,9 @@ impl ChatTemplate {
         let instructions = rewrite::compile(source)?;
         let own = [Some(source), self.bos.as_ref(), self.eos.as_ref()].into_iter().flatten();
         let taken = own.flat_map(|text| marks::choices(text)).collect();
-        provenance::rendered(controls, rewrite::texts(&instructions), taken, |marks| self.render_with(chat, marks))
+        provenance::rendered(controls, rewrite::texts(&instructions), taken, |marks| {
+            self.render_with(chat, marks)
+        })
     }
 
     fn source(&self, chat: &Chat) -> &Box<str> {

@@ -49,7 +49,10 @@ fn a_template_for_tools_comes_beside_the_other() {
     let mut file = tiny_gguf();
     file.text("tokenizer.chat_template.tool_use", "{{ tools }}");
     let template = parse(&file.build(), "t.gguf").unwrap().chat_template.unwrap();
-    assert_eq!((template.source.as_str(), template.tool_use.as_deref()), ("{{ messages }}", Some("{{ tools }}")));
+    assert_eq!(
+        (template.source.as_str(), template.tool_use.as_deref()),
+        ("{{ messages }}", Some("{{ tools }}"))
+    );
     spoiled("NUL", |file| {
         file.text("tokenizer.chat_template.tool_use", "a\0b");
     });

@@ -25,7 +25,11 @@ pub struct TokenizerConfig {
 impl TokenizerConfig {
     /// The templates with their texts; `file` and `tool_use` are the folder's own template files, which go before those
     /// in here. A template for tools alone serves for all.
-    pub(super) fn into_template(self, file: Option<String>, tool_use: Option<String>) -> Option<ChatTemplate> {
+    pub(super) fn into_template(
+        self,
+        file: Option<String>,
+        tool_use: Option<String>,
+    ) -> Option<ChatTemplate> {
         let tool_use = tool_use.or(self.tool_use);
         let source = file.or(self.chat_template).or_else(|| tool_use.clone())?;
         Some(ChatTemplate { source, tool_use, bos_token: self.bos_token, eos_token: self.eos_token })
@@ -109,7 +113,8 @@ mod tests {
             let template = config.into_template(None, None);
             template.map(|template| (template.source, template.tool_use))
         };
-        let of = |source: &str, tool_use: Option<&str>| Some((source.to_owned(), tool_use.map(str::to_owned)));
+        let of =
+            |source: &str, tool_use: Option<&str>| Some((source.to_owned(), tool_use.map(str::to_owned)));
         assert_eq!(list(&["tool_use", "default", "rag"]), of("of default", Some("of tool_use")));
         assert_eq!(list(&["rag", "default"]), of("of default", None));
         assert_eq!(list(&["tool_use"]), of("of tool_use", Some("of tool_use")));
