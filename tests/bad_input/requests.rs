@@ -61,7 +61,13 @@ impl Asker {
 
 fn size_of_input(request: &Request) -> u64 {
     let bytes = match request.input() {
-        Input::Messages(messages) => messages.iter().map(|m| m.role.len() + m.content.len()).sum(),
+        Input::Messages(messages) => {
+            let size = |message: &Message| match message {
+                Message::Text { role, content } => role.len() + content.len(),
+                Message::Json(json) => json.as_str().len(),
+            };
+            messages.iter().map(size).sum()
+        }
         Input::Text(text) => text.len(),
         Input::Tokens(tokens) => size_of_val(&tokens[..]),
     };

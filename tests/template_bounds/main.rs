@@ -1,91 +1,11 @@
 //! Whatever a template does, a rendering ends soon and holds at most 8 MiB of heap and 16 times its input.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use plimsoll::text::{ChatTemplate, Message, TextError};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-use std::time::{Duration, Instant};
+mod attacks;
+mod harness;
 
-/// Counts each thread's heap, so that tests can run side by side.
-struct Counting;
-
-thread_local! {
-    static LIVE: Cell<isize> = const { Cell::new(0) };
-    static PEAK: Cell<isize> = const { Cell::new(0) };
-}
-
-fn count(change: isize) {
-    let live = LIVE.get() + change;
-    LIVE.set(live);
-    PEAK.set(PEAK.get().max(live));
-}
-
-// SAFETY: passes everything on to the system's allocator and only counts. `realloc` is the default one: a new block,
-// a copy, and the old block freed, so that both count.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as isize);
-        // SAFETY: the caller's contract is the system allocator's.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        count(-(layout.size() as isize));
-        // SAFETY: the caller's contract is the system allocator's.
-        unsafe { System.dealloc(block, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-const MIB: usize = 1 << 20;
-const HELLO: [Message; 1] = [Message { role: "user", content: "Hello" }];
-
-/// Renders on a thread with a small stack, and holds it to the bounds; also that nothing of it stays on the heap.
-fn render(source: &str, messages: &[Message]) -> Result<String, TextError> {
-    // What the library makes once.
-    ChatTemplate::new("{{ 1 ~ 2 }}", None, None).unwrap().render(&[], false).unwrap();
-    let run = || {
-        let start = Instant::now();
-        let before = LIVE.get();
-        PEAK.set(before);
-        let result = ChatTemplate::new(source, Some("<s>"), Some("</s>"))
-            .and_then(|template| template.render(messages, true));
-        let peak = (PEAK.get() - before) as usize;
-        let held = match &result {
-            Ok(text) => text.capacity(),
-            Err(_) => 1024,
-        };
-        let left = LIVE.get() - before;
-        let input = source.len()
-            + messages.iter().map(|m| size_of::<Message>() + m.role.len() + m.content.len()).sum::<usize>();
-        let shown: String = source.chars().take(80).collect();
-        println!("{peak:>9} of {:>9} {:?} {shown}", 16 * input + 8 * MIB, start.elapsed());
-        assert!(peak <= 16 * input + 8 * MIB, "{peak} bytes for {input}: {shown}");
-        assert!(left <= (held + 4096) as isize, "{left} bytes stay: {shown}");
-        assert!(start.elapsed() < Duration::from_secs(20), "{:?}: {shown}", start.elapsed());
-        result
-    };
-    std::thread::scope(|scope| {
-        std::thread::Builder::new().stack_size(MIB).spawn_scoped(scope, run).unwrap().join().unwrap()
-    })
-}
-
-fn fails(source: &str) -> TextError {
-    render(source, &HELLO).expect_err(&source.chars().take(200).collect::<String>())
-}
-
-fn limited(source: &str) {
-    let error = fails(source);
-    assert!(matches!(error, TextError::TemplateLimit { .. }), "{error}: {source}");
-}
-
-fn repeated(repeat: usize, body: &str) -> String {
-    format!(
-        "{{% set ns = namespace(s='x', l=[1], t='', u='') %}}{{% for i in range({repeat}) %}}{body}{{% endfor %}}{{{{ ns.s|length }}}}"
-    )
-}
+use harness::{HELLO, MIB, fails, limited, render, repeated};
+use plimsoll::text::{Message, TextError};
 
 #[test]
 fn nothing_of_python_is_there() {
