@@ -46,16 +46,20 @@ fn json_is_bounded() {
         format!("[{{{}\"b\": 1}}]", (0..1 << 17).map(|n| format!("\"{n}\":{n},")).collect::<String>()),
         format!("[{{\"a\": [{}\"\"]}}]", "\"0123456789012345678901234\",".repeat(1 << 17)),
     ];
+    let mut limited = 0;
     for text in &values {
         let tools = Json::tools(text).unwrap();
         let chat = Chat { turns: &[], tools: Some(&tools), add_generation_prompt: true };
-        let error = render_chat("{{ tools | tojson | length }}", &chat).unwrap_err();
-        assert!(matches!(error, TextError::TemplateLimit { .. }), "{error}");
+        if let Err(error) = render_chat("{{ tools | tojson | length }}", &chat) {
+            assert!(matches!(error, TextError::TemplateLimit { .. }), "{error}");
+            limited += 1;
+        }
         let message = format!("{{\"role\": \"user\", \"tools\": {text}}}");
         let message = Json::message(&message).unwrap();
         let chat = Chat { turns: &[Turn::Json(&message)], tools: None, add_generation_prompt: true };
         let _ = render_chat("{{ messages | tojson | length }}", &chat);
     }
+    assert!(limited >= 4, "{limited}");
     let long = format!("{{\"role\": \"user\", \"content\": \"{}\"}}", "x\\n".repeat(1 << 20));
     let long = Json::message(&long).unwrap();
     let chat = Chat { turns: &[Turn::Json(&long); 3], tools: None, add_generation_prompt: false };
@@ -86,8 +90,8 @@ fn the_list_of_attacks() {
             Box::new(limit("memory")),
         ),
         ("AT-T4", "{{ 'x' * 100000000 }}".repeat(100), Box::new(fault)),
-        ("AT-T4", "{{ [messages[0].content] * 100 | join(messages[0].content * 1000000) }}".into(), Box::new(|_| true)),
-        ("AT-T4", "{{ messages[0].content | replace('l', messages[0].content * 10000000) }}".into(), Box::new(limit("memory"))),
+        ("AT-T4", "{% set t, n = [messages[0].content, 1000000] %}{{ ([t] * 100) | join(t * n) }}".into(), Box::new(limit("memory"))),
+        ("AT-T4", "{% set t, n = [messages[0].content, 10000000] %}{{ t | replace('l', t * n) }}".into(), Box::new(limit("memory"))),
         ("AT-T4", "{{ messages[0].content | indent(10**9, true) }}".into(), Box::new(limit("memory"))),
         ("AT-T4", "{{ messages[0].content | center(10**9) }}".into(), Box::new(fault)),
         ("AT-T4", "{{ '%1000000000d' | format(1) }}".into(), Box::new(fault)),
@@ -97,7 +101,7 @@ fn the_list_of_attacks() {
         ("AT-T5", "x".repeat(10 * MIB), Box::new(|error| matches!(error, TextError::TooLarge { .. }))),
         ("AT-T5", format!("{{{{ {}1{} }}}}", "(".repeat(n), ")".repeat(n)), Box::new(|error| matches!(error, TextError::TooLarge { .. }))),
         ("AT-T5", format!("{{{{ {}1{} }}}}", "(".repeat(40_000), ")".repeat(40_000)), Box::new(fault)),
-        ("AT-T5", "{{ raise_exception(messages[0].content * 100000) }}".into(), Box::new(|error| matches!(error, TextError::Raised(text) if text.len() < 200))),
+        ("AT-T5", "{{ raise_exception(messages[0].content * 50000) }}".into(), Box::new(|error| matches!(error, TextError::Raised(text) if text.len() < 200))),
         ("AT-T5", "{{ strftime_now('%' ~ '9' * 1000 ~ 'd') }}".into(), Box::new(fault)),
         ("AT-T5", "{{ strftime_now('%Y' * 10000000) }}".into(), Box::new(|_| true)),
         ("AT-T5", "{{ strftime_now('%F' * 20000 * 40) }}".into(), Box::new(|_| true)),

@@ -1,6 +1,6 @@
 //! Renders, counts the heap, and holds both to their bounds.
 
-use plimsoll::text::{Chat, ChatTemplate, Json, Message, TextError, Turn};
+use plimsoll::text::{Chat, ChatTemplate, Message, TextError, Turn};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::time::{Duration, Instant};

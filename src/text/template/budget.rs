@@ -241,11 +241,16 @@ impl Budget {
 
     /// Visits all that a value holds and pays for it; the depth of its nesting, and whether it holds a namespace.
     pub(super) fn visit(&self, value: &Value) -> Result<Shape, Error> {
-        self.visit_from(value, 0)
+        self.visit_from(value, 0, true)
     }
 
-    fn visit_from(&self, value: &Value, depth: usize) -> Result<Shape, Error> {
-        self.work(VISIT + value.as_str().map_or(0, str::len))?;
+    /// As [`Budget::visit`], without reading the strings.
+    pub(super) fn walk(&self, value: &Value) -> Result<Shape, Error> {
+        self.visit_from(value, 0, false)
+    }
+
+    fn visit_from(&self, value: &Value, depth: usize, read: bool) -> Result<Shape, Error> {
+        self.work(VISIT + value.as_str().filter(|_| read).map_or(0, str::len))?;
         let mut shape = Shape { nodes: 1, bytes: value.as_str().map_or(0, str::len), namespace: false };
         let Some(object) = value.as_object() else { return Ok(shape) };
         if depth == MAX_DEPTH {
@@ -255,13 +260,13 @@ impl Budget {
         match object.repr() {
             ObjectRepr::Map => {
                 for (key, value) in object.try_iter_pairs().into_iter().flatten() {
-                    shape.add(self.visit_from(&key, depth + 1)?);
-                    shape.add(self.visit_from(&value, depth + 1)?);
+                    shape.add(self.visit_from(&key, depth + 1, read)?);
+                    shape.add(self.visit_from(&value, depth + 1, read)?);
                 }
             }
             ObjectRepr::Seq | ObjectRepr::Iterable => {
                 for item in object.try_iter().into_iter().flatten() {
-                    shape.add(self.visit_from(&item, depth + 1)?);
+                    shape.add(self.visit_from(&item, depth + 1, read)?);
                 }
             }
             _ => {}

@@ -103,7 +103,7 @@ impl Object for Namespace {
 impl Namespace {
     /// Sets a field. No namespace may hold another: one that holds itself is never freed, and printing it never ends.
     pub(super) fn set(&self, budget: &Budget, key: &str, value: Value) -> Result<(), Error> {
-        if value.as_object().is_some() && budget.visit(&value)?.namespace {
+        if value.as_object().is_some() && budget.walk(&value)?.namespace {
             return Err(refused("a namespace cannot hold a namespace"));
         }
         let mut fields = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -25,7 +25,7 @@ use budget::{Budget, Fault, Limits, Writer};
 use marks::Marks;
 
 /// What a rendering may hold, in bytes: some in any case, and a multiple of its input.
-const BYTES: u64 = 3 << 20;
+const BYTES: u64 = 2 << 20;
 const BYTES_PER_BYTE: u64 = 12;
 
 /// Bytes of large strings that it may make: some in any case, and a multiple of its input. A template that adds message

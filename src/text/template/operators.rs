@@ -180,7 +180,7 @@ fn cycle(_: &Budget, _: &mut State, args: &[Value]) -> Result<Value, Error> {
 /// A list, a tuple or a dict that the template has just built.
 fn nest(budget: &Budget, _: &mut State, args: &[Value]) -> Result<Value, Error> {
     let [value] = operands(args)?;
-    budget.visit(value)?;
+    budget.walk(value)?;
     budget.made(value.clone())
 }
 
