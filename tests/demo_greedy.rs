@@ -126,7 +126,10 @@ fn conversations_turn_by_turn_are_those_of_transformers() {
     let (mut open, mut said) = (session(&model), Vec::new());
     let (mut answered, mut turns) = (0, 0);
     for record in records.iter().filter(|record| record.sure.iter().all(|&sure| sure)) {
-        let first = record.messages.iter().all(|message| message.role != "assistant");
+        let first = record
+            .messages
+            .iter()
+            .all(|message| !matches!(message, Message::Text { role, .. } if role == "assistant"));
         if first {
             (open, said) = (session(&model), Vec::new());
         }
