@@ -166,7 +166,7 @@ void rendering() {
     const std::string plain = model().render_request(r).str();
     CHECK_EQ(plain, two.str());
     r.set_tools(R"([{"type": "function", "function": {"name": "look_up"}}])");
-    CHECK(model().render_request(r).view().find("hello") != std::string_view::npos);
+    CHECK(model().render_request(r).str().find("hello") != std::string::npos);
     CHECK_ERROR(invalid_argument, r.set_tools("{}"));
     CHECK_ERROR(invalid_argument, r.set_tools({}));
     CHECK_ERROR(invalid_argument, r.add_message_json("{}"));

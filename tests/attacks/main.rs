@@ -19,7 +19,7 @@ mod tokenizers;
 use attack::{Act, Attack, Outcome};
 use common::heap::{Counting, peak_of};
 use common::{Books, EXACT, PLENTY, Rig, Scratch, ask_tokens, config, ids, run, session};
-use plimsoll::{Cancel, Error, Flow, Input, Request, Section};
+use plimsoll::{Cancel, Error, Flow, Input, Message, Request, Section};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -65,7 +65,11 @@ fn judge(name: &str, outcome: Outcome, error: Option<&Error>) {
 fn size_of_input(request: &Request) -> u64 {
     let bytes = match request.input() {
         Input::Messages(messages) => {
-            messages.iter().map(|m| size_of_val(m) + m.role.len() + m.content.len()).sum()
+            let size = |message: &Message| match message {
+                Message::Text { role, content } => role.len() + content.len(),
+                Message::Json(json) => json.as_str().len(),
+            };
+            messages.iter().map(|message| size_of_val(message) + size(message)).sum()
         }
         Input::Text(text) => text.len(),
         Input::Tokens(tokens) => size_of_val(&tokens[..]),

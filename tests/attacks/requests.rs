@@ -33,7 +33,7 @@ pub(crate) fn all() -> Vec<Attack> {
     let mut nul = attack("NUL bytes", EmptyRequest, ask_text("a\0b\0", 2));
     nul.outcome = Outcome::Harmless;
     attacks.push(nul);
-    let many = vec![Message { role: "user".into(), content: "x".into() }; 1_000_000];
+    let many = vec![Message::new("user", "x"); 1_000_000];
     attacks.push(
         attack("a million messages", PromptTooLong, with(|r| r.set_input(Input::Messages(many.clone()))))
             .but(Outcome::Refused),
