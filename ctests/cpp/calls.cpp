@@ -4,6 +4,9 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <limits>
 #include <numeric>
 #if defined(__cpp_lib_ranges)
@@ -174,6 +177,47 @@ void rendering() {
     CHECK_EQ(model().render_request(r).str(), plain);
     r.set_text("text");
     CHECK_ERROR(invalid_argument, (void)model().render_request(r));
+}
+
+// A copy of the tiny model whose template writes the tools that it is given.
+class folder_with_tools {
+public:
+    folder_with_tools() {
+        char name[] = "/tmp/plimsoll-ctest-XXXXXX";
+        path_ = mkdtemp(name);
+        for (const char *part : {"config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"}) {
+            std::filesystem::copy_file(std::filesystem::path(check::tiny) / part, path_ / part);
+        }
+        std::ofstream(path_ / "chat_template.jinja")
+            << "{% for tool in tools or [] %}[{{ tool.function.name }}]{% endfor %}"
+               "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}";
+    }
+    folder_with_tools(const folder_with_tools &) = delete;
+    folder_with_tools &operator=(const folder_with_tools &) = delete;
+    ~folder_with_tools() { std::filesystem::remove_all(path_); }
+    std::string path() const { return path_.string(); }
+
+private:
+    std::filesystem::path path_;
+};
+
+void tools_and_json() {
+    const folder_with_tools folder;
+    const pl::model own = check::load(runtime(), folder.path());
+    pl::request r;
+    r.add_message_json(R"({"role": "user", "content": "hello"})");
+    CHECK_EQ(own.render_request(r).str(), "user: hello\n");
+    const std::string_view tools = R"([{"type": "function", "function": {"name": "look_up", "parameters": {}}}])";
+    r.set_tools(tools);
+    CHECK_EQ(own.render_request(r).str(), "[look_up]user: hello\n");
+    CHECK_EQ(own.render_request(r.clear_tools()).str(), "user: hello\n");
+    CHECK_ERROR(invalid_argument, r.set_tools(""));
+    CHECK_ERROR(invalid_argument, r.set_tools({}));
+    CHECK_ERROR(invalid_argument, r.set_tools("{}"));
+    CHECK_ERROR(invalid_argument, r.add_message_json("[]"));
+    CHECK_ERROR(invalid_utf8, r.add_message_json("\xff"));
+    r.set_text("hello");
+    CHECK_ERROR(invalid_argument, (void)own.render_request(r));
 }
 
 void engines() {
@@ -413,6 +457,7 @@ int main() {
     RUN(facts_of_a_model);
     RUN(tokens_and_text);
     RUN(rendering);
+    RUN(tools_and_json);
     RUN(engines);
     RUN(settings_of_a_request);
     RUN(text_and_tokens_instead_of_messages);

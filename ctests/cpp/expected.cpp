@@ -100,6 +100,11 @@ void a_model() {
     CHECK_EQ(code_of(model.attach_engine(got(pl::config::create({{"engine.kind", "vllm"}})))), pl::status::unsupported);
     CHECK_EQ(code_of(runtime.load("test", "no/such/model")), pl::status::model_not_found);
 
+    pl::request request = got(pl::request::create());
+    CHECK(static_cast<bool>(request.add_message_json(R"({"role": "user", "content": "hello"})")));
+    CHECK(request.set_tools("[]") && request.clear_tools() && got(model.render_request(request)).str().find("hello") != std::string::npos);
+    CHECK_EQ(code_of(request.set_tools("{}")), pl::status::invalid_argument);
+
     int calls = 0;
     CHECK_EQ(code_of(runtime.load("test", "tests/golden/models/llama-sharded",
                                   [&](const pl::progress &) { return ++calls != 3 ? pl::flow::go_on : pl::flow::stop; })),
