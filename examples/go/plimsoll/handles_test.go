@@ -34,6 +34,7 @@ func closed(t *testing.T, runtime *plimsoll.Runtime, model *plimsoll.Model, sess
 		"Model.TokenBytes":     func() error { _, err := model.TokenBytes(5); return err },
 		"Model.Tokenize":       func() error { _, err := model.Tokenize("hello"); return err },
 		"Model.Render":         func() error { _, err := model.Render(request.Messages); return err },
+		"Model.RenderRequest":  func() error { _, err := model.RenderRequest(request); return err },
 		"Model.AttachEngine":   func() error { return model.AttachEngine(nil) },
 		"Model.CheckIntegrity": model.CheckIntegrity,
 		"Session.Generate":     func() error { _, err := session.Generate(background, request, nil); return err },
