@@ -179,14 +179,14 @@ impl ChatTemplate {
         }
         let source = self.source(chat);
         let instructions = rewrite::compile(source)?;
-        let own = [Some(source), self.bos.as_ref(), self.eos.as_ref()].into_iter().flatten();
-        let taken = own.flat_map(|text| marks::choices(text)).collect();
+        let own = [Some(source), self.bos.as_deref(), self.eos.as_deref()].into_iter().flatten();
+        let taken = own.flat_map(marks::choices).collect();
         provenance::rendered(controls, rewrite::texts(&instructions), taken, |marks| {
             self.render_with(chat, marks)
         })
     }
 
-    fn source(&self, chat: &Chat) -> &Box<str> {
+    fn source(&self, chat: &Chat) -> &str {
         self.tool_use.as_ref().filter(|_| chat.tools.is_some()).unwrap_or(&self.source)
     }
 

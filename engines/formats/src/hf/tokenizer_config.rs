@@ -43,8 +43,8 @@ impl TokenizerConfig {
 pub fn parse(bytes: &[u8]) -> Result<TokenizerConfig> {
     let fields = Fields::parse(FILE, bytes, WANTED)?;
     let (chat_template, tool_use) = templates(&fields)?;
-    for text in chat_template.iter().chain(&tool_use).filter(|text| text.len() as u64 > MAX_TEMPLATE) {
-        let len = text.len() as u64;
+    let longest = chat_template.iter().chain(&tool_use).map(|text| text.len() as u64).max();
+    if let Some(len) = longest.filter(|len| *len > MAX_TEMPLATE) {
         return Err(FormatError::too_large(FILE, "the chat template in bytes", len, MAX_TEMPLATE));
     }
     Ok(TokenizerConfig {
