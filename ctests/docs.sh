@@ -69,7 +69,7 @@ FAIL ctests/docs-planted.md:49 ($here/$out/planted/49.c.log)
 FAIL ctests/docs-planted.md:55 ($here/$out/planted/55.c.log)
 END
 for file in docs/*.md; do
-    page "$file" "$here/$out/$(basename "$file" .md)" >"$out/docs.txt"
+    page "$file" "$here/$out/docs/$(basename "$file" .md)" >"$out/docs.txt"
     while read -r verdict place log; do
         case $verdict in
         ok) ok "docs: $place" ;;

@@ -19,11 +19,6 @@ skip() {
 rustup run nightly rustc --version >/dev/null 2>&1 || skip "no nightly Rust (rustup toolchain install nightly)"
 command -v "$tool" >/dev/null 2>&1 || skip "no cargo-fuzz (make deps)"
 
-# The C calls need the engine, which the others build without: one build for each.
-features() {
-    if [ "$1" = calls ]; then echo "--features native"; fi
-}
-
 passed=0
 failed=0
 for target in $targets; do
@@ -33,8 +28,7 @@ for target in $targets; do
     options+=(-max_len=65536)
     if [ -f "fuzz/dictionaries/$target.dict" ]; then options+=(-dict="fuzz/dictionaries/$target.dict"); fi
     log="$target_dir/$target.log"
-    # shellcheck disable=SC2046
-    if RUSTUP_TOOLCHAIN=nightly CARGO_TARGET_DIR="$target_dir" "$tool" run $(features "$target") "$target" \
+    if RUSTUP_TOOLCHAIN=nightly CARGO_TARGET_DIR="$target_dir" "$tool" run "$target" \
         "fuzz/corpus/$target" "fuzz/seeds/$target" -- "${options[@]}" >"$log" 2>&1; then
         runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
         # A target that never ran has shown nothing.

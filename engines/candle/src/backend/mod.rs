@@ -1,7 +1,7 @@
 //! Where the decoder's operations run.
 //!
 //! The decoder is generic over [`Backend`], so dispatch is static within a step. Activations live in named [`Slot`]s,
-//! matrices of f32 with one row per token, whose sizes follow from a [`StepSpec`]: a backend plans its workspace from it
+//! matrices of f32 with one row per token, whose sizes follow from a `StepSpec`: a backend plans its workspace from it
 //! before the first token, and the plan's bytes are what the ledger leases.
 
 pub(crate) mod candle;
@@ -269,7 +269,7 @@ pub trait Backend: Send + Sized + 'static {
     fn rope_prepare(&mut self, positions: &[u32]) -> Result<(), EngineError>;
 
     /// Rotates every head of [`Slot::Query`] and [`Slot::Key`] by the rotation with this index among
-    /// [`StepSpec::ropes`], as prepared.
+    /// `StepSpec::ropes`, as prepared.
     fn rope(&mut self, rope: usize, rows: usize) -> Result<(), EngineError>;
 
     /// Writes the rows of [`Slot::Key`] and [`Slot::Value`] into the blocks of `layer`.
