@@ -40,10 +40,13 @@ static plimsoll_event event = {.struct_size = sizeof event};
     X(plimsoll_model_get_facts, (model, &facts, error))                                                                \
     X(plimsoll_model_tokenize, (model, "a", 1, ids, 4, &count, error))                                                 \
     X(plimsoll_model_render, (model, NULL, 0, &text, error))                                                           \
+    X(plimsoll_model_render_request, (model, request, &text, error))                                                   \
     X(plimsoll_model_check_integrity, (model, error))                                                                  \
     X(plimsoll_session_open, (model, NULL, &new_session, error))                                                       \
     X(plimsoll_request_new, (&new_request, error))                                                                     \
     X(plimsoll_request_add_message, (request, "user", 4, "a", 1, error))                                               \
+    X(plimsoll_request_add_message_json, (request, "{}", 2, error))                                                    \
+    X(plimsoll_request_set_tools, (request, "[]", 2, error))                                                           \
     X(plimsoll_request_set_text, (request, "a", 1, error))                                                             \
     X(plimsoll_request_set_tokens, (request, ids, 4, error))                                                           \
     X(plimsoll_request_clear, (request, error))                                                                        \
