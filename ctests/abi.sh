@@ -51,7 +51,8 @@ else
     for struct in memory progress model_facts verdict event result; do
         planted "a last member of plimsoll_$struct" 1 "$version; s/^} plimsoll_$struct;/    uint64_t newest;\n&/"
     done
-    planted "a new function under an old ABI version" 2 's/^uint64_t plimsoll_session_id/uint64_t plimsoll_session_tokens(const plimsoll_session *session);\n&/'
+    released=$(grep '^#define PLIMSOLL_ABI_VERSION ' ctests/abi-0.1/plimsoll.h)
+    planted "a new function under an old ABI version" 2 "s/^#define PLIMSOLL_ABI_VERSION .*/$released/; "'s/^uint64_t plimsoll_session_id/uint64_t plimsoll_session_tokens(const plimsoll_session *session);\n&/'
     planted "a function that is gone" 2 '/^uint64_t plimsoll_session_id(/d'
     planted "a function with another name" 2 "$version; s/plimsoll_session_id(/plimsoll_session_number(/"
     planted "a shorter parameter" 2 "$version; s/\(plimsoll_request_set_seed(.*\)uint64_t value/\1uint32_t value/"
