@@ -105,7 +105,11 @@ struct World {
 }
 
 /// A runtime with its model, made once: the sequences open theirs beside it and share its weights.
-struct Base(*mut plimsoll_runtime);
+struct Base {
+    runtime: *mut plimsoll_runtime,
+    /// Kept as long as the process lives, where the leak checker sees it.
+    _model: *mut plimsoll_model,
+}
 
 // SAFETY: the header allows any thread to use a runtime.
 unsafe impl Send for Base {}
@@ -128,7 +132,6 @@ fn runtime() -> *mut plimsoll_runtime {
         let path = model_path();
         let (name, path, len) = ("base", path.as_ptr().cast(), path.len());
         let (name, name_len) = (name.as_ptr().cast(), name.len());
-        // The model is kept as long as the process lives, like its runtime.
         let status = judged!(plimsoll_model_load(
             runtime,
             name,
@@ -143,9 +146,9 @@ fn runtime() -> *mut plimsoll_runtime {
         assert_eq!(status, PLIMSOLL_OK);
         // SAFETY: made above, and used no more.
         unsafe { plimsoll_config_free(config) };
-        Base(runtime)
+        Base { runtime, _model: model }
     });
-    made.0
+    made.runtime
 }
 
 impl World {
