@@ -1068,10 +1068,10 @@ plimsoll_status plimsoll_model_render_request(const plimsoll_model *model,
                                               plimsoll_error **error);
 
 /**
- * Compares what the model's allocators hold with what the ledger has booked for it, to the byte. Meaningful while none of
- * its requests runs.
+ * Compares what the model's allocators hold with what the ledger has booked for it, to the byte.
  *
- * Ownership: borrows the model. Threads: any. Errors: `INTERNAL` naming what differs, `NULL_POINTER`. Since: 0.1.
+ * Ownership: borrows the model. Threads: any. Errors: `INTERNAL` naming what differs, `BUSY` while a request of the model
+ * waits or runs, `NULL_POINTER`. Since: 0.1.
  */
 plimsoll_status plimsoll_model_check_integrity(const plimsoll_model *model,
                                                plimsoll_error **error);

@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::error::{Error, ErrorCode, Result};
+use crate::guard::IntegrityError;
 use crate::request::{Input, Message, Request};
 use crate::runtime::Inner;
 use crate::text::{Chat, ChatTemplate, Json, Rendered, TextError, Tokenizer};
@@ -242,12 +243,16 @@ impl Model {
     /// Compares what the engine's allocators hold with what the ledger says, to the byte.
     ///
     /// # Errors
-    /// `Internal` naming what differs. Meaningful while no request of the model runs.
+    /// `Internal` naming what differs; `Busy` while a request of the model waits or runs, since what is granted and what is
+    /// allocated differ then.
     pub fn check_integrity(&self) -> Result<()> {
         let guard = &self.runtime.guard;
-        guard.check_integrity().map_err(|error| Error::caused(ErrorCode::Internal, &error))?;
         guard
-            .check_holdings(self.loaded.id, &*self.loaded.engine)
-            .map_err(|error| Error::caused(ErrorCode::Internal, &error))
+            .check_integrity()
+            .and_then(|()| guard.check_holdings(self.loaded.id, &*self.loaded.engine))
+            .map_err(|error| {
+                let unsettled = matches!(error, IntegrityError::Unsettled { .. });
+                Error::caused(if unsettled { ErrorCode::Busy } else { ErrorCode::Internal }, &error)
+            })
     }
 }

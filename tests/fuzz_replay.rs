@@ -52,5 +52,5 @@ fn template() {
 #[cfg(feature = "native")]
 #[test]
 fn calls() {
-    replay("calls", 6, fuzz::calls);
+    replay("calls", 8, fuzz::calls);
 }

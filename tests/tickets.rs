@@ -33,6 +33,8 @@ fn a_ticket_owns_its_bytes_until_it_is_used_once() {
     assert_eq!(misuse(&open, &ask_tokens(&ids(1, 20), 11), &ticket), ErrorCode::TicketMismatch);
     let without = open.generate(&request, None, &Cancel::new(), |_| Flow::Continue).unwrap_err();
     assert_eq!(without.code(), ErrorCode::Busy, "the ticket holds the session");
+    let early = model.check_integrity().unwrap_err();
+    assert_eq!(early.code(), ErrorCode::Busy, "the ticket has bytes that the engine has not taken yet");
     assert_eq!(Books::of(&rig.runtime), now, "misuse changes nothing");
 
     let mut count = 0;

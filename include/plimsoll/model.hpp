@@ -107,10 +107,10 @@ public:
         return detail::finish(code, failure, [raw] { return text::adopt(raw); });
     }
 
-    /// Compares what the model's allocators hold with what the ledger has booked for it, to the byte. Meaningful while none of
-    /// its requests runs.
+    /// Compares what the model's allocators hold with what the ledger has booked for it, to the byte.
     ///
-    /// Ownership: borrows the model. Threads: any. Errors: `internal` naming what differs. Since: 0.1.
+    /// Ownership: borrows the model. Threads: any. Errors: `internal` naming what differs, `busy` while a request of the model
+    /// waits or runs. Since: 0.1.
     returned<void> check_integrity() const {
         detail::call_error failure;
         return detail::finish(plimsoll_model_check_integrity(get(), failure.out()), failure);

@@ -308,10 +308,10 @@ pub unsafe extern "C" fn plimsoll_model_render_request(
     }
 }
 
-/// Compares what the model's allocators hold with what the ledger has booked for it, to the byte. Meaningful while none of
-/// its requests runs.
+/// Compares what the model's allocators hold with what the ledger has booked for it, to the byte.
 ///
-/// Ownership: borrows the model. Threads: any. Errors: `INTERNAL` naming what differs, `NULL_POINTER`. Since: 0.1.
+/// Ownership: borrows the model. Threads: any. Errors: `INTERNAL` naming what differs, `BUSY` while a request of the model
+/// waits or runs, `NULL_POINTER`. Since: 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn plimsoll_model_check_integrity(
     model: *const plimsoll_model,

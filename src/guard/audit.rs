@@ -2,7 +2,7 @@
 //! for whoever suspects something.
 
 use super::books::State;
-use super::sessions::{Place, Session, Sessions};
+use super::sessions::{Place, Sessions};
 use super::{IntegrityError, MemoryGuard, Purpose};
 use plimsoll_engine::{Engine, ModelId, Owner};
 
@@ -16,28 +16,67 @@ impl MemoryGuard {
         self.books.lock().check()
     }
 
-    /// Compares what an engine holds with what the leases of its model and of its sessions pay for. They are equal
-    /// whenever none of its requests is waiting or running.
+    /// Compares what an engine holds with what the leases of its model and of its sessions pay for.
+    ///
+    /// They are equal whenever none of its requests waits or runs; meanwhile a grant may be ahead of what the engine has
+    /// allocated from it, so that nothing is compared.
     ///
     /// # Errors
-    /// The first purpose of which the engine holds more or less.
+    /// [`IntegrityError::Unsettled`] when a session of the engine had a grant or was giving KV back meanwhile; else the first
+    /// purpose of which the engine holds more or less.
     pub fn check_holdings(&self, model: ModelId, engine: &dyn Engine) -> Result<(), IntegrityError> {
+        // The engine is asked without the lock, since it may call the guard; equal looks before and after show that nothing
+        // moved in between.
+        let before = self.books.lock().account(model, engine);
         let held = engine.holdings();
-        let state = self.books.lock();
-        let weights = state.ledger.owner(Owner::Weights(model));
-        let workspace = state.ledger.owner(Owner::Workspace(model));
-        let kv = state.sessions.kv_of(engine);
-        drop(state);
+        let booked = self.books.lock().account(model, engine);
+        if booked != before || booked.moving > 0 {
+            return Err(IntegrityError::Unsettled { moving: booked.moving.max(before.moving) });
+        }
         let compare = |purpose, booked: u64, held: u64| {
             if booked == held { Ok(()) } else { Err(IntegrityError::Holdings { purpose, booked, held }) }
         };
-        compare(Purpose::Weights, weights, held.weights)?;
-        compare(Purpose::Workspace, workspace, held.workspace)?;
-        compare(Purpose::Kv, kv, held.kv)
+        compare(Purpose::Weights, booked.weights, held.weights)?;
+        compare(Purpose::Workspace, booked.workspace, held.workspace)?;
+        compare(Purpose::Kv, booked.kv, held.kv)
     }
 }
 
+/// What the ledger has booked for an engine, and how often that has changed.
+#[derive(PartialEq, Eq)]
+struct Account {
+    weights: u64,
+    workspace: u64,
+    kv: u64,
+    /// Sessions with a grant, or giving KV back.
+    moving: u64,
+    /// Sessions, and what happened to them: alike only if no request began and no KV was taken in between.
+    sessions: u64,
+    requests: u64,
+    evictions: u64,
+}
+
 impl State {
+    fn account(&self, model: ModelId, engine: &dyn Engine) -> Account {
+        let mut account = Account {
+            weights: self.ledger.owner(Owner::Weights(model)),
+            workspace: self.ledger.owner(Owner::Workspace(model)),
+            kv: 0,
+            moving: 0,
+            sessions: 0,
+            requests: 0,
+            evictions: 0,
+        };
+        for session in self.sessions.iter().filter(|s| std::ptr::addr_eq(s.engine.as_ptr(), engine)) {
+            account.kv = account.kv.saturating_add(session.kv);
+            account.moving += u64::from(matches!(session.place, Place::Busy | Place::Leaving));
+            account.sessions += 1;
+            account.requests = account.requests.wrapping_add(session.requests);
+            account.evictions = account.evictions.wrapping_add(session.evictions);
+        }
+        account
+    }
+
     /// Proves the ledger, the table, and that they agree.
     fn check(&self) -> Result<(), IntegrityError> {
         self.ledger.check()?;
@@ -54,12 +93,6 @@ impl State {
 }
 
 impl Sessions {
-    /// KV of one engine's sessions.
-    fn kv_of(&self, engine: &dyn Engine) -> u64 {
-        let its = |session: &&Session| std::ptr::addr_eq(session.engine.as_ptr(), engine);
-        self.iter().filter(its).fold(0, |sum, session| sum.saturating_add(session.kv))
-    }
-
     /// Proves that lists, sums and places agree with the sessions themselves.
     fn check(&self) -> Result<(), IntegrityError> {
         let count = |what, kept: u64, counted: u64| {

@@ -101,7 +101,7 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
-/// The books do not add up: a defect of plimsoll or of an engine, never of a caller.
+/// The books do not add up: a defect of plimsoll or of an engine, never of a caller ([`IntegrityError::Unsettled`] apart).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum IntegrityError {
@@ -156,6 +156,12 @@ pub enum IntegrityError {
         kept: u64,
         /// As counted.
         counted: u64,
+    },
+    /// Nothing can be said of an engine while its sessions' KV moves: no defect, ask again once they are idle.
+    #[error("{moving} sessions have a request that waits or runs, or give back KV: ask when they are idle")]
+    Unsettled {
+        /// Sessions with a grant, or giving KV back; 0 when all have ended since.
+        moving: u64,
     },
     /// An engine's allocators hold something else than its leases pay for.
     #[error("the engine holds {held} bytes of {}, its leases pay for {booked}", purpose.name())]

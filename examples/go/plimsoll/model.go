@@ -189,8 +189,8 @@ func (m *Model) AttachEngine(config Config) error {
 	return check(C.plimsoll_engine_attach(ptr, c, &e), e)
 }
 
-// CheckIntegrity compares what the model's allocators hold with what the ledger has booked for it, to the byte. Meaningful
-// while none of its requests runs.
+// CheckIntegrity compares what the model's allocators hold with what the ledger has booked for it, to the byte. It
+// fails with ErrBusy while a request of the model waits or runs.
 func (m *Model) CheckIntegrity() error {
 	ptr, err := m.h.acquire()
 	if err != nil {
