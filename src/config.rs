@@ -53,6 +53,12 @@ const KEYS: &[(&str, Scope, Kind, &str)] = &[
     ("native.max_sequences", Scope::Model, Kind::Integer(1, 128), "requests in one batch [16]"),
     ("native.max_step_tokens", Scope::Model, Kind::Integer(16, 8192), "tokens in one step [256]"),
     (
+        "native.step_ms",
+        Scope::Model,
+        Kind::Integer(0, 60_000),
+        "the aim between tokens while prompts come in; 0: none [50]",
+    ),
+    (
         "native.context_length",
         Scope::Model,
         Kind::Integer(16, 1 << 24),

@@ -132,6 +132,7 @@ fn options(config: &Config) -> Result<Options> {
     set("native.block_tokens", &mut options.block_tokens);
     set("native.max_sequences", &mut options.max_sequences);
     set("native.max_step_tokens", &mut options.max_step_tokens);
+    set("native.step_ms", &mut options.step_ms);
     set("native.context_length", &mut options.context_length);
     set("native.queue", &mut options.queue);
     Ok(options)

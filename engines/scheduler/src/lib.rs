@@ -20,6 +20,7 @@
 
 mod executor;
 mod kept;
+mod pace;
 mod price;
 mod queue;
 mod running;

@@ -14,6 +14,10 @@ pub(crate) struct Running {
     started: Option<Duration>,
     first: Option<Duration>,
     last: Duration,
+    /// Its prompt's place among those of others; smaller is sooner.
+    turn: u64,
+    /// Tokens of its prompt that were fed in this turn.
+    in_turn: usize,
     /// Tokens fed in the step under way; 0 sits it out.
     pub(crate) fed: usize,
     /// Set when that step failed for this lane.
@@ -21,7 +25,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    pub(crate) fn new(job: Waiting, prompt_tokens: usize, cached_tokens: usize) -> Running {
+    pub(crate) fn new(job: Waiting, prompt_tokens: usize, cached_tokens: usize, turn: u64) -> Running {
         Running {
             job,
             prompt_tokens,
@@ -29,6 +33,8 @@ impl Running {
             started: None,
             first: None,
             last: Duration::ZERO,
+            turn,
+            in_turn: 0,
             fed: 0,
             failure: None,
         }
@@ -76,6 +82,29 @@ impl Running {
         lane.tokens.push(token.id);
         let generated = lane.tokens.len() - self.prompt_tokens;
         (generated >= self.job.request.max_tokens as usize).then_some(FinishReason::Length)
+    }
+
+    /// Whether it waits for its next token, no longer for its first.
+    pub(crate) fn decodes(&self) -> bool {
+        self.first.is_some()
+    }
+
+    /// Its prompt's place among those of others: the smallest is fed first.
+    pub(crate) fn turn(&self) -> u64 {
+        self.turn
+    }
+
+    /// Counts what the step fed of its prompt. Where that makes so many tokens in this turn, the turn is over and it takes
+    /// the next one.
+    pub(crate) fn pass(&mut self, most: usize, next: &mut u64) {
+        if !self.decodes() {
+            self.in_turn += self.fed;
+            if self.in_turn >= most {
+                self.in_turn = 0;
+                self.turn = *next;
+                *next += 1;
+            }
+        }
     }
 
     /// Prompt and granted tokens together.

@@ -1,6 +1,7 @@
 //! The core: a queue, the lanes that run, and one step at a time.
 
 use crate::kept::KeptTable;
+use crate::pace::{Pace, Taken};
 use crate::price::{blocks_of, host_bytes, shape_of, total_tokens};
 use crate::queue::{Shared, Waiting};
 use crate::running::Running;
@@ -26,11 +27,16 @@ pub struct Config {
     pub queue: usize,
     /// Where the executor's blocks live; KV leases of another region are refused.
     pub kv_region: Region,
+    /// What the time between the tokens of running requests should be at most while prompts come in: the shorter it is,
+    /// the shorter are the chunks that prompts are fed in. Zero fills every step. A step that only decodes takes what it
+    /// takes.
+    pub step_target: Duration,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Config { model: "model".into(), queue: 128, kv_region: Region::Host }
+        let step_target = Duration::from_millis(50);
+        Config { model: "model".into(), queue: 128, kv_region: Region::Host, step_target }
     }
 }
 
@@ -49,6 +55,9 @@ pub struct Scheduler<E: StepExecutor> {
     lanes: Vec<Lane<E>>,
     running: Vec<Running>,
     kept: KeptTable<E::Block>,
+    pace: Pace,
+    /// The next prompt's turn.
+    turn: u64,
 }
 
 impl<E: StepExecutor> Scheduler<E> {
@@ -81,6 +90,8 @@ impl<E: StepExecutor> Scheduler<E> {
             lanes: Vec::with_capacity(max_sequences),
             running: Vec::with_capacity(max_sequences),
             kept: KeptTable::new(limits),
+            pace: Pace::new(config.step_target, max_step_tokens),
+            turn: 0,
         })
     }
 
@@ -110,9 +121,11 @@ impl<E: StepExecutor> Scheduler<E> {
         let now = self.clock.now();
         self.interrupt(now);
         self.promote(now);
-        if compose(&mut self.lanes, &mut self.running, self.limits.max_step_tokens, now) {
+        let taken = compose(&mut self.lanes, &mut self.running, &self.pace, now);
+        if taken.decoding + taken.prompt > 0 {
+            let started = self.clock.now();
             run(&mut self.executor, &mut self.lanes, &mut self.running);
-            self.settle();
+            self.settle(taken, started);
         }
         !(self.queue.is_empty() && self.lanes.is_empty())
     }
@@ -230,7 +243,8 @@ impl<E: StepExecutor> Scheduler<E> {
             match self.open(&mut waiting) {
                 Ok(lane) => {
                     waiting.leave_queue();
-                    self.running.push(Running::new(waiting, lane.tokens.len(), lane.position));
+                    self.running.push(Running::new(waiting, lane.tokens.len(), lane.position, self.turn));
+                    self.turn += 1;
                     self.lanes.push(lane);
                 }
                 Err(error) => self.end_waiting(waiting, FinishReason::Failed(error), now),
@@ -295,11 +309,13 @@ impl<E: StepExecutor> Scheduler<E> {
         Ok(table)
     }
 
-    /// Takes in the step's results.
-    fn settle(&mut self) {
+    /// Takes in the step's results and how long they took.
+    fn settle(&mut self, taken: Taken, started: Duration) {
         let now = self.clock.now();
+        self.pace.observe(taken, now.saturating_sub(started));
         let mut i = 0;
         while i < self.lanes.len() {
+            self.running[i].pass(self.limits.max_step_tokens, &mut self.turn);
             match self.running[i].settle(&mut self.lanes[i], now) {
                 Some(reason) => self.end_running(i, reason, now),
                 None => {

@@ -1,5 +1,6 @@
 //! One step: which lane feeds what, and who pays when the executor fails.
 
+use crate::pace::{Pace, Taken};
 use crate::running::Running;
 use crate::{Lane, StepExecutor};
 use plimsoll_engine::EngineError;
@@ -11,25 +12,44 @@ use std::time::Duration;
 const MESSAGE_BYTES: usize = 256;
 
 /// Gives every lane its share of the step: lanes that decode come first, with one token each, so that a long prompt does
-/// not hold them up; prompts fill the rest in order of arrival. Answers whether anything is fed.
+/// not hold them up; prompts fill what the pace leaves them, those first whose turn came first. Answers what the step takes
+/// in; there is no step where that is nothing.
 pub(crate) fn compose<E: StepExecutor>(
     lanes: &mut [Lane<E>],
     running: &mut [Running],
-    mut budget: usize,
+    pace: &Pace,
     now: Duration,
-) -> bool {
-    let full = budget;
-    for decode in [true, false] {
-        for (lane, running) in lanes.iter_mut().zip(running.iter_mut()) {
-            let left = lane.tokens.len() - lane.position;
-            if (left == 1) == decode {
-                let feed = left.min(budget);
-                running.feed(lane, feed, now);
-                budget -= feed;
-            }
-        }
+) -> Taken {
+    let mut taken = Taken::default();
+    for (lane, running) in lanes.iter_mut().zip(running.iter_mut()) {
+        // A step has room for a token of every lane.
+        let decodes = running.decodes();
+        running.feed(lane, usize::from(decodes), now);
+        taken.decoding += usize::from(decodes);
     }
-    budget < full
+    let mut room = pace.chunk(taken.decoding);
+    let mut after = None;
+    while let Some((turn, next)) = next_turn(running, after) {
+        let (lane, running) = (&mut lanes[next], &mut running[next]);
+        let left = lane.tokens.len() - lane.position;
+        let feed = left.min(room);
+        taken.full |= feed < left;
+        if feed == 0 {
+            break;
+        }
+        running.feed(lane, feed, now);
+        taken.prompt += feed;
+        room -= feed;
+        after = Some(turn);
+    }
+    taken
+}
+
+/// The lane with a prompt whose turn is the first after this one.
+fn next_turn(running: &[Running], after: Option<u64>) -> Option<(u64, usize)> {
+    let prompts = running.iter().enumerate().filter(|(_, running)| !running.decodes());
+    let turns = prompts.map(|(index, running)| (running.turn(), index));
+    turns.filter(|(turn, _)| after.is_none_or(|after| *turn > after)).min()
 }
 
 /// Runs the composed step and notes each lane's failure in its [`Running`].

@@ -14,6 +14,7 @@ use plimsoll_engine::{
 use plimsoll_scheduler::{Config, Handle, Layers, Limits, price, spawn};
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Where an engine's time and seeds come from.
 #[derive(Clone)]
@@ -71,8 +72,12 @@ impl NativeEngine {
             kv_region: Region::Host,
             max_sequences: small(spec.max_sequences)?,
         };
-        let config =
-            Config { model: plan.name.clone(), queue: plan.options.queue as usize, kv_region: Region::Host };
+        let config = Config {
+            model: plan.name.clone(),
+            queue: plan.options.queue as usize,
+            kv_region: Region::Host,
+            step_target: Duration::from_millis(u64::from(plan.options.step_ms)),
+        };
         let scheduler = spawn(executor, &config, Arc::clone(&environment.clock))?;
         let price = price::<NativeExecutor<B>>;
         Ok(Arc::new(NativeEngine { capabilities, limits, weights, workspace, price, scheduler }))

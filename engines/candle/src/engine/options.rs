@@ -34,6 +34,9 @@ pub struct Options {
     pub max_sequences: u32,
     /// Most tokens fed in one step, over all requests: at least `max_sequences`, at most 8192.
     pub max_step_tokens: u32,
+    /// Milliseconds that a running request should wait at most for its next token while prompts of others come in: at most
+    /// 60,000. Their chunks are cut to it. 0 fills every step with as many tokens as it takes.
+    pub step_ms: u32,
     /// Most tokens of one request, prompt and generated; 0 takes what the model was made for, which is also the most.
     pub context_length: u32,
     /// Most requests that wait for a place in the batch: 1 to 65,536.
@@ -50,6 +53,7 @@ impl Default for Options {
             threads: 0,
             max_sequences: 16,
             max_step_tokens: 256,
+            step_ms: 50,
             context_length: 0,
             queue: 64,
         }
@@ -73,6 +77,7 @@ impl Options {
         let step = self.max_step_tokens;
         let range = "at least max_sequences and at most 8192";
         check("max_step_tokens", step, (self.max_sequences..=8192).contains(&step), range)?;
+        check("step_ms", self.step_ms, self.step_ms <= 60_000, "at most 60000")?;
         check("queue", self.queue, (1..=65_536).contains(&self.queue), "from 1 to 65536")
     }
 
@@ -135,7 +140,7 @@ mod tests {
     fn settings_out_of_range_are_named() {
         Options::default().validate().unwrap();
         type Spoil = fn(&mut Options);
-        let cases: [(&str, Spoil); 9] = [
+        let cases: [(&str, Spoil); 10] = [
             ("block_tokens", |o| o.block_tokens = 0),
             ("block_tokens", |o| o.block_tokens = 17),
             ("threads", |o| o.threads = 257),
@@ -143,6 +148,7 @@ mod tests {
             ("max_sequences", |o| o.max_sequences = 129),
             ("max_step_tokens", |o| o.max_step_tokens = 15),
             ("max_step_tokens", |o| o.max_step_tokens = 8193),
+            ("step_ms", |o| o.step_ms = 60_001),
             ("queue", |o| o.queue = 0),
             ("queue", |o| o.queue = u32::MAX),
         ];

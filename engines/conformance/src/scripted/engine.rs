@@ -60,7 +60,8 @@ impl ScriptedEngine {
         let memory = ScriptedMemory::new(region, config.capacity, config.refuse_allocation);
         let weights = memory.allocate(Purpose::Weights, weights_bytes)?;
         let executor = ScriptedExecutor::new(config, &memory)?;
-        let scheduler = Config { model: "scripted".into(), queue: config.queue, kv_region: region };
+        let scheduler =
+            Config { model: "scripted".into(), queue: config.queue, kv_region: region, ..Config::default() };
         let handle = spawn(executor, &scheduler, clock)?;
         let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         let capabilities = Capabilities {

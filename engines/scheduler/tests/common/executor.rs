@@ -1,11 +1,12 @@
 //! An executor whose KV is the token ids themselves and whose next token is a hash of them, so that a wrong, stale or
 //! missing block changes the text.
 
-use plimsoll_engine::{EngineError, Region, Request, Shape, TokenEvent, TopLogprob};
+use plimsoll_engine::{EngineError, ManualClock, Region, Request, Shape, TokenEvent, TopLogprob};
 use plimsoll_scheduler::{BlockTable, Lane, Layers, Limits, StepExecutor};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 pub const BLOCK_TOKENS: usize = 4;
 pub const BLOCK_BYTES: u64 = (BLOCK_TOKENS * size_of::<u32>()) as u64;
@@ -41,6 +42,9 @@ fn held(table: &BlockTable<Block>, layers: Layers, position: usize) -> &AtomicU3
     &blocks[position / BLOCK_TOKENS - first].data().ids[position % BLOCK_TOKENS]
 }
 
+/// How long a step takes.
+pub type Price = fn(usize, usize) -> Duration;
+
 /// One lane's part in a step: request, position, fed, sampled.
 pub type Part = (u64, usize, usize, bool);
 
@@ -55,6 +59,8 @@ pub struct Scripted {
     pub silent: bool,
     /// Allocations until the system refuses one.
     pub allocations_left: usize,
+    /// What a step with so many lanes that feed one token, and so many other tokens, takes on this clock.
+    pub price: Option<(Arc<ManualClock>, Price)>,
     /// Each step waits for a word from here.
     pub gate: Option<crossbeam_channel::Receiver<()>>,
 }
@@ -69,6 +75,7 @@ impl Scripted {
             opened: Vec::new(),
             silent: false,
             allocations_left: usize::MAX,
+            price: None,
             gate: None,
         }
     }
@@ -150,6 +157,10 @@ impl StepExecutor for Scripted {
         assert!(lanes.len() <= max_sequences);
         let fed: usize = lanes.iter().map(|lane| lane.feed).sum();
         assert!(fed > 0 && fed <= max_step_tokens, "{fed} tokens in a step");
+        if let Some((clock, price)) = &self.price {
+            let single = lanes.iter().filter(|lane| lane.feed == 1).count();
+            clock.advance(price(single, fed - single));
+        }
         if !self.silent {
             let part = |lane: &Lane<Self>| (lane.sequence.0, lane.position, lane.feed, lane.sample);
             self.steps.push(lanes.iter().map(part).filter(|part| part.2 > 0).collect());
