@@ -1,127 +1,46 @@
-/* How fast a model runs: prefill and decode alone, decode of several sequences together, time to first token, load time and
- * peak memory. Prompts are random token ids and answers go on after end-of-text tokens, so every run does the same work. */
+/* How fast a model runs: prefill, decode, several sequences together, tokens of some while another's prompt comes in, and a
+ * conversation's second turn. Prompts are random token ids and answers go on after end-of-text tokens, so every run does the
+ * same work. The common part of all cells is in common/sequence.c. */
 #define _POSIX_C_SOURCE 200809L
 
-#include "args.h"
+#include "bench_options.h"
 #include "json.h"
 #include "names.h"
 #include "process.h"
+#include "sequence.h"
 
 #include <inttypes.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_BATCHES = 16, MAX_SEQUENCES = 128, MAX_REPS = 101 };
-
-static const char HELP[] =
-    "usage: bench --model PATH [options]\n"
-    "\n"
-    "  --model PATH     a Hugging Face folder or a .gguf file\n"
-    "  --prefill N      tokens of the prompt whose prefill is timed [512]\n"
-    "  --decode N       tokens generated in each timed decode, at least 2 [128]\n"
-    "  --depth N        tokens that stand before the second timed decode [2048]\n"
-    "  --batch N,N,...  numbers of sequences that decode together [1,4,8,16]\n"
-    "  --threads N      computing threads [2]\n"
-    "  --reps N         repetitions; the median counts [3]\n"
-    "  --json           one JSON object\n"
-    "  --help\n"
-    "\n"
-    "What does not fit in the model's context is said and left out.\n";
+/* Tokens of prompts of sequences that run together, of the sequences that decode when another arrives, of their answers
+ * before it does, and of a second turn. */
+enum { BATCH_PROMPT = 128, DECODING = 4, WARM = 16, NEW_TURN = 32 };
 
 typedef struct {
-    const char *model;
-    uint32_t prefill, decode, depth, threads, reps;
-    uint32_t batches[MAX_BATCHES];
-    size_t batch_count;
-    bool json;
-} options;
-
-typedef struct {
-    options options;
+    bench_options options;
     plimsoll_runtime *runtime;
     plimsoll_model *model;
     plimsoll_model_facts facts;
     double load_seconds;
+    uint64_t load_peak;
 } bench;
 
-/* --- Setting up ------------------------------------------------------------------------------------------------- */
+/* --- Setting up -------------------------------------------------------------------------------------------------- */
 
-/* Shows an error and ends the program: half a benchmark is none. */
-static void expect(plimsoll_status status, plimsoll_error **error) {
-    if (status != PLIMSOLL_OK) {
-        plimsoll_str message = plimsoll_error_message(*error);
-        fprintf(stderr, "bench: error %" PRId32 " (%s): %.*s\n", status, status_name(status), (int)message.len,
-                message.ptr);
-        exit(1);
-    }
-}
-
-static void die(const char *why) {
-    fprintf(stderr, "bench: %s\n", why);
-    exit(1);
-}
-
-static void parse_batches(options *o, const char *text) {
-    o->batch_count = 0;
-    for (const char *at = text;; at++) {
-        char *end = NULL;
-        unsigned long value = strtoul(at, &end, 10);
-        if (*at < '0' || *at > '9' || value < 1 || value > MAX_SEQUENCES || o->batch_count == MAX_BATCHES
-            || (*end != ',' && *end != '\0')) {
-            usage_error("bench", "--batch %s: not up to %d numbers from 1 to %d with commas between", text, MAX_BATCHES,
-                        MAX_SEQUENCES);
-        }
-        o->batches[o->batch_count++] = (uint32_t)value;
-        at = end;
-        if (*at == '\0') {
-            return;
-        }
-    }
-}
-
-static options parse(int argc, char **argv) {
-    options o = {.prefill = 512, .decode = 128, .depth = 2048, .threads = 2, .reps = 3};
-    parse_batches(&o, "1,4,8,16");
-    args a = args_of("bench", argc, argv);
-    while (args_next(&a)) {
-        if (args_is(&a, "--model")) {
-            o.model = args_text(&a);
-        } else if (args_is(&a, "--prefill")) {
-            o.prefill = (uint32_t)args_integer(&a, 1, 1 << 24);
-        } else if (args_is(&a, "--decode")) {
-            o.decode = (uint32_t)args_integer(&a, 2, 1 << 24);
-        } else if (args_is(&a, "--depth")) {
-            o.depth = (uint32_t)args_integer(&a, 1, 1 << 24);
-        } else if (args_is(&a, "--threads")) {
-            o.threads = (uint32_t)args_integer(&a, 1, 256);
-        } else if (args_is(&a, "--reps")) {
-            o.reps = (uint32_t)args_integer(&a, 1, MAX_REPS);
-        } else if (args_is(&a, "--batch")) {
-            parse_batches(&o, args_text(&a));
-        } else if (args_is(&a, "--json")) {
-            o.json = true;
-        } else if (args_is(&a, "--help")) {
-            fputs(HELP, stdout);
-            exit(0);
-        } else {
-            args_unknown(&a);
-        }
-    }
-    if (o.model == NULL) {
-        usage_error("bench", "--model is missing");
-    }
-    return o;
+static void set_text(plimsoll_config *config, const char *key, size_t key_length, const char *value) {
+    plimsoll_error *error = NULL;
+    expect(plimsoll_config_set(config, key, key_length, value, strlen(value), &error), &error);
 }
 
 static void set(plimsoll_config *config, const char *key, uint64_t value) {
     char text[24];
-    plimsoll_error *error = NULL;
-    int length = snprintf(text, sizeof text, "%" PRIu64, value);
-    expect(plimsoll_config_set(config, key, strlen(key), text, (size_t)length, &error), &error);
+    snprintf(text, sizeof text, "%" PRIu64, value);
+    set_text(config, key, strlen(key), text);
 }
 
 static void open_bench(bench *b) {
+    const bench_options *o = &b->options;
     plimsoll_error *error = NULL;
     plimsoll_config *config = NULL;
     expect(plimsoll_config_new(&config, &error), &error);
@@ -132,259 +51,349 @@ static void open_bench(bench *b) {
     plimsoll_config_free(config);
 
     uint32_t sequences = 1;
-    for (size_t i = 0; i < b->options.batch_count; i++) {
-        sequences = b->options.batches[i] > sequences ? b->options.batches[i] : sequences;
+    for (size_t i = 0; i < o->cell_count; i++) {
+        const cell *c = &o->cells[i];
+        uint32_t needs = c->kind == BATCH ? c->number : c->kind == ARRIVAL ? DECODING + 1 : 1;
+        sequences = needs > sequences ? needs : sequences;
     }
     config = NULL;
     expect(plimsoll_config_new(&config, &error), &error);
-    set(config, "native.threads", b->options.threads);
+    set(config, "native.threads", o->threads);
     set(config, "native.max_sequences", sequences);
-    const char *path = b->options.model;
+    set_text(config, "native.kv_type", strlen("native.kv_type"), o->kv_type);
+    for (size_t i = 0; i < o->setting_count; i++) {
+        const char *equals = strchr(o->settings[i], '=');
+        set_text(config, o->settings[i], (size_t)(equals - o->settings[i]), equals + 1);
+    }
     double start = seconds();
-    expect(plimsoll_model_load(b->runtime, "bench", strlen("bench"), path, strlen(path), config, NULL, NULL, &b->model,
-                               &error),
+    expect(plimsoll_model_load(b->runtime, "bench", strlen("bench"), o->model, strlen(o->model), config, NULL, NULL,
+                               &b->model, &error),
            &error);
     b->load_seconds = seconds() - start;
+    b->load_peak = peak_bytes();
     plimsoll_config_free(config);
     b->facts.struct_size = sizeof b->facts;
     expect(plimsoll_model_get_facts(b->model, &b->facts, &error), &error);
 }
 
-/* --- One run ---------------------------------------------------------------------------------------------------- */
-
-typedef struct {
-    plimsoll_session *session;
-    plimsoll_request *request;
-    double start, first, end; /* when it began, had its first token, ended */
-    pthread_barrier_t *gate;  /* all that run together begin together */
-    plimsoll_result result;
-} sequence;
-
-static int32_t on_event(const plimsoll_event *event, void *user_data) {
-    sequence *s = user_data;
-    if (event->kind == PLIMSOLL_EVENT_TOKEN && s->first <= 0) {
-        s->first = seconds();
-    }
-    return 0;
-}
-
-/* A sequence of `prompt` tokens that are random but for each seed the same, and `decode` tokens to come. */
-static sequence new_sequence(const bench *b, uint32_t prompt, uint32_t decode, uint64_t seed) {
-    sequence s = {.result = {.struct_size = sizeof(plimsoll_result)}};
-    plimsoll_error *error = NULL;
-    uint32_t *tokens = malloc(prompt * sizeof *tokens);
-    if (tokens == NULL) {
-        die("no memory for the prompt");
-    }
-    uint64_t state = seed * 2654435769u + 1;
-    for (uint32_t i = 0; i < prompt; i++) {
-        state = state * 6364136223846793005u + 1442695040888963407u;
-        tokens[i] = (uint32_t)((state >> 33) % b->facts.vocab_size);
-    }
-    expect(plimsoll_session_open(b->model, NULL, &s.session, &error), &error);
-    expect(plimsoll_request_new(&s.request, &error), &error);
-    expect(plimsoll_request_set_tokens(s.request, tokens, prompt, &error), &error);
-    /* Fewer tokens than asked for would be another benchmark. */
-    expect(plimsoll_request_set_max_tokens(s.request, decode, &error), &error);
-    expect(plimsoll_request_set_min_tokens(s.request, decode, &error), &error);
-    expect(plimsoll_request_set_ignore_eos(s.request, 1, &error), &error);
-    free(tokens);
+static sequence new_prompt(const bench *b, uint32_t prompt, uint32_t wanted, uint64_t seed) {
+    sequence s = new_sequence(b->model, wanted);
+    ask_tokens(&s, b->facts.vocab_size, prompt, seed);
     return s;
 }
 
-static void free_sequence(sequence *s) {
-    plimsoll_request_free(s->request);
-    plimsoll_session_free(s->session);
-}
-
-static void run(sequence *s) {
-    plimsoll_error *error = NULL;
-    expect(plimsoll_session_reset(s->session, &error), &error);
-    if (s->gate != NULL) {
-        pthread_barrier_wait(s->gate);
-    }
-    s->first = 0;
-    s->start = seconds();
-    expect(plimsoll_generate(s->session, s->request, NULL, NULL, on_event, s, &s->result, &error), &error);
-    s->end = seconds();
-}
+/* --- Numbers ----------------------------------------------------------------------------------------------------- */
 
 static int compare(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
 }
 
-static double median(double *values, uint32_t count) {
+/* The value that a share of all are not above; sorts them. */
+static double quantile(double *values, size_t count, double share) {
     qsort(values, count, sizeof *values, compare);
-    return count % 2 == 1 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
+    size_t at = (size_t)(share * (double)(count - 1) + 0.5);
+    return count == 0 ? 0 : values[at];
 }
 
-/* --- What is measured ------------------------------------------------------------------------------------------- */
+/* What came of a cell: tokens in so many seconds, and what else there is to say. */
+typedef struct {
+    uint32_t tokens;
+    double seconds;
+    struct {
+        const char *name;
+        double value;
+    } more[8];
+    size_t more_count;
+} outcome;
 
-/* Prefill in tokens/s, and the time to the first token in seconds. */
-static void measure_prefill(const bench *b, double *speed, double *first_token) {
-    double speeds[MAX_REPS], firsts[MAX_REPS];
-    sequence s = new_sequence(b, b->options.prefill, 1, 1);
+static void add(outcome *o, const char *name, double value) {
+    o->more[o->more_count].name = name;
+    o->more[o->more_count++].value = value;
+}
+
+/* --- Cells ------------------------------------------------------------------------------------------------------- */
+
+static outcome measure_prefill(const bench *b, uint32_t prompt) {
+    double times[MAX_REPS];
+    sequence s = new_prompt(b, prompt, 1, 1);
     for (uint32_t i = 0; i < b->options.reps; i++) {
-        run(&s);
-        firsts[i] = s.first - s.start;
-        speeds[i] = (double)s.result.prompt_tokens * 1e6 / (double)s.result.prefill_us;
+        run_fresh(&s);
+        times[i] = first_seconds(&s);
     }
     free_sequence(&s);
-    *speed = median(speeds, b->options.reps);
-    *first_token = median(firsts, b->options.reps);
+    return (outcome){.tokens = prompt, .seconds = quantile(times, b->options.reps, 0.5)};
 }
 
-/* Decode in tokens/s after a prompt of `depth` tokens. */
-static double measure_decode(const bench *b, uint32_t depth) {
-    double speeds[MAX_REPS];
-    sequence s = new_sequence(b, depth, b->options.decode, 2);
+static outcome measure_decode(const bench *b, uint32_t depth) {
+    double times[MAX_REPS];
+    sequence s = new_prompt(b, depth, b->options.decode + 1, 2);
     for (uint32_t i = 0; i < b->options.reps; i++) {
-        run(&s);
-        speeds[i] = (double)(s.result.generated_tokens - 1) * 1e6 / (double)s.result.decode_us;
+        run_fresh(&s);
+        times[i] = decode_seconds(&s);
     }
     free_sequence(&s);
-    return median(speeds, b->options.reps);
+    return (outcome){.tokens = b->options.decode, .seconds = quantile(times, b->options.reps, 0.5)};
 }
 
-static void *run_in_thread(void *user_data) {
-    run(user_data);
-    return NULL;
-}
-
-/* Decode of `count` sequences together, in tokens/s in all: all tokens, over the time from the first start to the last end.
- * A prompt of one token makes little of that time prefill. */
-static double measure_batch(const bench *b, uint32_t count) {
-    double speeds[MAX_REPS];
+/* Seconds from the first start to the last end of sequences that begin together; tokens a second while all of them have
+ * their first token and none its last. */
+static double together(const bench *b, uint32_t count, uint32_t wanted, double *speed) {
     sequence sequences[MAX_SEQUENCES];
-    pthread_t threads[MAX_SEQUENCES];
-    pthread_barrier_t gate;
-    if (pthread_barrier_init(&gate, NULL, count) != 0) {
-        die("no barrier");
+    for (uint32_t i = 0; i < count; i++) {
+        sequences[i] = new_prompt(b, BATCH_PROMPT, wanted, 3 + i);
+    }
+    run_together(sequences, count);
+    double start = sequences[0].start, end = sequences[0].end;
+    double from = sequences[0].times[0], to = sequences[0].times[wanted - 1], inside = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const sequence *s = &sequences[i];
+        start = s->start < start ? s->start : start;
+        end = s->end > end ? s->end : end;
+        from = s->times[0] > from ? s->times[0] : from;
+        to = s->times[wanted - 1] < to ? s->times[wanted - 1] : to;
     }
     for (uint32_t i = 0; i < count; i++) {
-        sequences[i] = new_sequence(b, 1, b->options.decode, 3 + i);
-        sequences[i].gate = &gate;
-    }
-    for (uint32_t rep = 0; rep < b->options.reps; rep++) {
-        for (uint32_t i = 0; i < count; i++) {
-            if (pthread_create(&threads[i], NULL, run_in_thread, &sequences[i]) != 0) {
-                die("no thread for a sequence");
-            }
+        for (uint32_t k = 0; k < wanted; k++) {
+            inside += sequences[i].times[k] > from && sequences[i].times[k] <= to;
         }
-        double start = 0, end = 0, tokens = 0;
-        for (uint32_t i = 0; i < count; i++) {
-            pthread_join(threads[i], NULL);
-            const sequence *s = &sequences[i];
-            start = i == 0 || s->start < start ? s->start : start;
-            end = s->end > end ? s->end : end;
-            tokens += (double)s->result.generated_tokens;
-        }
-        speeds[rep] = tokens / (end - start);
-    }
-    for (uint32_t i = 0; i < count; i++) {
         free_sequence(&sequences[i]);
     }
-    pthread_barrier_destroy(&gate);
-    return median(speeds, b->options.reps);
+    *speed = inside > 0 ? inside / (to - from) : 0;
+    return end - start;
 }
 
-/* --- Reports ---------------------------------------------------------------------------------------------------- */
-
-/* Whether prompt and answer fit in the context; says so when they do not. */
-static bool fits(const bench *b, const char *what, uint32_t prompt, uint32_t decode) {
-    bool fit = (uint64_t)prompt + decode <= b->facts.context_length;
-    if (!fit) {
-        fprintf(stderr, "bench: %s left out: %" PRIu32 " + %" PRIu32 " tokens, the model's context has %" PRIu32 "\n",
-                what, prompt, decode, b->facts.context_length);
+/* What further tokens take: a run with them less a run with one token each. */
+static outcome measure_batch(const bench *b, uint32_t count) {
+    double firsts[MAX_REPS], wholes[MAX_REPS], speeds[MAX_REPS];
+    uint32_t wanted = b->options.decode / 2, reps = b->options.reps;
+    for (uint32_t i = 0; i < reps; i++) {
+        firsts[i] = together(b, count, 1, &speeds[i]);
+        wholes[i] = together(b, count, wanted + 1, &speeds[i]);
     }
-    return fit;
+    double first = quantile(firsts, reps, 0.5), whole = quantile(wholes, reps, 0.5);
+    outcome o = {.tokens = wanted * count, .seconds = whole - first};
+    add(&o, "first_tokens_seconds", first);
+    add(&o, "whole_seconds", whole);
+    add(&o, "all_decoding_per_second", quantile(speeds, reps, 0.5));
+    return o;
 }
 
-static void report_text(const bench *b) {
-    const options *o = &b->options;
+/* One round: the gaps between tokens before the newcomer came and beside its prompt, each appended to its list. */
+static double arrive(const bench *b, uint32_t prompt, double *before, size_t *before_count, double *beside,
+                     size_t *beside_count) {
+    sequence sequences[DECODING], newcomer = new_prompt(b, prompt, WARM, 9);
+    uint32_t wanted = WARM + 64 + prompt / 8;
+    for (uint32_t i = 0; i < DECODING; i++) {
+        sequences[i] = new_prompt(b, BATCH_PROMPT, wanted, 3 + i);
+    }
+    pthread_t threads[DECODING];
+    meeting m = {.warm = WARM};
+    start_together(sequences, DECODING, &m, threads);
+    wait_until_warm(&m, DECODING);
+    run(&newcomer);
+    stop_together(&m, threads, DECODING);
+    double arrived = newcomer.start, first = newcomer.times[0];
+    for (uint32_t i = 0; i < DECODING; i++) {
+        const sequence *s = &sequences[i];
+        uint32_t count = s->count < s->wanted ? s->count : s->wanted;
+        if (count == 0 || s->times[count - 1] < first) {
+            fatal("an answer ended before the new prompt's");
+        }
+        for (uint32_t k = 1; k < count; k++) {
+            double from = s->times[k - 1], to = s->times[k];
+            if (to <= arrived && k > WARM / 2) {
+                before[(*before_count)++] = to - from;
+            } else if (to > arrived && from < first) {
+                beside[(*beside_count)++] = to - from;
+            }
+        }
+        free_sequence(&sequences[i]);
+    }
+    free_sequence(&newcomer);
+    return first - arrived;
+}
+
+static outcome measure_arrival(const bench *b, uint32_t prompt) {
+    size_t most = (size_t)b->options.reps * DECODING * (WARM + 64 + prompt / 8), before_count = 0, beside_count = 0;
+    double firsts[MAX_REPS], *before = malloc(most * sizeof *before), *beside = malloc(most * sizeof *beside);
+    if (before == NULL || beside == NULL) {
+        fatal("no memory for gaps");
+    }
+    for (uint32_t i = 0; i < b->options.reps; i++) {
+        firsts[i] = arrive(b, prompt, before, &before_count, beside, &beside_count);
+    }
+    outcome o = {.tokens = prompt, .seconds = quantile(firsts, b->options.reps, 0.5)};
+    add(&o, "alone_p50_ms", quantile(before, before_count, 0.5) * 1e3);
+    add(&o, "between_p50_ms", quantile(beside, beside_count, 0.5) * 1e3);
+    add(&o, "between_p99_ms", quantile(beside, beside_count, 0.99) * 1e3);
+    add(&o, "between_max_ms", quantile(beside, beside_count, 1) * 1e3);
+    free(before);
+    free(beside);
+    return o;
+}
+
+/* A message of about this many tokens. */
+static char *message_of(uint32_t tokens) {
+    static const char WORDS[] = "the ship takes on cargo until the water reaches its line ";
+    size_t length = (size_t)tokens * 5;
+    char *text = malloc(length + 1);
+    if (text == NULL) {
+        fatal("no memory for a message");
+    }
+    for (size_t i = 0; i < length; i++) {
+        text[i] = WORDS[i % (sizeof WORDS - 1)];
+    }
+    text[length] = '\0';
+    return text;
+}
+
+static void ask(const bench *b, sequence *s, bool messages, uint32_t tokens, uint64_t seed) {
+    if (!messages) {
+        ask_tokens(s, b->facts.vocab_size, tokens, seed);
+        return;
+    }
+    char *text = message_of(tokens);
+    ask_message(s, text);
+    free(text);
+}
+
+/* The second turn's first token, beside what the same input takes in a session of its own, and a step of decode. */
+static outcome measure_turn(const bench *b, uint32_t history, bool messages) {
+    double times[MAX_REPS], fresh[MAX_REPS], steps[MAX_REPS];
+    sequence s = new_sequence(b->model, WARM), other = new_sequence(b->model, WARM);
+    plimsoll_result result = {0};
+    for (uint32_t i = 0; i < b->options.reps; i++) {
+        ask(b, &s, messages, history, 1);
+        run_fresh(&s);
+        ask(b, &s, messages, NEW_TURN, 2);
+        run(&s);
+        times[i] = first_seconds(&s);
+        steps[i] = decode_seconds(&s) / (WARM - 1);
+        result = s.result;
+        ask(b, &other, messages, NEW_TURN, 2);
+        run_fresh(&other);
+        fresh[i] = first_seconds(&other);
+    }
+    free_sequence(&s);
+    free_sequence(&other);
+    uint32_t reps = b->options.reps;
+    outcome o = {.tokens = result.prompt_tokens - result.cached_tokens, .seconds = quantile(times, reps, 0.5)};
+    add(&o, "held_tokens", result.cached_tokens);
+    add(&o, "alone_ms", quantile(fresh, reps, 0.5) * 1e3);
+    add(&o, "step_ms", quantile(steps, reps, 0.5) * 1e3);
+    return o;
+}
+
+/* --- Reports ----------------------------------------------------------------------------------------------------- */
+
+/* The most tokens that one sequence of a cell has. */
+static uint64_t longest(const bench *b, const cell *c) {
+    uint64_t n = c->number, decode = b->options.decode;
+    switch (c->kind) {
+    case DECODE: return n + decode + 1;
+    case BATCH: return BATCH_PROMPT + decode / 2 + 1;
+    case ARRIVAL: return n + BATCH_PROMPT + WARM + 64 + n / 8;
+    case TURN: return n + NEW_TURN + (uint64_t)2 * WARM;
+    case CHAT: return n * 5 / 3 + (uint64_t)4 * NEW_TURN + (uint64_t)2 * WARM;
+    default: return n + 1;
+    }
+}
+
+static outcome measure(const bench *b, const cell *c) {
+    switch (c->kind) {
+    case PREFILL: return measure_prefill(b, c->number);
+    case DECODE: return measure_decode(b, c->number);
+    case BATCH: return measure_batch(b, c->number);
+    case ARRIVAL: return measure_arrival(b, c->number);
+    default: return measure_turn(b, c->number, c->kind == CHAT);
+    }
+}
+
+static void show_load(const bench *b) {
+    const bench_options *o = &b->options;
     const plimsoll_model_facts *f = &b->facts;
-    printf("%s, engine %.*s, %" PRIu32 " threads, median of %" PRIu32 "\n", o->model, (int)f->engine.len, f->engine.ptr,
-           o->threads, o->reps);
-    printf("load          %10.3f s      weights %s, workspace %s\n", b->load_seconds, HUMAN(f->weights_bytes),
-           HUMAN(f->workspace_bytes));
-    if (fits(b, "prefill", o->prefill, 1)) {
-        double speed = 0, first_token = 0;
-        measure_prefill(b, &speed, &first_token);
-        printf("prefill       %10.1f tokens/s   %" PRIu32 " tokens, first token after %.1f ms\n", speed, o->prefill,
-               first_token * 1e3);
+    if (!o->json) {
+        printf("%s, engine %.*s, %" PRIu32 " threads, median of %" PRIu32 "\n", o->model, (int)f->engine.len,
+               f->engine.ptr, o->threads, o->reps);
+        printf("%-14s %10.3f s      weights %s, workspace %s\n", "load", b->load_seconds, HUMAN(f->weights_bytes),
+               HUMAN(f->workspace_bytes));
+        return;
     }
-    /* One token is the shortest prompt there is. */
-    if (fits(b, "decode", 1, o->decode)) {
-        printf("decode        %10.1f tokens/s   %" PRIu32 " tokens at depth 0\n", measure_decode(b, 1), o->decode);
-    }
-    if (fits(b, "decode at depth", o->depth, o->decode)) {
-        printf("decode        %10.1f tokens/s   %" PRIu32 " tokens at depth %" PRIu32 "\n", measure_decode(b, o->depth),
-               o->decode, o->depth);
-    }
-    for (size_t i = 0; i < o->batch_count && fits(b, "batch", 1, o->decode); i++) {
-        double speed = measure_batch(b, o->batches[i]);
-        printf("batch of %-3" PRIu32 "  %10.1f tokens/s   %.1f per sequence\n", o->batches[i], speed,
-               speed / o->batches[i]);
-        fflush(stdout);
-    }
-    printf("peak memory   %10s\n", HUMAN(peak_bytes()));
-}
-
-static void decode_json(const bench *b, json *j, uint32_t depth, uint32_t prompt) {
-    if (fits(b, "decode", prompt, b->options.decode)) {
-        json_open(j, NULL, '{');
-        json_unsigned(j, "depth", depth);
-        json_unsigned(j, "tokens", b->options.decode);
-        json_number(j, "tokens_per_second", measure_decode(b, prompt));
-        json_close(j, '}');
-    }
-}
-
-static void report_json(const bench *b) {
-    const options *o = &b->options;
     json j = json_to(stdout);
     json_open(&j, NULL, '{');
+    json_name(&j, "cell", "load");
     json_name(&j, "model", o->model);
-    json_text(&j, "engine", b->facts.engine.ptr, b->facts.engine.len);
+    json_text(&j, "engine", f->engine.ptr, f->engine.len);
     json_name(&j, "version", plimsoll_version());
     json_unsigned(&j, "threads", o->threads);
+    json_name(&j, "kv_type", o->kv_type);
     json_unsigned(&j, "reps", o->reps);
-    json_number(&j, "load_seconds", b->load_seconds);
-    json_unsigned(&j, "weights_bytes", b->facts.weights_bytes);
-    json_unsigned(&j, "workspace_bytes", b->facts.workspace_bytes);
-    if (fits(b, "prefill", o->prefill, 1)) {
-        double speed = 0, first_token = 0;
-        measure_prefill(b, &speed, &first_token);
-        json_open(&j, "prefill", '{');
-        json_unsigned(&j, "tokens", o->prefill);
-        json_number(&j, "tokens_per_second", speed);
-        json_number(&j, "first_token_seconds", first_token);
-        json_close(&j, '}');
-    }
-    json_open(&j, "decode", '[');
-    decode_json(b, &j, 0, 1);
-    decode_json(b, &j, o->depth, o->depth);
-    json_close(&j, ']');
-    json_open(&j, "batch", '[');
-    for (size_t i = 0; i < o->batch_count && fits(b, "batch", 1, o->decode); i++) {
-        double speed = measure_batch(b, o->batches[i]);
+    json_number(&j, "seconds", b->load_seconds);
+    json_unsigned(&j, "weights_bytes", f->weights_bytes);
+    json_unsigned(&j, "workspace_bytes", f->workspace_bytes);
+    json_unsigned(&j, "peak_bytes", b->load_peak);
+    json_close(&j, '}');
+    json_end_line(&j);
+}
+
+static void show_cell(const bench *b, const cell *c, const outcome *o) {
+    double speed = (double)o->tokens / o->seconds;
+    if (!b->options.json) {
+        printf("%-14s %10.1f tokens/s   %" PRIu32 " tokens in %.1f ms", c->name, speed, o->tokens, o->seconds * 1e3);
+        for (size_t i = 0; i < o->more_count; i++) {
+            printf(", %s %.*f", o->more[i].name, o->more[i].value < 100 ? 2 : 0, o->more[i].value);
+        }
+        printf("\n");
+    } else {
+        json j = json_to(stdout);
         json_open(&j, NULL, '{');
-        json_unsigned(&j, "sequences", o->batches[i]);
+        json_name(&j, "cell", c->name);
+        json_unsigned(&j, "tokens", o->tokens);
+        json_number(&j, "seconds", o->seconds);
         json_number(&j, "tokens_per_second", speed);
-        json_number(&j, "tokens_per_second_each", speed / o->batches[i]);
+        for (size_t i = 0; i < o->more_count; i++) {
+            json_number(&j, o->more[i].name, o->more[i].value);
+        }
         json_close(&j, '}');
+        json_end_line(&j);
     }
-    json_close(&j, ']');
+    fflush(stdout);
+}
+
+static void show_memory(const bench *b) {
+    plimsoll_error *error = NULL;
+    plimsoll_memory memory = {.struct_size = sizeof memory};
+    expect(plimsoll_memory_stats(b->runtime, &memory, &error), &error);
+    if (!b->options.json) {
+        printf("%-14s %10s  at the most resident, %s leased\n", "memory", HUMAN(peak_bytes()), HUMAN(memory.peak_bytes));
+        return;
+    }
+    json j = json_to(stdout);
+    json_open(&j, NULL, '{');
+    json_name(&j, "cell", "memory");
     json_unsigned(&j, "peak_bytes", peak_bytes());
+    json_unsigned(&j, "leased_bytes", memory.peak_bytes);
     json_close(&j, '}');
     json_end_line(&j);
 }
 
 int main(int argc, char **argv) {
-    bench b = {.options = parse(argc, argv)};
+    bench b = {.options = parse_bench_options(argc, argv)};
     open_bench(&b);
-    (b.options.json ? report_json : report_text)(&b);
+    show_load(&b);
+    for (size_t i = 0; i < b.options.cell_count; i++) {
+        const cell *c = &b.options.cells[i];
+        uint64_t tokens = longest(&b, c);
+        if (tokens > b.facts.context_length) {
+            fprintf(stderr, "bench: %s left out: %" PRIu64 " tokens, the model's context has %" PRIu32 "\n", c->name,
+                    tokens, b.facts.context_length);
+            continue;
+        }
+        outcome o = measure(&b, c);
+        show_cell(&b, c, &o);
+    }
+    show_memory(&b);
     plimsoll_model_unload(b.model);
     plimsoll_runtime_free(b.runtime);
     return 0;
