@@ -6,6 +6,9 @@
 use super::buffer::ALIGN;
 use super::kernels::{PANEL, scratch_len};
 use super::map::Map;
+use super::matmul::FEW_ROWS;
+use super::packed::inputs::Form;
+use super::packed::many_rows::SCRATCH;
 use crate::backend::{MAX_ROPES, Slot, StepSpec};
 use plimsoll_engine::EngineError;
 use plimsoll_scheduler::Layers;
@@ -31,6 +34,8 @@ pub(super) enum Area {
     Cos(usize, usize),
     /// The first rows of its table of sines.
     Sin(usize, usize),
+    /// The records of a product's inputs, of whatever form.
+    Inputs,
     /// All threads' scratch, one row each.
     Scratch,
 }
@@ -39,6 +44,7 @@ pub(super) enum Area {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ArenaLayout {
     scratch: Region,
+    inputs: Region,
     cos: [Region; MAX_ROPES],
     sin: [Region; MAX_ROPES],
     slots: [Region; Slot::ALL.len()],
@@ -68,9 +74,12 @@ impl ArenaLayout {
         };
         let attention = scratch_len(spec.heads / spec.kv_heads, spec.block_tokens)?;
         // A thread attends or fills a panel, never both. Whole cache lines keep threads off each other's.
-        let per_thread =
-            attention.max(PANEL.0 * PANEL.1).checked_next_multiple_of(ALIGN / size_of::<f32>())?;
+        let per_thread = attention
+            .max(PANEL.0 * PANEL.1)
+            .max(SCRATCH)
+            .checked_next_multiple_of(ALIGN / size_of::<f32>())?;
         let scratch = next(spec.threads, per_thread)?;
+        let inputs = next(1, most_inputs(spec)?)?;
         let (mut cos, mut sin) = ([Region::default(); MAX_ROPES], [Region::default(); MAX_ROPES]);
         for (rope, (cos, sin)) in spec.ropes.iter().zip(cos.iter_mut().zip(&mut sin)) {
             *cos = next(spec.max_rows, rope.inv_freq.len())?;
@@ -82,7 +91,7 @@ impl ArenaLayout {
             slots[slot as usize] = next(rows, width)?;
         }
         isize::try_from(end).ok()?;
-        Some(ArenaLayout { scratch, cos, sin, slots, end })
+        Some(ArenaLayout { scratch, inputs, cos, sin, slots, end })
     }
 
     /// Bytes up to the end of the last region.
@@ -107,6 +116,7 @@ impl ArenaLayout {
             // No rotation has more indices than this; one that the spec lacks has no rows.
             Area::Cos(rope, rows) => (self.cos.get(rope).copied().unwrap_or_default(), rows),
             Area::Sin(rope, rows) => (self.sin.get(rope).copied().unwrap_or_default(), rows),
+            Area::Inputs => (self.inputs, self.inputs.rows),
             Area::Scratch => (self.scratch, self.scratch.rows),
         };
         (region, rows, region.width)
@@ -116,6 +126,15 @@ impl ArenaLayout {
     pub(super) fn width(&self, area: Area) -> usize {
         self.region(area).0.width
     }
+}
+
+/// Values of the records of the largest product's inputs; `None` on overflow.
+fn most_inputs(spec: &StepSpec) -> Option<usize> {
+    let (rows, widest) = (spec.max_rows.max(spec.max_sequences), spec.heads.checked_mul(spec.head_dim)?);
+    let depth = Form::depth(widest.max(spec.hidden).max(spec.intermediate))?;
+    let few = Form::Planes.record(depth)?.checked_mul(rows.min(FEW_ROWS))?;
+    let record = Form::Bytes.record(depth)?.max(Form::Halves.record(depth)?);
+    Some(few.max(record.checked_mul(rows)?))
 }
 
 /// The mapped memory of a layout.
@@ -196,7 +215,7 @@ mod tests {
     #[test]
     fn regions_are_aligned_and_follow_each_other() {
         let layout = ArenaLayout::plan(&spec()).unwrap();
-        let mut regions = vec![layout.scratch, layout.cos[0], layout.sin[0]];
+        let mut regions = vec![layout.scratch, layout.inputs, layout.cos[0], layout.sin[0]];
         regions.extend(layout.slots);
         let mut end = 0usize;
         for region in regions {

@@ -1,28 +1,79 @@
 //! Products of activations with a weight matrix.
 //!
-//! Few rows (decode): each weight row is read once and multiplied with every activation row, so a row's result does not
-//! depend on the others. More rows (prefill): panels of weights are decoded into a thread's scratch and multiplied by the
-//! `gemm` crate. Both split the outputs over the pool.
+//! Few rows (decode): the weights are read once and multiplied with every activation row, so a row's result does not depend
+//! on the others. More rows (prefill): pieces of weights are unpacked once for all rows. Both split the outputs over the
+//! pool, in stretches of panels.
 
-use super::kernels::{Level, PANEL, fill_panel, products, with_format};
-use super::matrix::Matrix;
+use super::kernels::{F32, Format, Level, PANEL, fill_panel, products};
+use super::matrix::{Matrix, Stored};
+use super::packed::inputs::{Bytes, Form, Halves, Planes, prepare};
+use super::packed::{PANEL_ROWS, Packed, few_rows, many_rows, unpack_columns};
 use super::parts::Parts;
 use super::pool::Pool;
 use crate::backend::Into;
 use gemm::{Parallelism, gemm};
+use plimsoll_engine::EngineError;
+use plimsoll_formats::Dtype;
+use std::ops::Range;
 
-/// Most rows of the first way. Beyond, decoding each weight row once per four rows costs more than decoding panels.
+/// Most rows of the first way. Beyond, reading each weight once per few rows costs more than unpacking it.
 pub(super) const FEW_ROWS: usize = 16;
 
-/// Weight bytes of one task of the first way.
+/// Tasks that each thread gets of a product's outputs: the more, the better they even out, and the shorter the stretches.
+const TASKS: usize = 4;
+
+/// Weight bytes of one task of f32 rows.
 const TASK_BYTES: usize = 64 * 1024;
 
 /// Rows of activations in one call of `gemm`. Up to 48 it uses the panel as it lies; beyond, it would copy it into a buffer
 /// of its own.
 const GEMM_ROWS: usize = 48;
 
-/// Outputs in a panel are a multiple of it: the widest vector. `gemm` would copy other panels.
-const GEMM_OUTPUTS: usize = 16;
+/// How a product with panels is computed.
+#[allow(dead_code, reason = "ways that no type takes yet")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// Few rows, in f32.
+    FewFloats,
+    /// Few rows of 15 bits.
+    FewPlanes,
+    /// Many rows, in f32.
+    ManyFloats,
+    /// Many rows of 8 bits.
+    ManyBytes,
+    /// Many rows of upper halves of f32.
+    ManyHalves,
+}
+
+impl Way {
+    /// The way for so many rows with weights of this type.
+    fn of(_: Level, dtype: Dtype, rows: usize) -> Way {
+        match (rows <= FEW_ROWS, dtype.is_quantized()) {
+            (true, false) => Way::FewFloats,
+            (true, true) => Way::FewPlanes,
+            (false, _) => Way::ManyFloats,
+        }
+    }
+
+    /// The form that it wants the inputs in; `None` for f32 as they are.
+    fn form(self) -> Option<Form> {
+        match self {
+            Way::FewFloats | Way::ManyFloats => None,
+            Way::FewPlanes => Some(Form::Planes),
+            Way::ManyBytes => Some(Form::Bytes),
+            Way::ManyHalves => Some(Form::Halves),
+        }
+    }
+}
+
+/// Who computes.
+#[derive(Clone, Copy)]
+pub(super) struct Workers<'a> {
+    pub(super) level: Level,
+    pub(super) pool: &'a Pool,
+    /// The pool's.
+    pub(super) threads: usize,
+}
 
 /// Where products go: `[rows, width]`, each row once the products are added to what is there.
 #[derive(Clone, Copy, Debug)]
@@ -42,16 +93,32 @@ impl<'a> Target<'a> {
     /// Puts the products of one output for consecutive rows.
     #[inline(always)]
     pub(super) fn put(&self, first_row: usize, output: usize, products: &[f32]) {
-        let bias = self.bias.map_or(0.0, |bias| bias[output]);
         for (row, product) in products.iter().enumerate() {
-            let at = (first_row + row) * self.width + output;
-            // SAFETY: an output belongs to one task.
-            let [value] = (unsafe { self.out.part(at..at + 1) }) else { continue };
+            self.put_outputs(first_row + row, output, std::slice::from_ref(product));
+        }
+    }
+
+    /// Puts the products of consecutive outputs for one row.
+    #[inline(always)]
+    pub(super) fn put_outputs(&self, row: usize, first_output: usize, products: &[f32]) {
+        let at = row * self.width + first_output;
+        // SAFETY: an output belongs to one task.
+        let values = unsafe { self.out.part(at..at + products.len()) };
+        let bias = self.bias.map(|bias| &bias[first_output..first_output + products.len()]);
+        for (index, (value, product)) in values.iter_mut().zip(products).enumerate() {
+            let sum = product + bias.map_or(0.0, |bias| bias[index]);
             *value = match self.how {
-                Into::Set => product + bias,
-                Into::Add => *value + product + bias,
+                Into::Set => sum,
+                Into::Add => *value + sum,
             };
         }
+    }
+
+    /// Puts a panel's products for one row, as far as the matrix has rows there.
+    #[inline(always)]
+    pub(super) fn put_panel(&self, weights: &Packed, panel: usize, row: usize, products: &[f32; PANEL_ROWS]) {
+        let first = panel * PANEL_ROWS;
+        self.put_outputs(row, first, &products[..PANEL_ROWS.min(weights.rows() - first)]);
     }
 
     /// Makes outputs `from .. to` of all rows ready to have products added.
@@ -69,66 +136,191 @@ impl<'a> Target<'a> {
     }
 }
 
-/// `target = inputs * matrix^T` or added to it, for `[rows, matrix.cols]` inputs. `scratch` has a panel's room at the start
-/// of each thread's row of `scratch_width`.
+/// `target = inputs * matrix^T` or added to it, for `[rows, matrix.cols]` inputs. `records` has room for the inputs in any
+/// form, `scratch` a row of `scratch_width` for each thread.
+///
+/// # Errors
+/// [`EngineError::PriceOverflow`] and [`EngineError::Execution`] for inputs that the workspace was not planned for.
 pub(super) fn matmul(
-    level: Level,
-    pool: &Pool,
+    workers: Workers<'_>,
     matrix: &Matrix,
     inputs: &[f32],
     target: &Target<'_>,
+    records: &mut [f32],
     scratch: &mut [f32],
     scratch_width: usize,
+) -> Result<(), EngineError> {
+    let rows = inputs.len().checked_div(matrix.cols).unwrap_or(0);
+    let scratch = Scratch { parts: Parts::new(scratch), width: scratch_width };
+    match &matrix.stored {
+        Stored::Floats(buffer) => {
+            floats(workers, buffer.bytes(), matrix, inputs, target, &scratch);
+            Ok(())
+        }
+        Stored::Panels(packed) => panels(workers, packed, rows, inputs, target, records, &scratch),
+    }
+}
+
+/// A row of floats for each thread.
+struct Scratch<'a> {
+    parts: Parts<'a>,
+    width: usize,
+}
+
+impl<'a> Scratch<'a> {
+    /// A thread's.
+    ///
+    /// # Safety
+    /// The thread has no other reference to it.
+    unsafe fn of(&self, thread: usize) -> &'a mut [f32] {
+        // SAFETY: threads have rows of their own, and the caller answers for its thread.
+        unsafe { self.parts.part(thread * self.width..(thread + 1) * self.width) }
+    }
+}
+
+fn panels(
+    workers: Workers<'_>,
+    weights: &Packed,
+    rows: usize,
+    inputs: &[f32],
+    target: &Target<'_>,
+    records: &mut [f32],
+    scratch: &Scratch<'_>,
+) -> Result<(), EngineError> {
+    let Workers { level, pool, threads } = workers;
+    let way = Way::of(level, weights.dtype(), rows);
+    let depth = Form::depth(weights.cols()).ok_or(EngineError::PriceOverflow)?;
+    let records = match way.form() {
+        None => &[][..],
+        Some(form) => {
+            let record = form.record(depth).ok_or(EngineError::PriceOverflow)?;
+            let unplanned = || EngineError::Execution("inputs that the workspace was not planned for".into());
+            let records = records.get_mut(..record * rows).ok_or_else(unplanned)?;
+            let parts = Parts::new(records);
+            let each = |row: usize| {
+                let input = &inputs[row * weights.cols()..(row + 1) * weights.cols()];
+                // SAFETY: every row is one task's.
+                prepare(level, form, input, depth, unsafe { parts.part(row * record..(row + 1) * record) });
+            };
+            match rows <= FEW_ROWS {
+                true => (0..rows).for_each(each),
+                false => pool.run(rows, &|row, _| each(row)),
+            }
+            &*records
+        }
+    };
+    let unfit = || EngineError::Execution("inputs that are no whole records".into());
+    let all = weights.panels();
+    let split = |task: &(dyn Fn(Range<usize>, usize) + Sync)| {
+        let stretch = all.div_ceil(threads * TASKS).max(1);
+        pool.run(all.div_ceil(stretch), &|number, thread| {
+            task(number * stretch..((number + 1) * stretch).min(all), thread);
+        });
+    };
+    match way {
+        Way::FewFloats => split(&|panels, _| few_rows::floats(level, weights, panels, inputs, target)),
+        Way::FewPlanes => {
+            let inputs = Planes::new(depth, records).ok_or_else(unfit)?;
+            split(&|panels, _| few_rows::planes(level, weights, panels, &inputs, target));
+        }
+        Way::ManyBytes => {
+            let inputs = Bytes::new(depth, records).ok_or_else(unfit)?;
+            split(&|panels, thread| {
+                // SAFETY: a thread runs one task at a time.
+                let scratch = unsafe { scratch.of(thread) };
+                many_rows::bytes(level, weights, panels, &inputs, target, scratch);
+            });
+        }
+        Way::ManyHalves => {
+            let inputs = Halves::new(depth, records).ok_or_else(unfit)?;
+            split(&|panels, thread| {
+                // SAFETY: a thread runs one task at a time.
+                let scratch = unsafe { scratch.of(thread) };
+                many_rows::halves(level, weights, panels, &inputs, target, scratch);
+            });
+        }
+        Way::ManyFloats => {
+            const PANELS: usize = PANEL.0 / PANEL_ROWS;
+            // A panel that is not full goes the other way: `gemm` would copy it.
+            let full = weights.rows() / PANEL_ROWS;
+            let tasks = full.div_ceil(PANELS);
+            pool.run(tasks + (all - full), &|task, thread| {
+                if task == tasks {
+                    few_rows::floats(level, weights, full..all, inputs, target);
+                    return;
+                }
+                // SAFETY: a thread runs one task at a time.
+                let columns = unsafe { scratch.of(thread) };
+                let panels = task * PANELS..((task + 1) * PANELS).min(full);
+                let (from, to) = (panels.start * PANEL_ROWS, panels.end * PANEL_ROWS);
+                many_floats(from..to, inputs, rows, weights.cols(), target, columns, |depth, columns| {
+                    for (index, panel) in panels.clone().enumerate() {
+                        let columns = &mut columns[index * PANEL_ROWS..];
+                        unpack_columns(weights, panel, depth.clone(), columns, PANEL.0);
+                    }
+                });
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Products with f32 rows.
+fn floats(
+    workers: Workers<'_>,
+    weights: &[u8],
+    matrix: &Matrix,
+    inputs: &[f32],
+    target: &Target<'_>,
+    scratch: &Scratch<'_>,
 ) {
-    let rows = inputs.len() / matrix.cols;
+    let Workers { level, pool, .. } = workers;
+    let (cols, row_bytes) = (matrix.cols, F32::row_bytes(matrix.cols));
+    let rows = inputs.len().checked_div(cols).unwrap_or(0);
+    let of = |from: usize, to: usize| &weights[from * row_bytes..to * row_bytes];
     if rows <= FEW_ROWS {
-        let per_task = (TASK_BYTES / matrix.row_bytes().max(1)).clamp(1, matrix.rows.max(1));
+        let per_task = (TASK_BYTES / row_bytes.max(1)).clamp(1, matrix.rows.max(1));
         pool.run(matrix.rows.div_ceil(per_task), &|task, _| {
             let (from, to) = (task * per_task, ((task + 1) * per_task).min(matrix.rows));
-            few_rows(level, matrix, from, to, inputs, target);
+            products::<F32>(level, of(from, to), from, inputs, cols, target);
         });
         return;
     }
-    // The last few outputs are no panel: they go the first way.
-    let panelled = matrix.rows / GEMM_OUTPUTS * GEMM_OUTPUTS;
-    let panels = panelled.div_ceil(PANEL.0);
-    let scratch = Parts::new(scratch);
-    pool.run(panels + usize::from(panelled < matrix.rows), &|task, thread| {
-        if task == panels {
-            few_rows(level, matrix, panelled, matrix.rows, inputs, target);
+    // The last few outputs go the other way: `gemm` would copy a panel that is not full.
+    let full = matrix.rows / PANEL_ROWS * PANEL_ROWS;
+    let tasks = full.div_ceil(PANEL.0);
+    pool.run(tasks + usize::from(full < matrix.rows), &|task, thread| {
+        if task == tasks {
+            products::<F32>(level, of(full, matrix.rows), full, inputs, cols, target);
             return;
         }
-        let start = thread * scratch_width;
-        // SAFETY: a thread runs one task at a time, and this row of the scratch is its own.
-        let panel = unsafe { scratch.part(start..start + PANEL.0 * PANEL.1) };
-        let (from, to) = (task * PANEL.0, ((task + 1) * PANEL.0).min(panelled));
-        many_rows(level, matrix, from, to, inputs, rows, target, panel);
+        // SAFETY: a thread runs one task at a time.
+        let columns = unsafe { scratch.of(thread) };
+        let (from, to) = (task * PANEL.0, ((task + 1) * PANEL.0).min(full));
+        many_floats(from..to, inputs, rows, cols, target, columns, |depth, columns| {
+            fill_panel::<F32>(level, of(from, to), row_bytes, to - from, depth.start, depth.len(), columns);
+        });
     });
 }
 
-fn few_rows(level: Level, matrix: &Matrix, from: usize, to: usize, inputs: &[f32], target: &Target<'_>) {
-    let weights = matrix.rows(from, to);
-    with_format!(matrix.dtype, F => products::<F>(level, weights, from, inputs, matrix.cols, target));
-}
-
-#[expect(clippy::too_many_arguments, reason = "the operands of one product")]
-fn many_rows(
-    level: Level,
-    matrix: &Matrix,
-    from: usize,
-    to: usize,
+/// Products of many rows in f32. `fill` puts the weights of a range of inputs into columns of [`PANEL`]`.0` floats.
+fn many_floats(
+    outputs: Range<usize>,
     inputs: &[f32],
     rows: usize,
+    cols: usize,
     target: &Target<'_>,
-    panel: &mut [f32],
+    columns: &mut [f32],
+    fill: impl Fn(Range<usize>, &mut [f32]),
 ) {
-    let (weights, row_bytes, cols) = (matrix.rows(from, to), matrix.row_bytes(), matrix.cols);
+    let Range { start: from, end: to } = outputs;
+    let columns = &mut columns[..PANEL.0 * PANEL.1];
     target.prepare(rows, from, to);
     // Pieces of equal size: a last one of a single row would take another way through `gemm`.
     let piece = rows.div_ceil(rows.div_ceil(GEMM_ROWS));
     for depth in (0..cols).step_by(PANEL.1) {
         let count = PANEL.1.min(cols - depth);
-        with_format!(matrix.dtype, F => fill_panel::<F>(level, weights, row_bytes, to - from, depth, count, panel));
+        fill(depth..depth + count, columns);
         for first in (0..rows).step_by(piece) {
             let taken = piece.min(rows - first);
             let last = (first + taken - 1) * target.width + to - 1;
@@ -147,7 +339,7 @@ fn many_rows(
                     target.width as isize,
                     1,
                     true,
-                    panel.as_ptr(),
+                    columns.as_ptr(),
                     PANEL.0 as isize,
                     1,
                     input.as_ptr(),

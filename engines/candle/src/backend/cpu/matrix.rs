@@ -1,7 +1,8 @@
-//! Weights in memory: as in the file, aligned.
+//! Weights in memory, aligned: f32 as in the file, all other matrices in panels.
 
 use super::buffer::Buffer;
-use super::kernels::{Level, dequantise, with_format};
+use super::kernels::{F32, Level, dequantise, with_format};
+use super::packed::{self, Packed, unpack_row};
 use crate::backend::Fill;
 use plimsoll_engine::EngineError;
 use plimsoll_formats::Dtype;
@@ -9,13 +10,21 @@ use plimsoll_formats::Dtype;
 /// Most bytes that are asked of a file at once.
 const PIECE: usize = 1 << 20;
 
-/// A weight matrix `[rows, cols]` in its stored format, row after row.
+/// A weight matrix `[rows, cols]`.
 #[derive(Debug)]
 pub(crate) struct Matrix {
-    pub(super) dtype: Dtype,
     pub(super) rows: usize,
     pub(super) cols: usize,
-    buffer: Buffer,
+    pub(super) stored: Stored,
+}
+
+/// How a matrix is stored.
+#[derive(Debug)]
+pub(super) enum Stored {
+    /// f32, row after row.
+    Floats(Buffer),
+    /// All other types.
+    Panels(Packed),
 }
 
 /// A vector of f32.
@@ -28,11 +37,10 @@ pub(crate) struct Vector {
 impl Matrix {
     /// Bytes of a matrix; `None` on overflow or when a row is no whole number of blocks.
     pub(super) fn bytes_for(dtype: Dtype, rows: usize, cols: usize) -> Option<usize> {
-        let row = dtype.bytes_for(u64::try_from(cols).ok()?)?;
-        usize::try_from(row.checked_mul(u64::try_from(rows).ok()?)?).ok()
+        packed::matrix_bytes(dtype, rows, cols)
     }
 
-    /// Reads a matrix, whose bytes in the file are its bytes here.
+    /// Reads a matrix.
     pub(super) fn load(
         dtype: Dtype,
         rows: usize,
@@ -44,18 +52,22 @@ impl Matrix {
                 "a {dtype:?} matrix of {rows} rows and {cols} columns cannot be stored"
             ))
         })?;
-        Ok(Matrix { dtype, rows, cols, buffer: Buffer::filled(bytes, PIECE, fill)? })
+        let stored = match Packed::load(dtype, rows, cols, fill)? {
+            Some(packed) => Stored::Panels(packed),
+            None => Stored::Floats(Buffer::filled(bytes, PIECE, fill)?),
+        };
+        Ok(Matrix { rows, cols, stored })
     }
 
-    /// Bytes of one row.
-    pub(super) fn row_bytes(&self) -> usize {
-        self.buffer.len().checked_div(self.rows).unwrap_or(0)
-    }
-
-    /// The stored bytes of rows `from .. to`.
-    pub(super) fn rows(&self, from: usize, to: usize) -> &[u8] {
-        let row = self.row_bytes();
-        &self.buffer.bytes()[from * row..to * row]
+    /// The values of one row.
+    pub(super) fn row(&self, level: Level, row: usize, values: &mut [f32]) {
+        match &self.stored {
+            Stored::Panels(packed) => unpack_row(packed, row, values),
+            Stored::Floats(buffer) => {
+                let bytes = size_of::<f32>() * self.cols;
+                dequantise::<F32>(level, &buffer.bytes()[row * bytes..(row + 1) * bytes], values);
+            }
+        }
     }
 }
 
@@ -142,7 +154,7 @@ mod tests {
 
     #[test]
     fn sizes_are_exact_and_bad_ones_refused() {
-        assert_eq!(Matrix::bytes_for(Dtype::Q8_0, 3, 64), Some(3 * 68));
+        assert_eq!(Matrix::bytes_for(Dtype::Q8_0, 3, 64), Some(16 * 68));
         assert_eq!(Matrix::bytes_for(Dtype::Q8_0, 3, 65), None);
         assert_eq!(Matrix::bytes_for(Dtype::F32, usize::MAX / 4, 8), None);
         let mut none = |_: &mut [u8]| Ok(());

@@ -3,7 +3,8 @@
 //! - `map`, `arena`: the workspace of a step, mapped and committed once;
 //! - `buffer`, `matrix`, `kv`: weights and KV blocks, in exactly the bytes that were priced;
 //! - `pool`, `parts`: threads, and how they share a slice;
-//! - `kernels`, `matmul`: the arithmetic.
+//! - `packed`: weights in panels and their products;
+//! - `kernels`, `matmul`: the other arithmetic.
 //!
 //! A step of at most [`matmul::FEW_ROWS`] rows allocates nothing. With more rows the `gemm` crate allocates a list of
 //! flags, a few hundred bytes, for the time of each call, and once per thread a packing buffer of the size of the
@@ -16,6 +17,7 @@ mod kv;
 mod map;
 mod matmul;
 mod matrix;
+pub(crate) mod packed;
 mod parts;
 mod pool;
 
@@ -29,9 +31,9 @@ pub(crate) use matrix::{Matrix, Vector};
 
 use super::{Attention, Backend, Fill, Into, KvDtype, Place, Slot, Spans, StepSpec, check_spans};
 use arena::{Area, Arena, ArenaLayout};
-use kernels::{Extent, F16, F32, Level, attend, dequantise, rms_norm, rope, with_format};
+use kernels::{Extent, F16, F32, Level, attend, rms_norm, rope};
 use kv::{BlockHead, Geometry, Part};
-use matmul::{Target, matmul};
+use matmul::{Target, Workers, matmul};
 use parts::Parts;
 use plimsoll_engine::EngineError;
 use plimsoll_formats::{Activation, Dtype};
@@ -198,8 +200,7 @@ impl Backend for CpuBackend {
         let [hidden] = self.arena.areas([Area::Slot(Slot::Hidden, ids.len())])?;
         Self::for_rows(&self.pool, hidden, table.cols, |first, rows| {
             for (row, id) in rows.chunks_exact_mut(table.cols).zip(&ids[first..]) {
-                let stored = table.rows(*id as usize, *id as usize + 1);
-                with_format!(table.dtype, F => dequantise::<F>(self.level, stored, row));
+                table.row(self.level, *id as usize, row);
             }
         });
         Ok(())
@@ -250,12 +251,12 @@ impl Backend for CpuBackend {
         let shaped = self.takes(src, matrix.cols) && self.takes(dst, matrix.rows);
         fits(shaped && bias.is_none_or(|bias| bias.len() == matrix.rows), "a matrix and its operands")?;
         let scratch_width = self.arena.layout().width(Area::Scratch);
-        let areas =
-            [Area::Packed(src, rows, matrix.cols), Area::Packed(dst, rows, matrix.rows), Area::Scratch];
-        let [inputs, out, scratch] = self.arena.areas(areas)?;
+        let (input, output) = (Area::Packed(src, rows, matrix.cols), Area::Packed(dst, rows, matrix.rows));
+        let areas = [input, output, Area::Inputs, Area::Scratch];
+        let [inputs, out, records, scratch] = self.arena.areas(areas)?;
         let target = Target::new(out, matrix.rows, bias, how);
-        matmul(self.level, &self.pool, matrix, inputs, &target, scratch, scratch_width);
-        Ok(())
+        let workers = Workers { level: self.level, pool: &self.pool, threads: self.spec.threads };
+        matmul(workers, matrix, inputs, &target, records, scratch, scratch_width)
     }
 
     fn rope_prepare(&mut self, positions: &[u32]) -> Result<(), EngineError> {

@@ -10,17 +10,12 @@ pub(crate) struct Iq4Nl;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Iq4Xs;
 
-/// The levels, in two's complement.
-const LEVELS: [u8; 16] = {
-    let levels: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
-    let mut bytes = [0; 16];
-    let mut i = 0;
-    while i < 16 {
-        bytes[i] = levels[i].cast_unsigned();
-        i += 1;
-    }
-    bytes
-};
+/// The levels.
+pub(crate) const IQ4_LEVELS: [i8; 16] =
+    [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+
+/// The same in two's complement.
+const LEVELS: [u8; 16] = super::unsigned(IQ4_LEVELS);
 
 /// Every 4 bits replaced by what a table has for them.
 #[inline(always)]

@@ -12,10 +12,10 @@ mod mxfp4;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use iq4::{Iq4Nl, Iq4Xs};
+pub(crate) use iq4::{IQ4_LEVELS, Iq4Nl, Iq4Xs};
 pub(crate) use k_quants::{Q2K, Q3K, Q4K, Q5K, Q6K};
 pub(crate) use legacy::{Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
-pub(crate) use mxfp4::Mxfp4;
+pub(crate) use mxfp4::{MXFP4_LEVELS, Mxfp4, half_of_power};
 
 use super::format::f32_of_f16;
 use super::{LANES, Simd};
@@ -35,6 +35,17 @@ macro_rules! blocks {
     };
 }
 use blocks;
+
+/// Signed levels as bytes.
+const fn unsigned(levels: [i8; 16]) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    let mut i = 0;
+    while i < 16 {
+        bytes[i] = levels[i].cast_unsigned();
+        i += 1;
+    }
+    bytes
+}
 
 /// The half-precision number in two bytes.
 #[inline(always)]

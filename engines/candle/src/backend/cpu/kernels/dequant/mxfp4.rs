@@ -8,13 +8,16 @@ use crate::backend::cpu::kernels::{Format, LANES, Simd};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mxfp4;
 
-/// Twice the value of every E2M1 number, so that all are whole; in two's complement.
-const DOUBLED: [u8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, 255, 254, 253, 252, 250, 248, 244];
+/// Twice the value of every E2M1 number, so that all are whole.
+pub(crate) const MXFP4_LEVELS: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
+
+/// The same in two's complement.
+const DOUBLED: [u8; 16] = super::unsigned(MXFP4_LEVELS);
 
 /// Half of `2^(exponent - 127)`, exact down to the subnormals. The standard's NaN, 255, counts as a power like any other,
 /// as it does in ggml.
 #[inline(always)]
-fn half_of_power(exponent: u8) -> f32 {
+pub(crate) fn half_of_power(exponent: u8) -> f32 {
     f32::from_bits(match exponent {
         0..2 => 0x0020_0000 << exponent,
         _ => (u32::from(exponent) - 1) << 23,
