@@ -33,7 +33,9 @@ pub(crate) fn unpack_columns(
 ) {
     let (dtype, cell) = (weights.dtype(), weights.cell());
     let cells = weights.panel(panel).chunks_exact(cell.bytes).skip(inputs.start / cell.inputs);
-    for (columns, bytes) in columns[..inputs.len() * stride].chunks_mut(cell.inputs * stride).zip(cells) {
+    // The last column need not be followed by anything.
+    let len = columns.len().min(inputs.len() * stride);
+    for (columns, bytes) in columns[..len].chunks_mut(cell.inputs * stride).zip(cells) {
         for (run, columns) in columns.chunks_mut(RUN * stride).enumerate() {
             for row in 0..PANEL_ROWS {
                 let values = unpack_run(dtype, &cell, bytes, run, row);
