@@ -59,7 +59,9 @@ impl CpuBackend {
     fn with_arena(spec: StepSpec, arena: Arena) -> Result<Self, EngineError> {
         let pool = Pool::new(spec.threads)?;
         let geometry = Geometry::of(&spec);
-        Ok(CpuBackend { geometry, level: Level::detect(), pool, arena, home: Arc::new(()), spec })
+        let level = Level::detect();
+        log::info!("the CPU kernels run at level {} on {} threads", level.name(), spec.threads);
+        Ok(CpuBackend { geometry, level, pool, arena, home: Arc::new(()), spec })
     }
 
     /// Runs `task` over the rows of `values`, `width` wide each, with the number of the first row it gets.

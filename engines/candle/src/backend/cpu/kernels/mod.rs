@@ -13,6 +13,8 @@ mod format;
 mod level;
 mod norm;
 mod panel;
+#[cfg(target_arch = "x86_64")]
+mod proof;
 mod simd;
 #[cfg(target_arch = "x86_64")]
 mod simd_x86;
@@ -33,7 +35,7 @@ pub(crate) use norm::rms_norm;
 pub(crate) use panel::{PANEL, fill_panel};
 pub(crate) use simd::Simd;
 #[cfg(target_arch = "x86_64")]
-pub(crate) use simd_x86::{Avx2, Avx512};
+pub(crate) use proof::{Avx2, Avx512};
 pub(crate) use tanh::tanh;
 
 /// Values that go through a kernel side by side. Sums are kept in this many lanes and added up in a fixed tree, so a sum

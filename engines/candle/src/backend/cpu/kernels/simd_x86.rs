@@ -1,38 +1,15 @@
 //! AVX2 and AVX-512 vectors.
 
 use super::LANES;
+use super::proof::{Avx2, Avx512};
 use super::simd::Simd;
 use std::arch::x86_64::*;
 
-/// AVX2 and F16C.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Avx2(());
-
-/// AVX-512 F, BW, DQ and VL, and all of [`Avx2`].
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Avx512(());
-
 impl Avx2 {
-    /// # Safety
-    /// The processor has AVX2 and F16C.
-    #[inline(always)]
-    pub(super) unsafe fn new() -> Self {
-        Avx2(())
-    }
-
     /// Applies an operation to each register.
     #[inline(always)]
     fn each(self, operation: impl Fn(usize) -> __m256) -> [__m256; 4] {
         [operation(0), operation(1), operation(2), operation(3)]
-    }
-}
-
-impl Avx512 {
-    /// # Safety
-    /// The processor has AVX-512 F, BW, DQ and VL, AVX2 and F16C.
-    #[inline(always)]
-    pub(super) unsafe fn new() -> Self {
-        Avx512(())
     }
 }
 
