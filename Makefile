@@ -31,7 +31,7 @@ COMMON := $(wildcard examples/common/*.c)
 # The programs find the library beside their own folder, wherever the two are moved together.
 LINK := -Lbuild/lib -lplimsoll -Wl,-rpath,'$$ORIGIN/../lib' -Wl,--enable-new-dtags -lm -lpthread
 
-.PHONY: help build library check-library chat bench install uninstall test deps bench-attacks fuzz score header abi-accept fmt lint licences clean
+.PHONY: help build library check-library chat bench install uninstall test deps bench-attacks bench-peers test-peers fuzz score header abi-accept fmt lint licences clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -76,6 +76,7 @@ bench: build ## how fast a model runs; ARGS="--model PATH ..."
 
 test: deps build check-library ## all tests: Rust, C, C++, Go, valgrind, fuzzing
 	$(CARGO) test --workspace --no-fail-fast
+	$(MAKE) --no-print-directory test-peers
 	ctests/run.sh build/lib build/check/lib build/bin
 	$(MAKE) --no-print-directory fuzz
 
@@ -111,6 +112,12 @@ build/tools/bin/cargo-fuzz:
 
 bench-attacks: ## how long every hostile input takes until it is refused
 	$(CARGO) bench --bench attacks
+
+bench-peers: build ## plimsoll beside its peers, which it installs in build/peers; ARGS="--help" shows what to choose
+	python3 benches/peers/run.py $(ARGS)
+
+test-peers: ## tests of that program itself
+	cd benches/peers && python3 -m unittest discover -t . -s tests
 
 score: build ## asks the bundled model the held-out questions; needs python3
 	python3 scripts/demo/score.py

@@ -1,0 +1,110 @@
+"""From samples to rows: medians, the best peer, ratios, bounds, targets."""
+
+import statistics
+from dataclasses import dataclass
+
+import limits
+import targets
+from engines.plimsoll import NAME, Plimsoll
+
+
+@dataclass(frozen=True)
+class Row:
+    """A cell of plimsoll beside the best peer with weights of the same width. Speeds in tokens a second; None: not measured."""
+
+    shape: str
+    cell: str
+    weights: str
+    bits: int
+    speed: float
+    peer: str | None
+    peer_speed: float | None
+    ratio: float | None
+    target: float | None
+    bound: float | None
+    share: float | None  # of the bound
+    share_target: float | None
+    others: dict  # speed of every peer with weights of the same width
+
+    @property
+    def met(self):
+        """Whether all targets are; None without any that could be looked at."""
+        pairs = ((self.ratio, self.target), (self.share, self.share_target))
+        known = [have >= want for have, want in pairs if want is not None and have is not None]
+        return all(known) if known else None
+
+
+def by_round(samples, **wanted):
+    """Speed by round of the samples with these values. The fastest of a round counts: all ways are tried in the first."""
+    speeds = {}
+    for sample in samples:
+        if all(sample[key] == value for key, value in wanted.items()):
+            speeds[sample["round"]] = max(speeds.get(sample["round"], 0), sample["speed"])
+    return speeds
+
+
+def median(speeds):
+    return statistics.median(speeds.values()) if speeds else None
+
+
+def ratio_of(ours, theirs):
+    """The median ratio of rounds that both ran in: a drift of the machine from round to round cancels out."""
+    common = ours.keys() & theirs.keys()
+    return statistics.median(ours[number] / theirs[number] for number in common) if common else None
+
+
+def peers_of(samples, shape, cell, names):
+    """Speeds by round of every peer, by the name of the engine and its weights."""
+    found = {}
+    for engine, weights in names:
+        speeds = by_round(samples, shape=shape, cell=cell, engine=engine, weights=weights)
+        if speeds:
+            found[f"{engine} {weights}"] = speeds
+    return found
+
+
+def row(samples, shape, cell, weights, names, bounds):
+    """The row of a cell, None when plimsoll has not run it. `bounds`: of the cell, by round."""
+    ours = by_round(samples, shape=shape, cell=cell.name, engine=NAME, weights=weights.name)
+    if not ours:
+        return None
+    peers = peers_of(samples, shape, cell.name, names)
+    best = max(peers, key=lambda name: median(peers[name]), default=None)
+    share = ratio_of(ours, {number: value for number, value in bounds.items() if value})
+    return Row(
+        shape=shape,
+        cell=cell.name,
+        weights=weights.name,
+        bits=weights.bits,
+        speed=median(ours),
+        peer=best,
+        peer_speed=median(peers[best]) if best else None,
+        ratio=ratio_of(ours, peers[best]) if best else None,
+        target=targets.ratio(cell, weights),
+        bound=median({number: value for number, value in bounds.items() if value}),
+        share=share,
+        share_target=targets.share(cell, weights),
+        others={name: median(speeds) for name, speeds in peers.items()},
+    )
+
+
+def rows(results, engines, cells):
+    """All rows, by shape, weights and cell."""
+    made = []
+    for shape in dict.fromkeys(sample["shape"] for sample in results["samples"]):
+        for weights in Plimsoll.weights:
+            peers = [(engine.name, w.name) for engine in engines for w in engine.weights if w.bits == weights.bits]
+            peers = [peer for peer in peers if peer[0] != NAME]
+            for cell in cells:
+                bounds = {
+                    measured["round"]: limits.bound(shape, cell, weights, bytes_of(results, shape, weights), measured)
+                    for measured in results["limits"]
+                    if measured["shape"] == shape and bytes_of(results, shape, weights)
+                }
+                if found := row(results["samples"], shape, cell, weights, peers, bounds):
+                    made.append(found)
+    return made
+
+
+def bytes_of(results, shape, weights):
+    return results["weight_bytes"].get(f"{shape} {NAME} {weights.name}")

@@ -1,0 +1,61 @@
+"""plimsoll itself: examples/bench.c on the library of build/."""
+
+import json
+import re
+
+from home import ROOT
+from process import build
+
+from engines.engine import Engine, Run, Weights, checked, parse_lines
+from engines.llama_cpp import LlamaCpp
+
+NAME = "plimsoll"
+
+
+class Plimsoll(Engine):
+    name = NAME
+    weights = (
+        Weights("Q8_0", 8, "-q8_0.gguf"),
+        Weights("Q4_0", 4, "-q4_0.gguf"),
+        Weights("Q4_0 (q8 KV)", 4, "-q4_0.gguf", kv="q8_0", cells="decode-"),
+        Weights("Q4_K_M", 4, "-q4_k_m.gguf"),
+        Weights("Q4_K_M (q8 KV)", 4, "-q4_k_m.gguf", kv="q8_0", cells="decode-"),
+        Weights("BF16", 16),
+    )
+    kinds = ("prefill", "decode", "batch", "arrival", "turn")
+
+    def version(self):
+        header = (ROOT / "include/plimsoll.h").read_text()
+        numbers = (re.search(rf"PLIMSOLL_VERSION_{part} (\d+)", header)[1] for part in ("MAJOR", "MINOR", "PATCH"))
+        return f"plimsoll {'.'.join(numbers)}"
+
+    @property
+    def bench(self):
+        return ROOT / "build/bin/bench"
+
+    def install(self):
+        if not self.bench.exists():
+            build(["make", "-C", ROOT, "build"], self.home.log)
+
+    def convert(self, shape, weights):
+        if not weights.suffix:
+            return self.files(shape, weights)
+        # The same files, made by llama.cpp's tools.
+        llama_cpp = LlamaCpp(self.home)
+        llama_cpp.install()
+        (same,) = [other for other in llama_cpp.weights if other.suffix == weights.suffix]
+        return llama_cpp.convert(shape, same)
+
+    def run(self, model, weights, cells, way, pinned, log):
+        command = [self.bench, "--json", "--reps", 1, "--model", model, "--threads", pinned.threads]
+        command += ["--kv-type", weights.kv, "--new", new_tokens(cells)]
+        command += ["--cells", ",".join(cell.name for cell in cells)]
+        done = pinned.run(command, log)
+        whole = {value["cell"]: value for value in map(json.loads, done.output.splitlines())}
+        extra = {name: whole[name] for name in ("load", "memory")}
+        return Run(checked(parse_lines(done.output), cells), done.peak_bytes, extra)
+
+
+def new_tokens(cells):
+    """What --new must say: tokens of a decode, twice those of a sequence in a batch."""
+    return max((cell.new * {"decode": 1, "batch": 2}.get(cell.kind, 0) for cell in cells), default=0) or 2

@@ -1,0 +1,139 @@
+#!/usr/bin/env python3
+"""plimsoll and its peers on this machine's CPU, side by side: see README.md beside this file."""
+
+import argparse
+import json
+import pathlib
+import sys
+import time
+
+import chart
+import compare
+import table
+from cells import COMPARED, OWN, cell
+from engines.llama_cpp import LlamaCpp
+from engines.onnxruntime import OnnxRuntime
+from engines.openvino import OpenVino
+from engines.plimsoll import Plimsoll
+from engines.transformers import Transformers
+from home import ROOT, WORKERS, Home
+from machine import LEVELS, describe, pick_cpus
+from process import Failed, Pinned, build
+from rounds import Job, Rounds, say
+from shapes import SHAPES
+from weights import weight_bytes
+
+ENGINES = (OpenVino, LlamaCpp, OnnxRuntime, Transformers, Plimsoll)
+
+
+def names(text):
+    return text.split(",")
+
+
+def arguments(given):
+    a = argparse.ArgumentParser(description=__doc__)
+    a.add_argument("--models", type=names, default=list(SHAPES), help="[%(default)s]")
+    a.add_argument("--engines", type=names, default=[engine.name for engine in ENGINES], help="[%(default)s]")
+    a.add_argument("--bits", type=names, default=["8", "4", "16"], help="widths of weights, of 8, 4, 16 [%(default)s]")
+    a.add_argument("--weights", type=names, help="only these forms of weights, such as Q4_0,int4")
+    a.add_argument("--cells", type=names, default=[*COMPARED, *OWN], help="[%(default)s]")
+    a.add_argument("--new", type=int, default=128, help="tokens of a decode; half as many in batches [%(default)s]")
+    a.add_argument("--rounds", type=int, default=3, help="the median counts [%(default)s]")
+    a.add_argument("--threads", type=int, default=2, help="[%(default)s]")
+    a.add_argument("--cpu", choices=LEVELS, default="native", help="the instruction level of all engines [%(default)s]")
+    a.add_argument("--home", type=pathlib.Path, default=ROOT / "build/peers", help="of all that is made [%(default)s]")
+    a.add_argument("--out", type=pathlib.Path, help="results.json, table.md, chart.svg go here [HOME/results]")
+    a.add_argument("--prepare", action="store_true", help="install and make everything, measure nothing")
+    options = a.parse_args(given)
+    check(a, options)
+    return options
+
+
+def check(parser, options):
+    """Mistakes that would show only after an hour."""
+    known = {"--models": (options.models, SHAPES), "--bits": (options.bits, ("8", "4", "16"))}
+    known["--engines"] = (options.engines, [engine.name for engine in ENGINES])
+    for option, (given, allowed) in known.items():
+        for name in given:
+            if name not in allowed:
+                parser.error(f"{option} {name}: not of {', '.join(allowed)}")
+    if options.new < 4 or options.new % 2 or options.rounds < 1 or options.threads < 1:
+        parser.error("--new is even and at least 4, --rounds and --threads at least 1")
+    try:
+        options.cells = [cell(name, options.new) for name in options.cells]
+    except ValueError as reason:
+        parser.error(f"--cells {reason}")
+
+
+def make_checkpoint(home, shape):
+    def make(out):
+        build([home.python("transformers"), WORKERS / "make_checkpoint.py", shape, out], home.log)
+
+    home.made(home.model(shape), make)
+
+
+def prepare(home, options):
+    """Jobs of all engines that can be had, those of a width side by side, and why the others cannot."""
+    engines = [engine(home) for engine in ENGINES if engine.name in options.engines]
+    jobs, failures = [], []
+    for shape in options.models:
+        make_checkpoint(home, shape)
+        for bits in options.bits:
+            for engine in engines:
+                for weights in engine.weights:
+                    wanted = options.weights is None or weights.name in options.weights
+                    if weights.bits != int(bits) or not wanted:
+                        continue
+                    try:
+                        engine.install()
+                        jobs.append(Job(shape, engine, weights, engine.convert(shape, weights)))
+                    except Failed as reason:
+                        failures.append(f"{shape} {engine.name} {weights.name}: {reason}")
+                        say("LEFT OUT", failures[-1])
+    return engines, jobs, failures
+
+
+def write(results, rows, cells, out):
+    out.mkdir(parents=True, exist_ok=True)
+    machine = results["machine"]
+    caption = f"{machine['processor']}, {results['threads']} threads, {results['level']}, {machine['date']}"
+    summary = [vars(row) | {"met": row.met} for row in rows]
+    (out / "results.json").write_text(json.dumps(results | {"rows": summary}, indent=1) + "\n")
+    (out / "table.md").write_text(table.report(results, rows, cells))
+    (out / "chart.svg").write_text(chart.svg(rows, caption))
+    say(f"written to {out}")
+
+
+def main(given):
+    options = arguments(given)
+    home = Home(options.home.resolve())
+    log = home.folder() / "run.log"
+    lowered, program = home.program("lowered"), home.program("limits")
+    pinned = Pinned(options.threads, tuple(pick_cpus(options.threads)), LEVELS[options.cpu], str(lowered))
+    engines, jobs, failures = prepare(home, options)
+    if options.prepare:
+        return 1 if failures else 0
+    rounds = Rounds(jobs, options.cells, pinned, log, program)
+    rounds.results |= {
+        "machine": describe(),
+        "threads": options.threads,
+        "cpus": list(pinned.cpus),
+        "level": options.cpu,
+        "rounds": options.rounds,
+        "new": options.new,
+        "versions": [engine.version() for engine in engines],
+        "weight_bytes": {job.title: weight_bytes(job.model) for job in jobs},
+        "failures": failures,
+    }
+    began = time.monotonic()
+    rounds.run(options.rounds)
+    rounds.results["minutes"] = round((time.monotonic() - began) / 60, 1)
+    rows = compare.rows(rounds.results, engines, options.cells)
+    compared = [cell for cell in options.cells if cell.counted is not None]
+    write(rounds.results, rows, compared, options.out or home.path / "results")
+    print(table.report(rounds.results, rows, compared))
+    return 1 if rounds.results["failures"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

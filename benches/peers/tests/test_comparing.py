@@ -1,0 +1,139 @@
+"""Medians, ratios, bounds, targets, and what is shown of them."""
+
+import unittest
+import xml.etree.ElementTree
+
+import chart
+import limits
+import table
+from cells import cell
+from compare import by_round, median, ratio_of, rows
+from engines.engine import Engine, Run, Weights
+from engines.plimsoll import Plimsoll
+from rounds import Job, Rounds, fastest, plan
+from shapes import SHAPES, parameters
+
+MACHINE = {"read": 30e9, "vnni_int8": 1.5e12, "avx512_f32": 0.3e12, "avx512_f16": 0.6e12}
+LLAMA = "llama3.2-1b"
+
+
+def sample(engine, weights, speed, number, name="decode", way=None):
+    return {
+        **{"shape": LLAMA, "engine": engine, "weights": weights, "cell": name, "way": way or {}, "round": number},
+        **{"speed": speed, "tokens": 128, "seconds": 128 / speed, "more": {}, "peak_bytes": 1 << 30},
+    }
+
+
+class Fake(Engine):
+    name = "Fake"
+    weights = (Weights("int4", 4), Weights("int8", 8))
+
+
+def results():
+    """The machine slows down by half after the first round; plimsoll misses the third."""
+    samples = [sample("Fake", "int4", speed, number) for number, speed in enumerate((20, 10, 10))]
+    samples += [sample("plimsoll", "Q4_0", speed, number) for number, speed in enumerate((30, 15))]
+    samples += [sample("Fake", "int8", 1000, 0)]
+    measured = [MACHINE | {"round": number, "shape": LLAMA} for number in range(3)]
+    sizes = {f"{LLAMA} plimsoll Q4_0": 750_000_000}
+    return {"samples": samples, "limits": measured, "weight_bytes": sizes, "failures": ["gone: why"]}
+
+
+class Ratios(unittest.TestCase):
+    def test_the_fastest_way_of_a_round_counts(self):
+        samples = [sample("Fake", "int4", speed, 0) for speed in (3, 5, 4)]
+        self.assertEqual(by_round(samples, engine="Fake"), {0: 5})
+
+    def test_a_drift_of_the_machine_cancels_out(self):
+        self.assertEqual(ratio_of({0: 30, 1: 15}, {0: 20, 1: 10, 2: 10}), 1.5)
+        self.assertIsNone(ratio_of({0: 30}, {1: 20}))
+        self.assertEqual(median({0: 30, 1: 15, 2: 20}), 20)
+
+    def test_only_peers_of_the_same_width_are_compared(self):
+        (found,) = rows(results(), [Fake(None), Plimsoll(None)], [cell("decode", 128), cell("batch-4", 128)])
+        self.assertEqual((found.peer, found.ratio, found.target, found.met), ("Fake int4", 1.5, 1.45, False))
+        self.assertAlmostEqual(found.share, 22.5 / found.bound)
+
+    def test_met_needs_the_ratio_and_the_share(self):
+        with_memory = results()
+        for measured in with_memory["limits"]:
+            measured["read"] = 17.5e9  # 23.3 tokens a second, of which 22.5 are 0.96
+        (found,) = rows(with_memory, [Fake(None), Plimsoll(None)], [cell("decode", 128)])
+        self.assertTrue(found.met)
+
+
+class Bounds(unittest.TestCase):
+    weights = Weights("Q4_0", 4)
+
+    def test_parameters_are_those_of_the_real_models(self):
+        self.assertEqual(sum(parameters(SHAPES[LLAMA])), 1_235_746_816)
+        self.assertEqual(sum(parameters(SHAPES["qwen2.5-0.5b"])), 493_961_216)
+
+    def test_decode_reads_weights_and_what_is_held(self):
+        # 16 layers of keys and values of 8 heads of 64: 32 KiB a token.
+        held = 2112 * 32768
+        found = limits.bound(LLAMA, cell("decode-2048", 128), self.weights, 750e6, MACHINE)
+        self.assertAlmostEqual(found, 30e9 / (750e6 + held))
+
+    def test_prefill_is_bound_by_the_arithmetic_of_the_width(self):
+        layers, _ = parameters(SHAPES[LLAMA])
+        prefill = cell("prefill-512", 128)
+        self.assertAlmostEqual(limits.bound(LLAMA, prefill, self.weights, 1, MACHINE), 1.5e12 / (2 * layers))
+        self.assertAlmostEqual(limits.bound(LLAMA, prefill, Weights("BF16", 16), 1, MACHINE), 0.6e12 / (2 * layers))
+
+    def test_a_large_batch_is_bound_by_arithmetic(self):
+        few, many = (limits.bound(LLAMA, cell(f"batch-{n}", 128), self.weights, 750e6, MACHINE) for n in (4, 1000))
+        self.assertAlmostEqual(few, 4 * 30e9 / (750e6 + 4 * 160 * 32768))
+        self.assertAlmostEqual(many, 1.5e12 / (2 * 1_235_746_816))
+
+
+class Turns(unittest.TestCase):
+    def test_all_ways_first_then_the_fastest_of_each_cell(self):
+        class Ways(Fake):
+            ways = ({"a": 1}, {"a": 2})
+
+        job, cells = Job("", Ways(None), Ways.weights[0], ""), [cell("decode", 128), cell("prefill-512", 128)]
+        self.assertEqual(plan(job, cells, None), [({"a": 1}, cells), ({"a": 2}, cells)])
+        best = fastest(
+            [
+                sample("Fake", "int4", 5, 0, way={"a": 1}),
+                sample("Fake", "int4", 6, 0, way={"a": 2}),
+                sample("Fake", "int4", 9, 0, "prefill-512", {"a": 1}),
+            ]
+        )
+        self.assertEqual(plan(job, cells, best), [({"a": 1}, cells[1:]), ({"a": 2}, cells[:1])])
+
+    def test_an_engine_that_fails_is_named_and_left_out(self):
+        from process import Failed
+
+        class Broken(Fake):
+            def run(self, *_):
+                raise Failed("no tokens")
+
+        class Silent(Fake):
+            def run(self, *_):
+                return Run()
+
+        for engine in (Broken(None), Silent(None)):
+            rounds = Rounds([Job(LLAMA, engine, engine.weights[0], "")], [cell("decode", 128)], None, None, None)
+            rounds.step(rounds.jobs[0], 0)
+            self.assertEqual(rounds.jobs, [])
+            self.assertEqual(len(rounds.results["failures"]), 1)
+
+
+class Pages(unittest.TestCase):
+    def test_table_and_chart_show_the_ratio_and_what_was_left_out(self):
+        made = results() | {
+            **{"machine": dict.fromkeys(("processor", "cores", "memory", "kernel", "date"), "<&>"), "threads": 2},
+            **{"cpus": [0, 1], "level": "native", "rounds": 3, "new": 128, "versions": ["fake==1"]},
+        }
+        found = rows(made, [Fake(None), Plimsoll(None)], [cell("decode", 128)])
+        page = table.report(made, found, [cell("decode", 128)])
+        self.assertIn("| decode | Q4_0 | 22.5 | Fake int4 | 10.0 | 1.50 (≥ 1.45) |", page)
+        self.assertIn("- gone: why", page)
+        root = xml.etree.ElementTree.fromstring(chart.svg(found, "<&>"))
+        self.assertTrue(any("1.50 × Fake int4" in (text.text or "") for text in root.iter()))
+
+
+if __name__ == "__main__":
+    unittest.main()
