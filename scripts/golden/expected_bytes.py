@@ -6,7 +6,8 @@ Nothing here is taken from the engine: the formulas are the definition that the 
   kv_bytes = layers * blocks * block_tokens * kv_heads * (head_dim + head_dim) * element_bytes
              where a layer with a window holds, of these blocks, only what a step sees at once: the tokens that its first
              one looks back to and its own, wherever they begin in a block
-  weights  = matrices in their type (q8_0: 34 bytes for 32 values of a row), norms and biases in f32
+  weights  = matrices in their type (q8_0: 34 bytes for 32 values of a row), norms and biases in f32; all matrices but
+             those of f32 are in panels of 16 rows and in cells of 32 (q8_0: 64) values along a row, the last ones filled up
 """
 
 import json
@@ -155,9 +156,12 @@ def tensor_bytes(shape, kind):
     if len(shape) == 1:
         return shape[0] * 4
     rows, columns = shape
+    if kind == "f32":
+        return rows * columns * 4
+    rows = -(-rows // 16) * 16
     if kind == "q8_0":
-        return rows * (columns // 32) * 34
-    return rows * columns * {"f32": 4, "f16": 2, "bf16": 2}[kind]
+        return rows * -(-columns // 64) * 2 * 34
+    return rows * -(-columns // 32) * 32 * 2
 
 
 def rolling_blocks(window, block, prompt, total):

@@ -10,6 +10,9 @@ pub(super) const ALIGN: usize = 64;
 /// Writing one byte in each such run commits every page: no supported system has smaller ones.
 const PAGE: usize = 4096;
 
+/// Buffers of this size and more ask for huge pages, which are as large on most systems.
+const HUGE: usize = 2 << 20;
+
 /// Bytes of heap memory, aligned to [`ALIGN`]; exactly as many as were asked for.
 #[derive(Debug)]
 pub(super) struct Buffer {
@@ -70,6 +73,7 @@ impl Buffer {
         // SAFETY: the layout's size is not zero.
         self.start = NonNull::new(unsafe { alloc(layout) }).ok_or_else(refused)?;
         self.layout = layout;
+        self.ask_for_huge_pages();
         let mut from = 0;
         while from < len {
             let count = piece.clamp(1, len - from);
@@ -84,6 +88,18 @@ impl Buffer {
             from += count;
         }
         Ok(())
+    }
+
+    /// Asks the system to back a large buffer with huge pages: a walk over all weights then misses the address cache less
+    /// often. It may refuse; nothing depends on it.
+    fn ask_for_huge_pages(&self) {
+        #[cfg(target_os = "linux")]
+        if self.layout.size() >= HUGE {
+            let start = self.start.as_ptr().align_offset(PAGE);
+            let len = (self.layout.size() - start) / PAGE * PAGE;
+            // SAFETY: the range lies within the allocation. The advice changes how its pages are backed, not what is in them.
+            unsafe { libc::madvise(self.start.as_ptr().add(start).cast(), len, libc::MADV_HUGEPAGE) };
+        }
     }
 
     /// Bytes held.

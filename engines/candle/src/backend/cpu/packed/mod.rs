@@ -22,6 +22,7 @@ pub(crate) use pack::pack_panel;
 pub(crate) use unpack::{Canonical, unpack_codes, unpack_columns, unpack_row};
 
 use super::buffer::Buffer;
+use super::kernels::Level;
 use crate::backend::Fill;
 use plimsoll_engine::{EngineError, Region};
 use plimsoll_formats::Dtype;
@@ -68,6 +69,7 @@ impl Packed {
             .try_reserve_exact(room)
             .map_err(|_| EngineError::OutOfMemory { region: Region::Host, bytes: room as u64 })?;
         staged.resize(room, 0);
+        let level = Level::detect();
         let mut left = rows;
         let mut pack = |packed: &mut [u8]| {
             let taken = left.min(panels * PANEL_ROWS);
@@ -75,7 +77,7 @@ impl Packed {
             let staged = &mut staged[..taken * row];
             fill(staged)?;
             for (rows, panel) in staged.chunks(file_panel).zip(packed.chunks_exact_mut(panel)) {
-                pack_panel(dtype, rows, row, panel);
+                pack_panel(level, dtype, rows, row, panel);
             }
             Ok(())
         };
