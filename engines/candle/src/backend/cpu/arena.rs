@@ -137,10 +137,20 @@ fn most_inputs(spec: &StepSpec) -> Option<usize> {
     Some(few.max(record.checked_mul(rows)?))
 }
 
+/// Whose rows [`Area::Inputs`] holds, so that products of the same rows make them once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Made {
+    pub(super) slot: Slot,
+    pub(super) rows: usize,
+    pub(super) cols: usize,
+    pub(super) form: Form,
+}
+
 /// The mapped memory of a layout.
 #[derive(Debug)]
 pub(super) struct Arena {
     layout: ArenaLayout,
+    made: Option<Made>,
     map: Map,
     /// Bytes from the map's start to the first region.
     shift: usize,
@@ -154,7 +164,7 @@ impl Arena {
     /// [`EngineError::OutOfMemory`].
     pub(super) fn new(layout: ArenaLayout) -> Result<Self, EngineError> {
         let map = Map::new(layout.mapped()?)?;
-        Ok(Arena { layout, map, shift: 0, high_water: AtomicUsize::new(0) })
+        Ok(Arena { layout, made: None, map, shift: 0, high_water: AtomicUsize::new(0) })
     }
 
     /// The same with the end of the layout against a page that cannot be touched.
@@ -163,7 +173,7 @@ impl Arena {
         let mapped = layout.mapped()?;
         let map = Map::guarded(mapped)?;
         let shift = mapped - layout.end.next_multiple_of(ALIGN);
-        Ok(Arena { layout, map, shift, high_water: AtomicUsize::new(0) })
+        Ok(Arena { layout, made: None, map, shift, high_water: AtomicUsize::new(0) })
     }
 
     /// The layout.
@@ -182,6 +192,17 @@ impl Arena {
         self.high_water.load(Ordering::Relaxed)
     }
 
+    /// The form in which a slot's rows are in [`Area::Inputs`], if they are: nobody had the slot since.
+    pub(super) fn inputs_of(&self, slot: Slot, rows: usize, cols: usize) -> Option<Form> {
+        let made = self.made.filter(|made| (made.slot, made.rows, made.cols) == (slot, rows, cols));
+        made.map(|made| made.form)
+    }
+
+    /// Keeps in mind what is in [`Area::Inputs`], until someone asks for it or for the slot.
+    pub(super) fn keep_inputs(&mut self, made: Option<Made>) {
+        self.made = made;
+    }
+
     /// Areas to work on, which must be distinct.
     ///
     /// # Errors
@@ -190,6 +211,11 @@ impl Arena {
         let mut found = [(0, 0); N];
         for (index, area) in areas.into_iter().enumerate() {
             let (region, rows, width) = self.layout.region(area);
+            self.made = self.made.filter(|made| match area {
+                Area::Slot(slot, _) | Area::Packed(slot, ..) => slot != made.slot,
+                Area::Inputs => false,
+                _ => true,
+            });
             let twice = areas[..index].iter().any(|other| self.layout.region(*other).0 == region);
             if rows > region.rows || width > region.width || twice {
                 return Err(EngineError::Execution(format!(
@@ -261,6 +287,20 @@ mod tests {
         assert_eq!(packed.len(), 15);
         assert!(arena.areas([Area::Packed(Slot::Gate, 1, spec.intermediate + 1)]).is_err());
         assert!(arena.areas([Area::Cos(1, 1)]).is_err(), "there is one rotation");
+        let made = Made { slot: Slot::Gate, rows: 3, cols: 40, form: Form::Planes };
+        for (area, kept) in [
+            (Area::Slot(Slot::Up, 1), true),
+            (Area::Scratch, true),
+            (Area::Slot(Slot::Gate, 1), false),
+            (Area::Packed(Slot::Gate, 1, 1), false),
+            (Area::Inputs, false),
+        ] {
+            arena.keep_inputs(Some(made));
+            assert_eq!(arena.inputs_of(Slot::Gate, 2, 40), None, "other rows");
+            assert_eq!(arena.inputs_of(Slot::Gate, 3, 40), Some(Form::Planes));
+            arena.areas([area]).unwrap();
+            assert_eq!(arena.inputs_of(Slot::Gate, 3, 40).is_some(), kept, "{area:?}");
+        }
         assert!(arena.areas([Area::Sin(2, 1)]).is_err());
     }
 }

@@ -25,6 +25,9 @@ const TASKS: usize = 4;
 /// Weight bytes of one task of f32 rows.
 const TASK_BYTES: usize = 64 * 1024;
 
+/// Values of inputs that one thread brings into a form: less is not worth waking others.
+const ALONE: usize = 16 * 1024;
+
 /// Rows of activations in one call of `gemm`. Up to 48 it uses the panel as it lies; beyond, it would copy it into a buffer
 /// of its own.
 const GEMM_ROWS: usize = 48;
@@ -136,8 +139,19 @@ impl<'a> Target<'a> {
     }
 }
 
-/// `target = inputs * matrix^T` or added to it, for `[rows, matrix.cols]` inputs. `records` has room for the inputs in any
-/// form, `scratch` a row of `scratch_width` for each thread.
+/// What a product works in.
+pub(super) struct Room<'a> {
+    /// Room for the inputs in any form.
+    pub(super) records: &'a mut [f32],
+    /// The form in which they are there already.
+    pub(super) made: Option<Form>,
+    /// A row of `scratch_width` for each thread.
+    pub(super) scratch: &'a mut [f32],
+    pub(super) scratch_width: usize,
+}
+
+/// `target = inputs * matrix^T` or added to it, for `[rows, matrix.cols]` inputs. Returns the form in which the inputs are in
+/// the records now.
 ///
 /// # Errors
 /// [`EngineError::PriceOverflow`] and [`EngineError::Execution`] for inputs that the workspace was not planned for.
@@ -146,18 +160,22 @@ pub(super) fn matmul(
     matrix: &Matrix,
     inputs: &[f32],
     target: &Target<'_>,
-    records: &mut [f32],
-    scratch: &mut [f32],
-    scratch_width: usize,
-) -> Result<(), EngineError> {
+    room: Room<'_>,
+) -> Result<Option<Form>, EngineError> {
+    let Room { records, made, scratch, scratch_width } = room;
     let rows = inputs.len().checked_div(matrix.cols).unwrap_or(0);
     let scratch = Scratch { parts: Parts::new(scratch), width: scratch_width };
     match &matrix.stored {
         Stored::Floats(buffer) => {
             floats(workers, buffer.bytes(), matrix, inputs, target, &scratch);
-            Ok(())
+            Ok(made)
         }
-        Stored::Panels(packed) => panels(workers, packed, rows, inputs, target, records, &scratch),
+        Stored::Panels(packed) => {
+            let way = Way::of(workers.level, packed.dtype(), rows);
+            let records = prepared(workers, way, packed.cols(), rows, inputs, records, made)?;
+            panels(workers, way, packed, rows, inputs, target, records, &scratch)?;
+            Ok(way.form().or(made))
+        }
     }
 }
 
@@ -178,37 +196,50 @@ impl<'a> Scratch<'a> {
     }
 }
 
+/// The inputs in the form that a way wants, made where they are not there yet.
+fn prepared<'a>(
+    workers: Workers<'_>,
+    way: Way,
+    cols: usize,
+    rows: usize,
+    inputs: &[f32],
+    records: &'a mut [f32],
+    made: Option<Form>,
+) -> Result<&'a [f32], EngineError> {
+    let Some(form) = way.form() else { return Ok(&[]) };
+    let depth = Form::depth(cols).ok_or(EngineError::PriceOverflow)?;
+    let record = form.record(depth).ok_or(EngineError::PriceOverflow)?;
+    let unplanned = || EngineError::Execution("inputs that the workspace was not planned for".into());
+    let records = records.get_mut(..record * rows).ok_or_else(unplanned)?;
+    if made == Some(form) {
+        return Ok(records);
+    }
+    let parts = Parts::new(records);
+    let each = |row: usize| {
+        // SAFETY: every row is one task's.
+        let record = unsafe { parts.part(row * record..(row + 1) * record) };
+        prepare(workers.level, form, &inputs[row * cols..(row + 1) * cols], depth, record);
+    };
+    match inputs.len() <= ALONE {
+        true => (0..rows).for_each(each),
+        false => workers.pool.run(rows, &|row, _| each(row)),
+    }
+    Ok(records)
+}
+
+#[expect(clippy::too_many_arguments, reason = "the operands of one product")]
 fn panels(
     workers: Workers<'_>,
+    way: Way,
     weights: &Packed,
     rows: usize,
     inputs: &[f32],
     target: &Target<'_>,
-    records: &mut [f32],
+    records: &[f32],
     scratch: &Scratch<'_>,
 ) -> Result<(), EngineError> {
     let Workers { level, pool, threads } = workers;
-    let way = Way::of(level, weights.dtype(), rows);
     let depth = Form::depth(weights.cols()).ok_or(EngineError::PriceOverflow)?;
-    let records = match way.form() {
-        None => &[][..],
-        Some(form) => {
-            let record = form.record(depth).ok_or(EngineError::PriceOverflow)?;
-            let unplanned = || EngineError::Execution("inputs that the workspace was not planned for".into());
-            let records = records.get_mut(..record * rows).ok_or_else(unplanned)?;
-            let parts = Parts::new(records);
-            let each = |row: usize| {
-                let input = &inputs[row * weights.cols()..(row + 1) * weights.cols()];
-                // SAFETY: every row is one task's.
-                prepare(level, form, input, depth, unsafe { parts.part(row * record..(row + 1) * record) });
-            };
-            match rows <= FEW_ROWS {
-                true => (0..rows).for_each(each),
-                false => pool.run(rows, &|row, _| each(row)),
-            }
-            &*records
-        }
-    };
     let unfit = || EngineError::Execution("inputs that are no whole records".into());
     let all = weights.panels();
     let split = |task: &(dyn Fn(Range<usize>, usize) + Sync)| {

@@ -30,10 +30,10 @@ pub(crate) use kv::Block;
 pub(crate) use matrix::{Matrix, Vector};
 
 use super::{Attention, Backend, Fill, Into, KvDtype, Place, Slot, Spans, StepSpec, check_spans};
-use arena::{Area, Arena, ArenaLayout};
+use arena::{Area, Arena, ArenaLayout, Made};
 use kernels::{Extent, F16, F32, Level, attend, rms_norm, rope};
 use kv::{BlockHead, Geometry, Part};
-use matmul::{Target, Workers, matmul};
+use matmul::{Room, Target, Workers, matmul};
 use parts::Parts;
 use plimsoll_engine::EngineError;
 use plimsoll_formats::{Activation, Dtype};
@@ -255,10 +255,14 @@ impl Backend for CpuBackend {
         let scratch_width = self.arena.layout().width(Area::Scratch);
         let (input, output) = (Area::Packed(src, rows, matrix.cols), Area::Packed(dst, rows, matrix.rows));
         let areas = [input, output, Area::Inputs, Area::Scratch];
+        let made = self.arena.inputs_of(src, rows, matrix.cols);
         let [inputs, out, records, scratch] = self.arena.areas(areas)?;
         let target = Target::new(out, matrix.rows, bias, how);
         let workers = Workers { level: self.level, pool: &self.pool, threads: self.spec.threads };
-        matmul(workers, matrix, inputs, &target, records, scratch, scratch_width)
+        let room = Room { records, made, scratch, scratch_width };
+        let made = matmul(workers, matrix, inputs, &target, room)?;
+        self.arena.keep_inputs(made.map(|form| Made { slot: src, rows, cols: matrix.cols, form }));
+        Ok(())
     }
 
     fn rope_prepare(&mut self, positions: &[u32]) -> Result<(), EngineError> {

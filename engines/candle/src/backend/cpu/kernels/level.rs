@@ -1,8 +1,8 @@
 //! Instruction sets, found at run time.
 
-use super::simd::Portable;
 #[cfg(target_arch = "x86_64")]
 use super::proof::{Amx, Avx2, Avx512, Vnni};
+use super::simd::Portable;
 use std::sync::OnceLock;
 
 /// Lowers the level: one of the names of [`Level::name`].
@@ -37,7 +37,8 @@ impl Level {
         static LEVEL: OnceLock<Level> = OnceLock::new();
         *LEVEL.get_or_init(|| {
             let wanted = std::env::var_os(VARIABLE);
-            let (level, objection) = choose(Self::all(), wanted.as_deref().map(|name| name.to_string_lossy()).as_deref());
+            let (level, objection) =
+                choose(Self::all(), wanted.as_deref().map(|name| name.to_string_lossy()).as_deref());
             if let Some(objection) = objection {
                 log::warn!("{objection}");
             }
