@@ -53,28 +53,6 @@ per_level! {
     }
 }
 
-per_level! {
-    /// Rotates the heads of one row, each `head_dim` wide, in their first `2 * cos.len()` values. Pairs are neighbours
-    /// when `interleaved`, else the halves of these.
-    pub(crate) fn rope[_simd](row: &mut [f32], head_dim: usize, cos: &[f32], sin: &[f32], interleaved: bool) {
-        let half = cos.len();
-        for head in row.chunks_exact_mut(head_dim) {
-            let head = &mut head[..2 * half];
-            if interleaved {
-                for ((pair, cos), sin) in head.as_chunks_mut::<2>().0.iter_mut().zip(cos).zip(sin) {
-                    let [a, b] = *pair;
-                    *pair = [a * cos - b * sin, a * sin + b * cos];
-                }
-            } else {
-                let (low, high) = head.split_at_mut(half);
-                for (((a, b), cos), sin) in low.iter_mut().zip(high).zip(cos).zip(sin) {
-                    (*a, *b) = (*a * cos - *b * sin, *a * sin + *b * cos);
-                }
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,28 +111,6 @@ mod tests {
             add(level, &mut values, &[1.0, 1.0, 1.0]);
             scatter(level, &mut values, &[8.0, 4.0, 2.0], 0.25);
             assert_eq!(values, [3.5, 1.0, 3.5]);
-        }
-    }
-
-    #[test]
-    fn both_rotations_turn_their_pairs_and_leave_the_rest() {
-        let (cos, sin) = ([0.0, 0.6], [1.0, 0.8]);
-        for level in Level::all() {
-            for rest in [&[][..], &[7.0, 8.0]] {
-                let turned = |head: [f32; 4], interleaved| {
-                    // Two heads, so that the second begins where it should.
-                    let mut row = [&head, rest, &head, rest].concat();
-                    rope(level, &mut row, 4 + rest.len(), &cos, &sin, interleaved);
-                    let (first, second) = row.split_at(4 + rest.len());
-                    assert_eq!(first, second);
-                    assert_eq!(&first[4..], rest);
-                    first[..4].to_vec()
-                };
-                let halves = turned([1.0, 10.0, 2.0, 20.0], false);
-                assert_eq!(halves, [-2.0, 10.0 * 0.6 - 20.0 * 0.8, 1.0, 10.0 * 0.8 + 20.0 * 0.6]);
-                let neighbours = turned([1.0, 2.0, 10.0, 20.0], true);
-                assert_eq!(neighbours, [-2.0, 1.0, 10.0 * 0.6 - 20.0 * 0.8, 10.0 * 0.8 + 20.0 * 0.6]);
-            }
         }
     }
 }

@@ -25,6 +25,12 @@ pub(crate) trait Simd: Copy {
     fn mul(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
     /// The sum: lane `i` takes lane `i + 16`, then `i + 8`, 4, 2, 1.
     fn sum(self, lanes: Self::Lanes) -> f32;
+    /// A bit for each lane, the first one lowest: whether it is at least `bound`.
+    fn at_least(self, lanes: Self::Lanes, bound: f32) -> u32;
+    /// The lanes that are at least `bound`, and 0 for the others.
+    fn keep(self, lanes: Self::Lanes, bound: f32) -> Self::Lanes;
+    /// Each two neighbours in reverse order.
+    fn reverse_pairs(self, lanes: Self::Lanes) -> Self::Lanes;
     /// Little-endian f32.
     fn decode_f32(self, bytes: &[u8; 4 * LANES]) -> Self::Lanes;
     /// Little-endian f16.
@@ -93,6 +99,22 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn at_least(self, lanes: [f32; LANES], bound: f32) -> u32 {
+        lanes.iter().enumerate().fold(0, |bits, (lane, value)| bits | u32::from(*value >= bound) << lane)
+    }
+
+    #[inline(always)]
+    fn keep(self, lanes: [f32; LANES], bound: f32) -> [f32; LANES] {
+        lanes.map(|value| if value >= bound { value } else { 0.0 })
+    }
+
+    #[inline(always)]
+    fn reverse_pairs(self, mut lanes: [f32; LANES]) -> [f32; LANES] {
+        lanes.as_chunks_mut::<2>().0.iter_mut().for_each(|[a, b]| std::mem::swap(a, b));
+        lanes
+    }
+
+    #[inline(always)]
     fn decode_f32(self, bytes: &[u8; 4 * LANES]) -> [f32; LANES] {
         let mut values = [0.0; LANES];
         for (value, bytes) in values.iter_mut().zip(bytes.as_chunks().0) {
@@ -148,6 +170,8 @@ mod tests {
             let results = [
                 simd.zero(),
                 simd.splat(1.5),
+                simd.keep(loaded, floats[5]),
+                simd.reverse_pairs(loaded),
                 simd.decode_f32(bytes),
                 simd.decode_f16(half),
                 simd.decode_bf16(half),
@@ -156,7 +180,8 @@ mod tests {
                 simd.add(loaded, simd.splat(0.1)),
                 simd.mul(loaded, simd.decode_i8(bytes.last_chunk().unwrap())),
             ];
-            let mut bits = vec![simd.sum(loaded).to_bits()];
+            let mut bits = vec![simd.sum(loaded).to_bits(), simd.at_least(loaded, floats[7])];
+            bits.push(simd.at_least(simd.decode_bf16(half), 0.5));
             for result in results {
                 let mut values = [0.0; LANES];
                 simd.store(result, &mut values);

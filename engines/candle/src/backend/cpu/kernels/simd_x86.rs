@@ -93,6 +93,30 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn at_least(self, lanes: Self::Lanes, bound: f32) -> u32 {
+        let bits = |i: usize| {
+            // SAFETY: see above.
+            let bits = unsafe { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GE_OQ>(lanes[i], _mm256_set1_ps(bound))) };
+            bits.cast_unsigned() << (8 * i)
+        };
+        bits(0) | bits(1) | bits(2) | bits(3)
+    }
+
+    #[inline(always)]
+    fn keep(self, lanes: Self::Lanes, bound: f32) -> Self::Lanes {
+        // SAFETY: see above.
+        self.each(|i| unsafe {
+            _mm256_and_ps(lanes[i], _mm256_cmp_ps::<_CMP_GE_OQ>(lanes[i], _mm256_set1_ps(bound)))
+        })
+    }
+
+    #[inline(always)]
+    fn reverse_pairs(self, lanes: Self::Lanes) -> Self::Lanes {
+        // SAFETY: see above.
+        self.each(|i| unsafe { _mm256_permute_ps::<0b10_11_00_01>(lanes[i]) })
+    }
+
+    #[inline(always)]
     fn decode_f32(self, bytes: &[u8; 4 * LANES]) -> Self::Lanes {
         // SAFETY: see above.
         self.each(|i| unsafe { _mm256_loadu_ps(bytes.as_ptr().add(32 * i).cast()) })
@@ -181,6 +205,32 @@ impl Simd for Avx512 {
             let high = _mm512_extractf32x8_ps::<1>(lanes);
             sum_of_eight(_mm256_add_ps(_mm512_castps512_ps256(lanes), high))
         }
+    }
+
+    #[inline(always)]
+    fn at_least(self, [a, b]: Self::Lanes, bound: f32) -> u32 {
+        // SAFETY: see above.
+        unsafe {
+            let bound = _mm512_set1_ps(bound);
+            let low = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(a, bound);
+            u32::from(low) | u32::from(_mm512_cmp_ps_mask::<_CMP_GE_OQ>(b, bound)) << 16
+        }
+    }
+
+    #[inline(always)]
+    fn keep(self, [a, b]: Self::Lanes, bound: f32) -> Self::Lanes {
+        // SAFETY: see above.
+        unsafe {
+            let bound = _mm512_set1_ps(bound);
+            let kept = |lanes| _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GE_OQ>(lanes, bound), lanes);
+            [kept(a), kept(b)]
+        }
+    }
+
+    #[inline(always)]
+    fn reverse_pairs(self, [a, b]: Self::Lanes) -> Self::Lanes {
+        // SAFETY: see above.
+        unsafe { [_mm512_permute_ps::<0b10_11_00_01>(a), _mm512_permute_ps::<0b10_11_00_01>(b)] }
     }
 
     #[inline(always)]
