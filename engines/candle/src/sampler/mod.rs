@@ -9,6 +9,7 @@
 
 mod counts;
 mod distribution;
+mod maxima;
 mod nucleus;
 mod scratch;
 
@@ -20,6 +21,8 @@ mod tests;
 pub(crate) use scratch::Scratch;
 
 use counts::Counts;
+use distribution::Distribution;
+use nucleus::Weighed;
 use plimsoll_engine::{EngineError, Entropy, Request, Sampling, Shape, TokenEvent, TopLogprob};
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -69,48 +72,70 @@ impl Sampler {
         tops: &mut Vec<TopLogprob>,
     ) -> Result<TokenEvent, EngineError> {
         let model = scratch.measure(logits)?;
-        model.tops(logits, self.sampling.top_logprobs as usize, tops);
-        let id = self.choose(logits, scratch);
+        scratch.tops(logits, &model, self.sampling.top_logprobs as usize, tops);
+        let id = self.choose(logits, &model, scratch);
         if let Some(counts) = &mut self.counts {
             counts.add(id);
         }
         Ok(TokenEvent { id, logprob: model.logprob(logits[id as usize]) })
     }
 
-    fn choose(&mut self, logits: &[f32], scratch: &mut Scratch) -> u32 {
+    fn choose(&mut self, logits: &[f32], model: &Distribution, scratch: &mut Scratch) -> u32 {
         let greedy = self.sampling.temperature == 0.0;
         let Some(counts) = &self.counts else {
             return match greedy {
-                true => distribution::argmax(scratch.level, logits),
-                false => self.draw(logits, scratch),
+                true => scratch.argmax(logits, model.largest),
+                false => self.draw(logits, model.largest, Some(model.total), scratch),
             };
         };
         let mut penalised = std::mem::take(&mut scratch.penalised);
         penalised.copy_from_slice(logits);
         counts.penalise(&self.sampling, &mut penalised);
+        let largest = scratch.survey(&penalised).largest;
         let id = match greedy {
-            true => distribution::argmax(scratch.level, &penalised),
-            false => self.draw(&penalised, scratch),
+            true => scratch.argmax(&penalised, largest),
+            false => self.draw(&penalised, largest, None, scratch),
         };
         scratch.penalised = penalised;
         id
     }
 
-    /// One draw from the logits at the request's temperature, truncated as it asks.
-    fn draw(&mut self, logits: &[f32], scratch: &mut Scratch) -> u32 {
+    /// One draw from the logits, surveyed, at the request's temperature, truncated as it asks. `total` is the sum of the
+    /// weights where they are those of temperature 1 already.
+    fn draw(&mut self, logits: &[f32], largest: f32, total: Option<f64>, scratch: &mut Scratch) -> u32 {
         // 53 bits: every value is exact and below 1.
         let uniform = (self.rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
         let Sampling { temperature, top_k, top_p, min_p, .. } = self.sampling;
-        scratch.weigh(logits, temperature);
-        let k = match top_k as usize {
-            0 => logits.len(),
-            k => k.min(logits.len()),
-        };
-        if k == logits.len() && top_p >= 1.0 {
-            // The likeliest token weighs 1, so `min_p` is a bound on the weight itself.
-            return distribution::pick(&scratch.weights, min_p, uniform);
+        let Scratch { weights, candidates, maxima, level, .. } = scratch;
+        // Of the least temperatures the inverse would be infinite, and no number times the largest logit's 0.
+        let scale = temperature.recip().min(f32::MAX);
+        let k = top_k as usize;
+        // The likeliest token weighs 1, so `min_p` is a bound on the weight itself.
+        if k > 0 && k < logits.len() {
+            let likeliest = maxima::top_k(*level, logits, maxima, k, candidates);
+            let weigh = |id: &u32| distribution::weight(logits[*id as usize], largest, scale);
+            likeliest.iter().for_each(|id| weights[*id as usize] = weigh(id));
+            let kept = match top_p < 1.0 {
+                false => likeliest,
+                true => {
+                    let total: f64 = likeliest.iter().map(|id| f64::from(weights[*id as usize])).sum();
+                    nucleus::prefix(likeliest, weights, f64::from(top_p) * total)
+                }
+            };
+            return nucleus::pick(kept, weights, min_p, uniform);
         }
-        let kept = nucleus::truncate(&scratch.weights, logits, k, top_p, &mut scratch.candidates);
-        nucleus::pick(kept, &scratch.weights, min_p, uniform)
+        let total = match total {
+            Some(total) if scale == 1.0 => total,
+            _ => distribution::weigh(*level, logits, largest, scale, weights),
+        };
+        if top_p < 1.0 {
+            let weighed = Weighed { level: *level, logits, maxima, largest, scale };
+            let enough = f64::from(top_p) * total;
+            if let Some(kept) = nucleus::list(weighed, weights, enough, candidates) {
+                return nucleus::pick(kept, weights, min_p, uniform);
+            }
+            nucleus::cut(weighed, weights, enough, candidates);
+        }
+        distribution::pick(*level, weights, min_p, uniform)
     }
 }

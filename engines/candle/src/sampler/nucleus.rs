@@ -1,79 +1,107 @@
-//! Truncation to the likeliest tokens: `top_k` and `top_p`.
+//! Truncation to the likeliest tokens: `top_p`.
+//!
+//! Usually few tokens make up the nucleus. They are listed in rounds, most likely first, until they weigh enough. Where the
+//! distribution is so flat that this would put half of the vocabulary in order, only the border is looked for
+//! ([`cut`]), and the weights beyond it become 0.
 
-use std::cmp::Ordering;
+use super::distribution::sum;
+use super::maxima::{between, by_logit};
+use crate::backend::cpu::kernels::{Level, per_level};
 
-/// Candidates are found in rounds, by these lower bounds of their weights. The likeliest token weighs 1 and few weigh nearly
-/// as much, so the whole vocabulary is seldom put in order.
-const ROUNDS: [f32; 4] = [1.0 / 64.0, 1.0 / 4096.0, 1e-7, 0.0];
+/// Candidates are listed in rounds, by these natural logarithms of their weights' lower bounds; the last one holds the rest.
+/// The likeliest token weighs 1 and few weigh nearly as much.
+const ROUNDS: [f32; 4] = [-4.16, -8.32, -16.1, f32::NEG_INFINITY];
 
-/// The likeliest ids so far, most likely first, the lower id among equals.
-struct Ranking<'a> {
-    weights: &'a [f32],
-    logits: &'a [f32],
-    ids: &'a mut [u32],
-    len: usize,
-    rounds: usize,
+/// Most candidates that are put in order.
+const LISTED: usize = 2048;
+
+/// Logits with their weights, at the request's temperature.
+#[derive(Clone, Copy)]
+pub(super) struct Weighed<'a> {
+    pub(super) level: Level,
+    pub(super) logits: &'a [f32],
+    /// The largest logits of parts: see [`super::maxima`].
+    pub(super) maxima: &'a [f32],
+    pub(super) largest: f32,
+    /// What logits are multiplied with before they become weights.
+    pub(super) scale: f32,
 }
 
-impl Ranking<'_> {
-    /// Adds the ids of the next round, at most up to `k` in all. Returns false when there are none left.
-    fn grow(&mut self, k: usize) -> bool {
-        if self.len == k || self.rounds == ROUNDS.len() {
-            return false;
-        }
-        let most = self.rounds.checked_sub(1).map_or(f32::INFINITY, |before| ROUNDS[before]);
-        let least = ROUNDS[self.rounds];
-        self.rounds += 1;
-        let mut end = self.len;
-        for (id, weight) in self.weights.iter().enumerate() {
-            if *weight >= least && *weight < most {
-                self.ids[end] = id as u32;
-                end += 1;
-            }
-        }
-        let found = &mut self.ids[self.len..end];
-        let order = |a: &u32, b: &u32| by_logit(self.logits, *a, *b);
-        let wanted = found.len().min(k - self.len);
-        if wanted < found.len() {
-            found.select_nth_unstable_by(wanted, order);
-        }
-        found[..wanted].sort_unstable_by(order);
-        self.len += wanted;
-        true
-    }
-}
-
-/// The ids that survive `top_k`, then `top_p` over what `top_k` left, most likely first, the lower id among equals.
-///
-/// `weights` are the probabilities over that of the likeliest, `logits` decide the order (weights of unlike logits may be
-/// equal through rounding), `k` is in 1 ..= their number. `candidates` is room for as many ids.
-pub(super) fn truncate<'a>(
-    weights: &'a [f32],
-    logits: &'a [f32],
-    k: usize,
-    top_p: f32,
-    candidates: &'a mut [u32],
-) -> &'a [u32] {
-    let mut ranking = Ranking { weights, logits, ids: candidates, len: 0, rounds: 0 };
-    let weight = |id: u32| f64::from(weights[id as usize]);
-    let total: f64 = if k < weights.len() {
-        while ranking.grow(k) {}
-        ranking.ids[..ranking.len].iter().map(|&id| weight(id)).sum()
-    } else {
-        weights.iter().map(|&weight| f64::from(weight)).sum()
+/// The prefix of `ids`, most likely first, that weighs `enough`; all of them where they do not.
+pub(super) fn prefix<'a>(ids: &'a [u32], weights: &[f32], enough: f64) -> &'a [u32] {
+    let mut sum = 0.0;
+    let reached = |id: &u32| {
+        sum += f64::from(weights[*id as usize]);
+        sum >= enough
     };
-    let enough = f64::from(top_p) * total;
-    let (mut sum, mut done) = (0.0, 0);
-    while done < ranking.len || ranking.grow(k) {
-        while done < ranking.len {
-            sum += weight(ranking.ids[done]);
-            done += 1;
-            if sum >= enough && top_p < 1.0 {
-                return &ranking.ids[..done];
+    let end = ids.iter().position(reached).map_or(ids.len(), |at| at + 1);
+    &ids[..end]
+}
+
+/// The likeliest ids that together weigh `enough`, most likely first, the lower id among equals; `None` when they are too
+/// many to be listed. `ids` has room for all of them, or for one more than are listed.
+pub(super) fn list<'a>(
+    weighed: Weighed<'_>,
+    weights: &[f32],
+    enough: f64,
+    ids: &'a mut [u32],
+) -> Option<&'a [u32]> {
+    let Weighed { level, logits, maxima, largest, scale } = weighed;
+    let room = ids.len().min(LISTED + 1);
+    let (mut most, mut len, mut sum) = (f32::INFINITY, 0, 0.0);
+    for round in ROUNDS {
+        // What is -inf weighs nothing.
+        let least = (largest + round / scale).max(f32::MIN);
+        let found = between(level, logits, Some(maxima), least, most, &mut ids[len..room]);
+        if len + found > LISTED {
+            return None;
+        }
+        ids[len..len + found].sort_unstable_by(|a, b| by_logit(logits, *a, *b));
+        for at in len..len + found {
+            sum += f64::from(weights[ids[at] as usize]);
+            if sum >= enough {
+                return Some(&ids[..=at]);
             }
         }
+        (most, len) = (least, len + found);
     }
-    &ranking.ids[..done]
+    Some(&ids[..len])
+}
+
+/// Makes the weights 0 of all but the likeliest ids that together weigh `enough`, of which the lower ids come first among
+/// equals. `ids` has room for all.
+pub(super) fn cut(weighed: Weighed<'_>, weights: &mut [f32], enough: f64, ids: &mut [u32]) {
+    let Weighed { level, logits, .. } = weighed;
+    // Bits of positive floats are in the order of these. Weights from `least` on are enough, those from `most` on are not.
+    let (mut least, mut most) = (0u32, 2f32.to_bits());
+    let (mut above, mut within) = (0.0, weights.len());
+    let mut before = 0;
+    while most - least > 1 && within > LISTED {
+        let middle = least + (most - least) / 2;
+        let (reached, count) = sum(level, weights, f32::from_bits(middle));
+        if reached >= enough {
+            (least, within) = (middle, count - before);
+        } else {
+            within -= count - before;
+            (most, above, before) = (middle, reached, count);
+        }
+    }
+    let (least, most) = (f32::from_bits(least), f32::from_bits(most));
+    let count = between(level, weights, None, least, most, ids);
+    let border = &mut ids[..count];
+    drop_below(level, weights, least);
+    border.sort_unstable_by(|a, b| by_logit(logits, *a, *b));
+    let kept = prefix(border, weights, enough - above).len();
+    for id in &border[kept..] {
+        weights[*id as usize] = 0.0;
+    }
+}
+
+per_level! {
+    /// Makes weights below `least` 0.
+    fn drop_below[_simd](weights: &mut [f32], least: f32) {
+        weights.iter_mut().for_each(|weight| *weight = if *weight >= least { *weight } else { 0.0 });
+    }
 }
 
 /// Draws from the candidates, of which those with a weight below `floor` do not count; `uniform` is in [0, 1).
@@ -92,9 +120,4 @@ pub(super) fn pick(candidates: &[u32], weights: &[f32], floor: f32, uniform: f64
         }
     }
     counted[counted.len() - 1]
-}
-
-/// Descending by logit, then ascending by id: a total order, as no logit is NaN.
-fn by_logit(logits: &[f32], a: u32, b: u32) -> Ordering {
-    logits[b as usize].partial_cmp(&logits[a as usize]).unwrap_or(Ordering::Equal).then(a.cmp(&b))
 }

@@ -1,6 +1,7 @@
 //! The sampler against its plain definition.
 
 use super::*;
+use crate::backend::cpu::kernels::Level;
 use crate::backend::cpu::kernels::reference::Random;
 use plimsoll_engine::{RequestId, SessionKey};
 use proptest::prelude::*;
@@ -143,30 +144,99 @@ fn memory_is_what_was_priced() {
     let shape = |penalties| Shape { prompt_tokens: 3, max_tokens: 5, top_logprobs: 0, penalties };
     assert_eq!(Sampler::bytes(&shape(false)), Some(0));
     assert_eq!(Sampler::bytes(&shape(true)), Some(8 * 8));
-    assert_eq!(Scratch::bytes(1000), Some(12_000));
-    assert_eq!(Scratch::new(1000).unwrap().held(), 12_000);
+    // Three words for each id, and one for each lane of a group of 1024.
+    assert_eq!(Scratch::bytes(1000), Some(12_000 + 128));
+    assert_eq!(Scratch::new(1000).unwrap().held(), 12_128);
     assert_eq!(Scratch::bytes(usize::MAX / 4), None);
     assert!(matches!(Scratch::new(usize::MAX / 4), Err(EngineError::OutOfMemory { .. })));
     let nan = Sampling { temperature: f32::NAN, ..Sampling::default() };
     assert!(matches!(Sampler::new(&request(nan, &[1], 1), &Fixed(0)), Err(EngineError::Invalid(_))));
 }
 
+/// The ids that `top_p` keeps, by both ways.
+fn nuclei(logits: &[f32], temperature: f32, top_p: f32) -> (Option<Vec<u32>>, Vec<u32>) {
+    let mut scratch = Scratch::new(logits.len()).unwrap();
+    let largest = scratch.survey(logits).largest;
+    let Scratch { weights, candidates, maxima, level, .. } = &mut scratch;
+    let scale = temperature.recip();
+    let enough = f64::from(top_p) * distribution::weigh(*level, logits, largest, scale, weights);
+    let weighed = Weighed { level: *level, logits, maxima, largest, scale };
+    let listed = nucleus::list(weighed, weights, enough, candidates).map(<[u32]>::to_vec);
+    nucleus::cut(weighed, weights, enough, candidates);
+    let kept = weights.iter().enumerate().filter(|(_, weight)| **weight > 0.0);
+    (listed, kept.map(|(id, _)| id as u32).collect())
+}
+
 #[test]
-fn a_nucleus_wider_than_one_round_is_the_sorted_prefix() {
-    let logits = logits(4, 5000, 0.5);
-    for (top_k, top_p) in [(0, 0.5), (0, 0.97), (2000, 0.9), (300, 0.999), (4999, 1.0)] {
-        let sampling = Sampling { temperature: 1.0, top_k, top_p, ..Sampling::default() };
-        let wide: Vec<f64> = logits.iter().map(|logit| f64::from(*logit)).collect();
-        let want = reference::probabilities(&sampling, &wide);
-        let mut scratch = Scratch::new(5000).unwrap();
-        scratch.weigh(&logits, 1.0);
-        let k = if top_k == 0 { 5000 } else { top_k as usize };
-        let kept = nucleus::truncate(&scratch.weights, &logits, k, top_p, &mut scratch.candidates);
-        assert!(kept.is_sorted_by(|a, b| logits[*a as usize] >= logits[*b as usize]));
-        let count = want.iter().filter(|probability| **probability > 0.0).count();
-        // Rounding may move the border by one token.
-        assert!(kept.len().abs_diff(count) <= 1, "{} {count}", kept.len());
-        assert!(kept[..count.min(kept.len())].iter().all(|id| want[*id as usize] > 0.0));
+fn both_ways_to_a_nucleus_keep_the_sorted_prefix() {
+    // Steep, flat, and with many equals at the border (adding 0 makes -0 one of them).
+    let shapes: [fn(f32) -> f32; 3] = [|x| x * 40.0, |x| x / 2.0, |x| (x * 6.0).round() + 0.0];
+    let (mut were_listed, mut were_many) = (false, false);
+    for (seed, shape) in (4..).zip(shapes) {
+        let logits: Vec<f32> = logits(seed, 20_000, 1.0).into_iter().map(shape).collect();
+        for (temperature, top_p) in [(1.0, 0.1), (1.0, 0.5), (0.7, 0.97), (3.0, 0.9), (1.0, 0.999)] {
+            let sampling = Sampling { temperature, top_p, ..Sampling::default() };
+            let wide: Vec<f64> = logits.iter().map(|logit| f64::from(*logit)).collect();
+            let want = reference::probabilities(&sampling, &wide);
+            let (listed, kept) = nuclei(&logits, temperature, top_p);
+            were_many |= listed.is_none();
+            for mut got in listed.into_iter().inspect(|_| were_listed = true).chain([kept]) {
+                // Rounding may move the border by a token or, where there are thousands, by some.
+                let wanted = want.iter().filter(|probability| **probability > 0.0).count();
+                let slack = 1 + wanted / 2000;
+                assert!(got.len().abs_diff(wanted) <= slack, "{seed} {top_p}: {} {wanted}", got.len());
+                got.retain(|id| want[*id as usize] == 0.0);
+                assert!(got.len() <= slack, "{seed} {top_p}: others are kept");
+            }
+        }
+    }
+    assert!(were_listed && were_many);
+}
+
+#[test]
+fn flat_distributions_are_drawn_from_as_steep_ones() {
+    let logits = logits(6, 5000, 0.5);
+    let sampling = Sampling { temperature: 0.8, top_p: 0.6, min_p: 0.4, ..Sampling::default() };
+    let wide: Vec<f64> = logits.iter().map(|logit| f64::from(*logit)).collect();
+    let want = reference::probabilities(&sampling, &wide);
+    let draws = 20_000;
+    let got = frequencies(&sampling, &[0], &logits, draws);
+    // Half of the ids, so few draws of each: tenths of the vocabulary are compared.
+    for tenth in 0..10 {
+        let ids = tenth * 500..(tenth + 1) * 500;
+        let (got, want) = (got[ids.clone()].iter().sum::<f64>(), want[ids].iter().sum::<f64>());
+        assert!((got - want).abs() <= 5.0 * (want * (1.0 - want) / draws as f64).sqrt(), "{got} {want}");
+    }
+    let outside = got.iter().zip(&want).filter(|(got, want)| **got > 0.0 && **want == 0.0);
+    assert!(outside.count() <= 2, "rounding may move the border by a token");
+}
+
+#[test]
+fn all_levels_choose_alike() {
+    let settings = [
+        Sampling { temperature: 0.0, ..Sampling::default() },
+        Sampling { temperature: 0.9, top_k: 40, top_p: 0.95, ..Sampling::default() },
+        Sampling { temperature: 1.0, top_p: 0.9, ..Sampling::default() },
+        Sampling { temperature: 1.3, min_p: 0.02, repetition_penalty: 1.2, ..Sampling::default() },
+    ];
+    for (seed, spread) in [(8, 0.5), (9, 12.0)] {
+        let logits = logits(seed, 30_011, spread);
+        for sampling in &settings {
+            let sampling = Sampling { seed: Some(seed), top_logprobs: 7, ..sampling.clone() };
+            let run = |level| {
+                let mut scratch = Scratch::new(logits.len()).unwrap();
+                scratch.level = level;
+                let mut sampler = sampler(sampling.clone(), &[1, 2, 3]);
+                let mut tops = Vec::new();
+                let mut sample = || {
+                    let token = sampler.sample(&logits, &mut scratch, &mut tops).unwrap();
+                    (token, tops.clone())
+                };
+                (0..20).map(|_| sample()).collect::<Vec<_>>()
+            };
+            let want = run(Level::all()[0]);
+            Level::all().into_iter().for_each(|level| assert_eq!(run(level), want, "{level:?}"));
+        }
     }
 }
 
