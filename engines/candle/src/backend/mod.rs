@@ -167,6 +167,26 @@ pub enum Into {
     Add,
 }
 
+/// A matrix to be multiplied with inputs that it shares with others.
+pub struct Product<'a, B: Backend> {
+    /// `[rows (outputs), cols (inputs)]`.
+    pub matrix: &'a B::Matrix,
+    /// Added to each row of products.
+    pub bias: Option<&'a B::Vector>,
+    /// What is overwritten with the products.
+    pub dst: Slot,
+}
+
+impl<B: Backend> Product<'_, B> {
+    /// Computes it by itself.
+    ///
+    /// # Errors
+    /// Those of [`Backend::matmul`].
+    pub fn alone(&self, backend: &mut B, src: Slot, rows: usize) -> Result<(), EngineError> {
+        backend.matmul(self.matrix, self.bias, src, self.dst, Into::Set, rows)
+    }
+}
+
 /// A place where tensors live and operations run. One thread drives it; it may use its own inside.
 pub trait Backend: Send + Sized + 'static {
     /// A weight matrix `[rows (outputs), cols (inputs)]` in the layout the backend reads.
@@ -264,6 +284,30 @@ pub trait Backend: Send + Sized + 'static {
         how: Into,
         rows: usize,
     ) -> Result<(), EngineError>;
+
+    /// Several products of the same inputs: `dst = src * matrix^T (+ bias)` for each.
+    fn matmul_many<const N: usize>(
+        &mut self,
+        products: [Product<'_, Self>; N],
+        src: Slot,
+        rows: usize,
+    ) -> Result<(), EngineError> {
+        products.iter().try_for_each(|product| product.alone(self, src, rows))
+    }
+
+    /// `Gate = activation(gate) * up`, of products of the same inputs into [`Slot::Gate`] and [`Slot::Up`], both `width`
+    /// wide and packed so.
+    fn gated(
+        &mut self,
+        activation: Activation,
+        products: [Product<'_, Self>; 2],
+        src: Slot,
+        width: usize,
+        rows: usize,
+    ) -> Result<(), EngineError> {
+        products.iter().try_for_each(|product| product.alone(self, src, rows))?;
+        self.gate(activation, width, rows)
+    }
 
     /// Prepares all rotations of this step's rows, one position each.
     fn rope_prepare(&mut self, positions: &[u32]) -> Result<(), EngineError>;

@@ -8,7 +8,7 @@ mod routing;
 pub(crate) use rope::rotations;
 pub(crate) use routing::Routing;
 
-use crate::backend::{Backend, Into as How, Slot, Spans, StepSpec};
+use crate::backend::{Backend, Into as How, Product, Slot, Spans, StepSpec};
 use crate::weights::{FeedForward, Gated, LayerWeights, Linear, Weights};
 use layers::LayerFacts;
 use plimsoll_engine::EngineError;
@@ -145,9 +145,8 @@ impl Decoder {
             return Err(EngineError::Execution(format!("the configuration has no layer {index}")));
         };
         backend.rms_norm(Slot::Hidden, &layer.attn_norm, self.eps, Slot::Normed, rows)?;
-        apply(backend, &layer.q, Slot::Normed, Slot::Query, How::Set, rows)?;
-        apply(backend, &layer.k, Slot::Normed, Slot::Key, How::Set, rows)?;
-        apply(backend, &layer.v, Slot::Normed, Slot::Value, How::Set, rows)?;
+        let heads = [(&layer.q, Slot::Query), (&layer.k, Slot::Key), (&layer.v, Slot::Value)];
+        backend.matmul_many(heads.map(product), Slot::Normed, rows)?;
         if let Some((q_norm, k_norm)) = &layer.qk_norm {
             backend.head_norm(Slot::Query, q_norm, self.eps, rows)?;
             backend.head_norm(Slot::Key, k_norm, self.eps, rows)?;
@@ -203,9 +202,12 @@ fn gated<B: Backend>(
     src: Slot,
     rows: usize,
 ) -> Result<(), EngineError> {
-    apply(backend, &part.gate, src, Slot::Gate, How::Set, rows)?;
-    apply(backend, &part.up, src, Slot::Up, How::Set, rows)?;
-    backend.gate(activation, part.width, rows)
+    let products = [(&part.gate, Slot::Gate), (&part.up, Slot::Up)].map(product);
+    backend.gated(activation, products, src, part.width, rows)
+}
+
+fn product<'a, B: Backend>((linear, dst): (&'a Linear<B>, Slot)) -> Product<'a, B> {
+    Product { matrix: &linear.matrix, bias: linear.bias.as_ref(), dst }
 }
 
 fn apply<B: Backend>(

@@ -173,7 +173,9 @@ mod tests {
 
     #[test]
     fn passes_find_what_plain_loops_find() {
-        for (len, values) in [(1, 9.0), (31, 3.0), (33, 1e6), (1024, 5.0), (5000, 1e6), (5001, 20.0), (40_000, 1e6)] {
+        for (len, values) in
+            [(1, 9.0), (31, 3.0), (33, 1e6), (1024, 5.0), (5000, 1e6), (5001, 20.0), (40_000, 1e6)]
+        {
             let mut logits = logits(len, values);
             logits[len / 2] = 0.25;
             let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -184,7 +186,9 @@ mod tests {
                 assert_eq!(survey(level, &logits, &mut maxima), Survey { largest, is_bad: false });
                 assert_eq!(argmax(&logits, &maxima, largest), sorted[0]);
                 let mut ids = vec![0; len];
-                for (least, most) in [(-2.0, 3.0), (f32::NEG_INFINITY, f32::INFINITY), (largest, f32::INFINITY)] {
+                for (least, most) in
+                    [(-2.0, 3.0), (f32::NEG_INFINITY, f32::INFINITY), (largest, f32::INFINITY)]
+                {
                     let found = between(level, &logits, Some(&maxima), least, most, &mut ids);
                     let within = |id: &u32| (least..most).contains(&logits[*id as usize]);
                     let want: Vec<u32> = (0..len as u32).filter(within).collect();

@@ -79,9 +79,7 @@ impl Scratch {
         let count = count.min(logits.len());
         if count > 0 {
             let ids = top_k(self.level, logits, &self.maxima, count, &mut self.candidates);
-            tops.extend(
-                ids.iter().map(|&id| TopLogprob { id, logprob: model.logprob(logits[id as usize]) }),
-            );
+            tops.extend(ids.iter().map(|&id| TopLogprob { id, logprob: model.logprob(logits[id as usize]) }));
         }
     }
 }

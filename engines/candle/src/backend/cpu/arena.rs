@@ -208,28 +208,45 @@ impl Arena {
     /// # Errors
     /// [`EngineError::Execution`] when one has fewer rows than asked for or is asked for twice.
     pub(super) fn areas<const N: usize>(&mut self, areas: [Area; N]) -> Result<[&mut [f32]; N], EngineError> {
-        let mut found = [(0, 0); N];
-        for (index, area) in areas.into_iter().enumerate() {
-            let (region, rows, width) = self.layout.region(area);
+        Ok(self.two_lists(areas, [])?.0)
+    }
+
+    /// The same for two lists, distinct over both.
+    ///
+    /// # Errors
+    /// Those of [`Arena::areas`].
+    #[expect(clippy::type_complexity, reason = "two lists of slices")]
+    pub(super) fn two_lists<const N: usize, const M: usize>(
+        &mut self,
+        first: [Area; N],
+        second: [Area; M],
+    ) -> Result<([&mut [f32]; N], [&mut [f32]; M]), EngineError> {
+        for (index, area) in first.iter().chain(&second).enumerate() {
+            let (region, rows, width) = self.layout.region(*area);
             self.made = self.made.filter(|made| match area {
-                Area::Slot(slot, _) | Area::Packed(slot, ..) => slot != made.slot,
+                Area::Slot(slot, _) | Area::Packed(slot, ..) => *slot != made.slot,
                 Area::Inputs => false,
                 _ => true,
             });
-            let twice = areas[..index].iter().any(|other| self.layout.region(*other).0 == region);
+            let mut before = first.iter().chain(&second).take(index);
+            let twice = before.any(|other| self.layout.region(*other).0 == region);
             if rows > region.rows || width > region.width || twice {
                 return Err(EngineError::Execution(format!(
                     "{area:?} of the step's workspace cannot be had"
                 )));
             }
-            found[index] = (region.offset, rows * width);
             self.high_water.fetch_max(region.offset + rows * width * size_of::<f32>(), Ordering::Relaxed);
         }
-        // SAFETY: regions of a layout are aligned, lie within the map, hold initialised floats (zeros at first) and do not
-        // overlap; no region is in the list twice, and `self` is borrowed for as long as the slices.
-        Ok(found.map(|(offset, len)| unsafe {
-            std::slice::from_raw_parts_mut(self.map.start().add(self.shift + offset).cast::<f32>(), len)
-        }))
+        let slice = |area: Area| {
+            let (region, rows, width) = self.layout.region(area);
+            // SAFETY: regions of a layout are aligned, lie within the map, hold initialised floats (zeros at first) and do
+            // not overlap; no region is in the lists twice, and `self` is borrowed for as long as the slices.
+            unsafe {
+                let start = self.map.start().add(self.shift + region.offset).cast::<f32>();
+                std::slice::from_raw_parts_mut(start, rows * width)
+            }
+        };
+        Ok((first.map(slice), second.map(slice)))
     }
 }
 

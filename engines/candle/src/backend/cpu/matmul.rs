@@ -35,7 +35,7 @@ const GEMM_ROWS: usize = 48;
 /// How a product with panels is computed.
 #[allow(dead_code, reason = "ways that no type takes yet")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+pub(super) enum Way {
     /// Few rows, in f32.
     FewFloats,
     /// Few rows of 15 bits.
@@ -50,7 +50,7 @@ enum Way {
 
 impl Way {
     /// The way for so many rows with weights of this type.
-    fn of(_: Level, dtype: Dtype, rows: usize) -> Way {
+    pub(super) fn of(_: Level, dtype: Dtype, rows: usize) -> Way {
         match (rows <= FEW_ROWS, dtype.is_quantized()) {
             (true, false) => Way::FewFloats,
             (true, true) => Way::FewPlanes,
@@ -58,8 +58,13 @@ impl Way {
         }
     }
 
+    /// Whether any stretch of panels can be computed by itself.
+    pub(super) fn takes_stretches(self) -> bool {
+        self != Way::ManyFloats
+    }
+
     /// The form that it wants the inputs in; `None` for f32 as they are.
-    fn form(self) -> Option<Form> {
+    pub(super) fn form(self) -> Option<Form> {
         match self {
             Way::FewFloats | Way::ManyFloats => None,
             Way::FewPlanes => Some(Form::Planes),
@@ -124,6 +129,15 @@ impl<'a> Target<'a> {
         self.put_outputs(row, first, &products[..PANEL_ROWS.min(weights.rows() - first)]);
     }
 
+    /// A row's outputs in a range.
+    ///
+    /// # Safety
+    /// The outputs are the caller's task's, which has no other reference to them.
+    pub(super) unsafe fn outputs(&self, row: usize, range: Range<usize>) -> &'a mut [f32] {
+        // SAFETY: the caller's promise.
+        unsafe { self.out.part(row * self.width + range.start..row * self.width + range.end) }
+    }
+
     /// Makes outputs `from .. to` of all rows ready to have products added.
     fn prepare(&self, rows: usize, from: usize, to: usize) {
         for row in 0..rows {
@@ -162,20 +176,31 @@ pub(super) fn matmul(
     target: &Target<'_>,
     room: Room<'_>,
 ) -> Result<Option<Form>, EngineError> {
-    let Room { records, made, scratch, scratch_width } = room;
+    let made = room.made;
     let rows = inputs.len().checked_div(matrix.cols).unwrap_or(0);
-    let scratch = Scratch { parts: Parts::new(scratch), width: scratch_width };
     match &matrix.stored {
         Stored::Floats(buffer) => {
-            floats(workers, buffer.bytes(), matrix, inputs, target, &scratch);
+            floats(workers, buffer.bytes(), matrix, inputs, target, &room.scratch());
             Ok(made)
         }
-        Stored::Panels(packed) => {
-            let way = Way::of(workers.level, packed.dtype(), rows);
-            let records = prepared(workers, way, packed.cols(), rows, inputs, records, made)?;
-            panels(workers, way, packed, rows, inputs, target, records, &scratch)?;
+        Stored::Panels(weights) => {
+            let way = Way::of(workers.level, weights.dtype(), rows);
+            if way.takes_stretches() {
+                let job = Job::new(workers, way, (rows, weights.cols()), inputs, room)?;
+                stretches(workers, weights.panels(), &|panels, thread| {
+                    job.compute(weights, panels, thread, target);
+                });
+            } else {
+                unpacked(workers, weights, rows, inputs, target, &room.scratch());
+            }
             Ok(way.form().or(made))
         }
+    }
+}
+
+impl<'a> Room<'a> {
+    fn scratch(self) -> Scratch<'a> {
+        Scratch { parts: Parts::new(self.scratch), width: self.scratch_width }
     }
 }
 
@@ -196,104 +221,112 @@ impl<'a> Scratch<'a> {
     }
 }
 
-/// The inputs in the form that a way wants, made where they are not there yet.
-fn prepared<'a>(
-    workers: Workers<'_>,
-    way: Way,
-    cols: usize,
-    rows: usize,
-    inputs: &[f32],
-    records: &'a mut [f32],
-    made: Option<Form>,
-) -> Result<&'a [f32], EngineError> {
-    let Some(form) = way.form() else { return Ok(&[]) };
-    let depth = Form::depth(cols).ok_or(EngineError::PriceOverflow)?;
-    let record = form.record(depth).ok_or(EngineError::PriceOverflow)?;
-    let unplanned = || EngineError::Execution("inputs that the workspace was not planned for".into());
-    let records = records.get_mut(..record * rows).ok_or_else(unplanned)?;
-    if made == Some(form) {
-        return Ok(records);
-    }
-    let parts = Parts::new(records);
-    let each = |row: usize| {
-        // SAFETY: every row is one task's.
-        let record = unsafe { parts.part(row * record..(row + 1) * record) };
-        prepare(workers.level, form, &inputs[row * cols..(row + 1) * cols], depth, record);
-    };
-    match inputs.len() <= ALONE {
-        true => (0..rows).for_each(each),
-        false => workers.pool.run(rows, &|row, _| each(row)),
-    }
-    Ok(records)
+/// Inputs in the form that a way of computing reads.
+enum Given<'a> {
+    Floats(&'a [f32]),
+    Planes(Planes<'a>),
+    Bytes(Bytes<'a>),
+    Halves(Halves<'a>),
 }
 
-#[expect(clippy::too_many_arguments, reason = "the operands of one product")]
-fn panels(
+/// Products that read the same inputs in the same form.
+pub(super) struct Job<'a> {
+    level: Level,
+    given: Given<'a>,
+    scratch: Scratch<'a>,
+}
+
+impl<'a> Job<'a> {
+    /// Brings the inputs, `cols` in each of `rows`, into the form of a way, where they are not in it yet.
+    pub(super) fn new(
+        workers: Workers<'_>,
+        way: Way,
+        (rows, cols): (usize, usize),
+        inputs: &'a [f32],
+        mut room: Room<'a>,
+    ) -> Result<Self, EngineError> {
+        let level = workers.level;
+        let Some(form) = way.form() else {
+            return Ok(Job { level, given: Given::Floats(inputs), scratch: room.scratch() });
+        };
+        let depth = Form::depth(cols).ok_or(EngineError::PriceOverflow)?;
+        let record = form.record(depth).ok_or(EngineError::PriceOverflow)?;
+        let unplanned = || EngineError::Execution("inputs that the workspace was not planned for".into());
+        let records = std::mem::take(&mut room.records);
+        let records = records.get_mut(..record * rows).ok_or_else(unplanned)?;
+        if room.made != Some(form) {
+            let parts = Parts::new(records);
+            let each = |row: usize| {
+                // SAFETY: every row is one task's.
+                let record = unsafe { parts.part(row * record..(row + 1) * record) };
+                prepare(level, form, &inputs[row * cols..(row + 1) * cols], depth, record);
+            };
+            match inputs.len() <= ALONE {
+                true => (0..rows).for_each(each),
+                false => workers.pool.run(rows, &|row, _| each(row)),
+            }
+        }
+        let records = &*records;
+        let given = match form {
+            Form::Planes => Planes::new(depth, records).map(Given::Planes),
+            Form::Bytes => Bytes::new(depth, records).map(Given::Bytes),
+            Form::Halves => Halves::new(depth, records).map(Given::Halves),
+        };
+        let unfit = || EngineError::Execution("inputs that are no whole records".into());
+        Ok(Job { level, given: given.ok_or_else(unfit)?, scratch: room.scratch() })
+    }
+
+    /// The products of some panels, on one thread.
+    pub(super) fn compute(&self, weights: &Packed, panels: Range<usize>, thread: usize, target: &Target<'_>) {
+        let level = self.level;
+        // SAFETY: a thread runs one task at a time.
+        let scratch = || unsafe { self.scratch.of(thread) };
+        match &self.given {
+            Given::Floats(inputs) => few_rows::floats(level, weights, panels, inputs, target),
+            Given::Planes(inputs) => few_rows::planes(level, weights, panels, inputs, target),
+            Given::Bytes(inputs) => many_rows::bytes(level, weights, panels, inputs, target, scratch()),
+            Given::Halves(inputs) => many_rows::halves(level, weights, panels, inputs, target, scratch()),
+        }
+    }
+}
+
+/// Runs `task` over stretches of so many panels, with the thread it runs on.
+pub(super) fn stretches(workers: Workers<'_>, all: usize, task: &(dyn Fn(Range<usize>, usize) + Sync)) {
+    let stretch = all.div_ceil(workers.threads * TASKS).max(1);
+    workers.pool.run(all.div_ceil(stretch), &|number, thread| {
+        task(number * stretch..((number + 1) * stretch).min(all), thread);
+    });
+}
+
+/// Products of many rows in f32, by panels that are unpacked.
+fn unpacked(
     workers: Workers<'_>,
-    way: Way,
     weights: &Packed,
     rows: usize,
     inputs: &[f32],
     target: &Target<'_>,
-    records: &[f32],
     scratch: &Scratch<'_>,
-) -> Result<(), EngineError> {
-    let Workers { level, pool, threads } = workers;
-    let depth = Form::depth(weights.cols()).ok_or(EngineError::PriceOverflow)?;
-    let unfit = || EngineError::Execution("inputs that are no whole records".into());
-    let all = weights.panels();
-    let split = |task: &(dyn Fn(Range<usize>, usize) + Sync)| {
-        let stretch = all.div_ceil(threads * TASKS).max(1);
-        pool.run(all.div_ceil(stretch), &|number, thread| {
-            task(number * stretch..((number + 1) * stretch).min(all), thread);
+) {
+    const PANELS: usize = PANEL.0 / PANEL_ROWS;
+    // A panel that is not full goes the other way: `gemm` would copy it.
+    let (full, all) = (weights.rows() / PANEL_ROWS, weights.panels());
+    let tasks = full.div_ceil(PANELS);
+    workers.pool.run(tasks + (all - full), &|task, thread| {
+        if task == tasks {
+            few_rows::floats(workers.level, weights, full..all, inputs, target);
+            return;
+        }
+        // SAFETY: a thread runs one task at a time.
+        let columns = unsafe { scratch.of(thread) };
+        let panels = task * PANELS..((task + 1) * PANELS).min(full);
+        let (from, to) = (panels.start * PANEL_ROWS, panels.end * PANEL_ROWS);
+        many_floats(from..to, inputs, rows, weights.cols(), target, columns, |depth, columns| {
+            for (index, panel) in panels.clone().enumerate() {
+                let columns = &mut columns[index * PANEL_ROWS..];
+                unpack_columns(weights, panel, depth.clone(), columns, PANEL.0);
+            }
         });
-    };
-    match way {
-        Way::FewFloats => split(&|panels, _| few_rows::floats(level, weights, panels, inputs, target)),
-        Way::FewPlanes => {
-            let inputs = Planes::new(depth, records).ok_or_else(unfit)?;
-            split(&|panels, _| few_rows::planes(level, weights, panels, &inputs, target));
-        }
-        Way::ManyBytes => {
-            let inputs = Bytes::new(depth, records).ok_or_else(unfit)?;
-            split(&|panels, thread| {
-                // SAFETY: a thread runs one task at a time.
-                let scratch = unsafe { scratch.of(thread) };
-                many_rows::bytes(level, weights, panels, &inputs, target, scratch);
-            });
-        }
-        Way::ManyHalves => {
-            let inputs = Halves::new(depth, records).ok_or_else(unfit)?;
-            split(&|panels, thread| {
-                // SAFETY: a thread runs one task at a time.
-                let scratch = unsafe { scratch.of(thread) };
-                many_rows::halves(level, weights, panels, &inputs, target, scratch);
-            });
-        }
-        Way::ManyFloats => {
-            const PANELS: usize = PANEL.0 / PANEL_ROWS;
-            // A panel that is not full goes the other way: `gemm` would copy it.
-            let full = weights.rows() / PANEL_ROWS;
-            let tasks = full.div_ceil(PANELS);
-            pool.run(tasks + (all - full), &|task, thread| {
-                if task == tasks {
-                    few_rows::floats(level, weights, full..all, inputs, target);
-                    return;
-                }
-                // SAFETY: a thread runs one task at a time.
-                let columns = unsafe { scratch.of(thread) };
-                let panels = task * PANELS..((task + 1) * PANELS).min(full);
-                let (from, to) = (panels.start * PANEL_ROWS, panels.end * PANEL_ROWS);
-                many_floats(from..to, inputs, rows, weights.cols(), target, columns, |depth, columns| {
-                    for (index, panel) in panels.clone().enumerate() {
-                        let columns = &mut columns[index * PANEL_ROWS..];
-                        unpack_columns(weights, panel, depth.clone(), columns, PANEL.0);
-                    }
-                });
-            });
-        }
-    }
-    Ok(())
+    });
 }
 
 /// Products with f32 rows.

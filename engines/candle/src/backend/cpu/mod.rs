@@ -20,6 +20,7 @@ mod matrix;
 pub(crate) mod packed;
 mod parts;
 mod pool;
+mod together;
 
 #[cfg(test)]
 mod guard_tests;
@@ -29,7 +30,7 @@ pub(crate) mod tests;
 pub(crate) use kv::Block;
 pub(crate) use matrix::{Matrix, Vector};
 
-use super::{Attention, Backend, Fill, Into, KvDtype, Place, Slot, Spans, StepSpec, check_spans};
+use super::{Attention, Backend, Fill, Into, KvDtype, Place, Product, Slot, Spans, StepSpec, check_spans};
 use arena::{Area, Arena, ArenaLayout, Made};
 use kernels::{Extent, F16, F32, Level, attend, rms_norm, rope};
 use kv::{BlockHead, Geometry, Part};
@@ -265,20 +266,53 @@ impl Backend for CpuBackend {
         Ok(())
     }
 
+    fn matmul_many<const N: usize>(
+        &mut self,
+        products: [Product<'_, Self>; N],
+        src: Slot,
+        rows: usize,
+    ) -> Result<(), EngineError> {
+        match together::one_after_another(self, &products, src, rows)? {
+            true => Ok(()),
+            false => products.iter().try_for_each(|product| product.alone(self, src, rows)),
+        }
+    }
+
+    fn gated(
+        &mut self,
+        activation: Activation,
+        products: [Product<'_, Self>; 2],
+        src: Slot,
+        width: usize,
+        rows: usize,
+    ) -> Result<(), EngineError> {
+        let [gate, up] = &products;
+        let shaped = gate.matrix.rows == width && (gate.dst, up.dst) == (Slot::Gate, Slot::Up);
+        fits(shaped, "a gate and its products")?;
+        if together::gated(self, activation, &products, src, rows)? {
+            return Ok(());
+        }
+        products.iter().try_for_each(|product| product.alone(self, src, rows))?;
+        self.gate(activation, width, rows)
+    }
+
     fn rope_prepare(&mut self, positions: &[u32]) -> Result<(), EngineError> {
         for (index, rope) in self.spec.ropes.iter().enumerate() {
             let areas = [Area::Cos(index, positions.len()), Area::Sin(index, positions.len())];
             let [cos, sin] = self.arena.areas(areas)?;
-            let inv_freq = &rope.inv_freq;
-            let tables = cos.chunks_exact_mut(inv_freq.len()).zip(sin.chunks_exact_mut(inv_freq.len()));
-            for ((cos, sin), position) in tables.zip(positions) {
-                for ((cos, sin), freq) in cos.iter_mut().zip(sin).zip(inv_freq) {
+            let (cos, sin) = (Parts::new(cos), Parts::new(sin));
+            let pairs = rope.inv_freq.len();
+            self.pool.run(positions.len(), &|row, _| {
+                let at = row * pairs..(row + 1) * pairs;
+                // SAFETY: every row is one task's.
+                let (cos, sin) = unsafe { (cos.part(at.clone()), sin.part(at)) };
+                for ((cos, sin), freq) in cos.iter_mut().zip(sin).zip(&rope.inv_freq) {
                     // The angle is rounded to f32, as models were trained with it; its sine is then exact.
-                    let angle = f64::from(*position as f32 * freq);
+                    let angle = f64::from(positions[row] as f32 * freq);
                     *sin = angle.sin() as f32 * rope.magnitude;
                     *cos = angle.cos() as f32 * rope.magnitude;
                 }
-            }
+            });
         }
         Ok(())
     }
@@ -355,37 +389,30 @@ impl Backend for CpuBackend {
         let areas = [Slot::Gate, Slot::Up].map(|slot| Area::Packed(slot, rows, width));
         let [gate, up] = self.arena.areas(areas)?;
         let up = &*up;
-        Self::for_rows(&self.pool, gate, width, |first, rows| {
-            let up = &up[first * width..][..rows.len()];
-            match activation {
-                Activation::Silu => kernels::silu_gate(self.level, rows, up),
-                Activation::GeluTanh => kernels::gelu_gate(self.level, rows, up),
-            }
+        Self::for_rows(&self.pool, gate, 1, |first, gate| {
+            kernels::gate(self.level, activation, gate, &up[first..][..gate.len()]);
         });
         Ok(())
     }
 
     fn scale(&mut self, slot: Slot, factor: f32, rows: usize) -> Result<(), EngineError> {
-        let width = self.width(slot);
         let [values] = self.arena.areas([Area::Slot(slot, rows)])?;
-        Self::for_rows(&self.pool, values, width, |_, rows| kernels::scale(self.level, rows, factor));
+        Self::for_rows(&self.pool, values, 1, |_, values| kernels::scale(self.level, values, factor));
         Ok(())
     }
 
     fn softcap(&mut self, slot: Slot, cap: f32, rows: usize) -> Result<(), EngineError> {
-        let width = self.width(slot);
         let [values] = self.arena.areas([Area::Slot(slot, rows)])?;
-        Self::for_rows(&self.pool, values, width, |_, rows| kernels::softcap(self.level, rows, cap));
+        Self::for_rows(&self.pool, values, 1, |_, values| kernels::softcap(self.level, values, cap));
         Ok(())
     }
 
     fn add(&mut self, src: Slot, dst: Slot, rows: usize) -> Result<(), EngineError> {
-        let width = self.width(dst);
-        fits(width == self.width(src), "two slots to be added")?;
+        fits(self.width(dst) == self.width(src), "two slots to be added")?;
         let [more, values] = self.arena.areas([Area::Slot(src, rows), Area::Slot(dst, rows)])?;
         let more = &*more;
-        Self::for_rows(&self.pool, values, width, |first, rows| {
-            kernels::add(self.level, rows, &more[first * width..][..rows.len()]);
+        Self::for_rows(&self.pool, values, 1, |first, values| {
+            kernels::add(self.level, values, &more[first..][..values.len()]);
         });
         Ok(())
     }

@@ -1,13 +1,14 @@
 //! Operations on each value or pair of values.
 
-use super::{exp, per_level, tanh};
+use super::{Level, exp, per_level, tanh};
+use plimsoll_formats::Activation;
 
 /// sqrt(2 / pi).
 const GELU_SCALE: f32 = 0.797_884_6;
 
 per_level! {
     /// `gate = silu(gate) * up`, with `silu(x) = x / (1 + e^-x)`.
-    pub(crate) fn silu_gate[_simd](gate: &mut [f32], up: &[f32]) {
+    fn silu_gate[_simd](gate: &mut [f32], up: &[f32]) {
         for (gate, up) in gate.iter_mut().zip(up) {
             *gate = *gate / (1.0 + exp(-*gate)) * up;
         }
@@ -16,12 +17,20 @@ per_level! {
 
 per_level! {
     /// `gate = gelu(gate) * up`, with `gelu(x) = x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))`.
-    pub(crate) fn gelu_gate[_simd](gate: &mut [f32], up: &[f32]) {
+    fn gelu_gate[_simd](gate: &mut [f32], up: &[f32]) {
         for (gate, up) in gate.iter_mut().zip(up) {
             let x = *gate;
             let inner = GELU_SCALE * (x + 0.044_715 * (x * x * x));
             *gate = 0.5 * x * (1.0 + tanh(inner)) * up;
         }
+    }
+}
+
+/// `gate = activation(gate) * up`.
+pub(crate) fn gate(level: Level, activation: Activation, gate: &mut [f32], up: &[f32]) {
+    match activation {
+        Activation::Silu => silu_gate(level, gate, up),
+        Activation::GeluTanh => gelu_gate(level, gate, up),
     }
 }
 
@@ -56,7 +65,6 @@ per_level! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::cpu::kernels::Level;
     use crate::backend::cpu::kernels::reference::Random;
 
     type Gate = fn(Level, &mut [f32], &[f32]);

@@ -28,14 +28,13 @@ pub(crate) use attend::{Extent, Head, attend, scratch_len};
 pub(crate) use dequant::{IQ4_LEVELS, MXFP4_LEVELS, half_of_power};
 pub(crate) use dequant::{Iq4Nl, Iq4Xs, Mxfp4, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
 pub(crate) use dot::products;
-pub(crate) use elementwise::{add, gelu_gate, scale, scatter, silu_gate, softcap};
+pub(crate) use elementwise::{add, gate, scale, scatter, softcap};
 pub(crate) use exp::exp;
 pub(crate) use format::{Bf16, F16, F32, Format, dequantise, f32_of_f16, with_format};
 pub(crate) use level::{Level, Set, per_level};
 pub(crate) use norm::rms_norm;
 pub(crate) use panel::{PANEL, fill_panel};
 pub(crate) use rope::rope;
-pub(crate) use simd::Simd;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use proof::{Avx2, Avx512};
 pub(crate) use simd::Simd;

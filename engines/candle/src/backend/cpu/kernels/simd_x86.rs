@@ -96,7 +96,8 @@ impl Simd for Avx2 {
     fn at_least(self, lanes: Self::Lanes, bound: f32) -> u32 {
         let bits = |i: usize| {
             // SAFETY: see above.
-            let bits = unsafe { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GE_OQ>(lanes[i], _mm256_set1_ps(bound))) };
+            let bits =
+                unsafe { _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GE_OQ>(lanes[i], _mm256_set1_ps(bound))) };
             bits.cast_unsigned() << (8 * i)
         };
         bits(0) | bits(1) | bits(2) | bits(3)

@@ -158,10 +158,7 @@ impl Shared {
 
     /// Enters the open run of this state. False when the state has changed.
     fn enter(&self, state: u64) -> bool {
-        self.state
-            .0
-            .compare_exchange_weak(state, state + 1, Ordering::Acquire, Ordering::Relaxed)
-            .is_ok()
+        self.state.0.compare_exchange_weak(state, state + 1, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
     /// Takes part in the run that was entered, and leaves it.
@@ -253,7 +250,8 @@ impl Pool {
     }
 
     /// Threads, the calling one among them.
-    pub(super) fn threads(&self) -> usize {
+    #[cfg(test)]
+    fn threads(&self) -> usize {
         self.workers.len() + 1
     }
 
