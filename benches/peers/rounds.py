@@ -32,10 +32,8 @@ def cells_of(job, cells):
 
 
 def plan(job, cells, best):
-    """Pairs of a way and the cells to run in it: all ways of all cells, until the best way of each is known."""
-    if not best:
-        return [(way, cells) for way in job.engine.ways]
-    return [(way, chosen) for way in job.engine.ways if (chosen := [c for c in cells if best[c.name] == way])]
+    """Pairs of a way and the cells to run in it: those whose best way it is, and those whose best way is not known."""
+    return [(way, chosen) for way in job.engine.ways if (chosen := [c for c in cells if best.get(c.name, way) == way])]
 
 
 def fastest(samples):
@@ -47,12 +45,21 @@ def fastest(samples):
     return {name: sample["way"] for name, sample in best.items()}
 
 
-class Rounds:
-    """Runs jobs; keeps samples, limits and failures in `results`, in the form that goes to JSON."""
+def known_ways(job, samples):
+    """The best ways that samples of another run tell, by cell."""
+    mine = [s for s in samples if (s["shape"], s["engine"], s["weights"]) == (job.shape, job.engine.name, job.weights.name)]
+    return fastest([s for s in mine if s["way"] in job.engine.ways])
 
-    def __init__(self, jobs, cells, pinned, log, program):
+
+class Rounds:
+    """Runs jobs; keeps samples, limits and failures in `results`, in the form that goes to JSON.
+
+    `earlier` are samples of another run that tell the best ways; where they do not, the first round tries all.
+    """
+
+    def __init__(self, jobs, cells, pinned, log, program, earlier=()):
         self.jobs, self.cells, self.pinned, self.log, self.program = list(jobs), cells, pinned, log, program
-        self.best = {}
+        self.best = {job: known_ways(job, earlier) for job in jobs}
         self.results = {"samples": [], "limits": [], "failures": []}
 
     def run(self, count):
@@ -67,8 +74,8 @@ class Rounds:
     def step(self, job, number):
         """One round of one job, which is left out from then on when it fails."""
         cells, samples, failed = cells_of(job, self.cells), [], []
-        ways = plan(job, cells, self.best.get(job))
-        for way, chosen in ways:
+        known = self.best[job]
+        for way, chosen in plan(job, cells, known):
             try:
                 run = job.engine.run(job.model, job.weights, chosen, way, self.pinned, self.log)
             except Failed as reason:
@@ -92,4 +99,4 @@ class Rounds:
         # A way that does not work leaves the others; a cell without any ends the job.
         if missing:
             self.jobs.remove(job)
-        self.best.setdefault(job, best)
+        self.best[job] = best | known

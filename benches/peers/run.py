@@ -41,6 +41,7 @@ def arguments(given):
     a.add_argument("--rounds", type=int, default=3, help="the median counts [%(default)s]")
     a.add_argument("--threads", type=int, default=2, help="[%(default)s]")
     a.add_argument("--cpu", choices=LEVELS, default="native", help="the instruction level of all engines [%(default)s]")
+    a.add_argument("--tuned", type=pathlib.Path, action="append", default=[], metavar="RESULTS.JSON", help="a run whose best settings are taken")
     a.add_argument("--home", type=pathlib.Path, default=ROOT / "build/peers", help="of all that is made [%(default)s]")
     a.add_argument("--out", type=pathlib.Path, help="results.json, table.md, chart.svg go here [HOME/results]")
     a.add_argument("--prepare", action="store_true", help="install and make everything, measure nothing")
@@ -113,7 +114,8 @@ def main(given):
     engines, jobs, failures = prepare(home, options)
     if options.prepare:
         return 1 if failures else 0
-    rounds = Rounds(jobs, options.cells, pinned, log, program)
+    earlier = [sample for path in options.tuned for sample in json.loads(path.read_text())["samples"]]
+    rounds = Rounds(jobs, options.cells, pinned, log, program, earlier)
     rounds.results |= {
         "machine": describe(),
         "threads": options.threads,

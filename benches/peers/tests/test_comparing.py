@@ -10,7 +10,7 @@ from cells import cell
 from compare import by_round, median, ratio_of, rows
 from engines.engine import Engine, Run, Weights
 from engines.plimsoll import Plimsoll
-from rounds import Job, Rounds, fastest, plan
+from rounds import Job, Rounds, fastest, known_ways, plan
 from shapes import SHAPES, parameters
 
 MACHINE = {"read": 30e9, "vnni_int8": 1.5e12, "avx512_f32": 0.3e12, "avx512_f16": 0.6e12}
@@ -93,7 +93,7 @@ class Turns(unittest.TestCase):
             ways = ({"a": 1}, {"a": 2})
 
         job, cells = Job("", Ways(None), Ways.weights[0], ""), [cell("decode", 128), cell("prefill-512", 128)]
-        self.assertEqual(plan(job, cells, None), [({"a": 1}, cells), ({"a": 2}, cells)])
+        self.assertEqual(plan(job, cells, {}), [({"a": 1}, cells), ({"a": 2}, cells)])
         best = fastest(
             [
                 sample("Fake", "int4", 5, 0, way={"a": 1}),
@@ -102,6 +102,18 @@ class Turns(unittest.TestCase):
             ]
         )
         self.assertEqual(plan(job, cells, best), [({"a": 1}, cells[1:]), ({"a": 2}, cells[:1])])
+
+    def test_ways_of_an_earlier_run_are_taken_where_it_tells_them(self):
+        class Ways(Fake):
+            ways = ({"a": 1}, {"a": 2})
+
+        job = Job(LLAMA, Ways(None), Ways.weights[0], "")
+        earlier = [sample("Fake", "int4", 5, 0, way={"a": 1}), sample("Fake", "int4", 6, 0, way={"a": 2})]
+        earlier += [sample("Fake", "int8", 7, 0, way={"a": 1}), sample("Fake", "int4", 9, 0, way={"b": 1})]
+        known = known_ways(job, earlier)
+        self.assertEqual(known, {"decode": {"a": 2}})
+        cells = [cell(name, 128) for name in ("decode", "decode-2048")]
+        self.assertEqual(plan(job, cells, known), [({"a": 1}, cells[1:]), ({"a": 2}, cells)])
 
     def test_an_engine_that_fails_is_named_and_left_out(self):
         from process import Failed
