@@ -63,6 +63,7 @@ class Rounds:
         self.results = {"samples": [], "limits": [], "failures": []}
 
     def run(self, count):
+        """Yields after each round, so that what there is can be written."""
         for number in range(count):
             for shape in dict.fromkeys(job.shape for job in self.jobs):
                 measured = limits.measure(self.program, self.pinned, self.log)
@@ -70,6 +71,8 @@ class Rounds:
                 say(f"round {number + 1} of {count}, {shape}: read {measured['read'] / 1e9:.1f} GB/s")
                 for job in [job for job in self.jobs if job.shape == shape]:
                     self.step(job, number)
+            self.results["rounds"] = number + 1
+            yield
 
     def step(self, job, number):
         """One round of one job, which is left out from then on when it fails."""

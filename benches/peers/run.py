@@ -41,7 +41,8 @@ def arguments(given):
     a.add_argument("--rounds", type=int, default=3, help="the median counts [%(default)s]")
     a.add_argument("--threads", type=int, default=2, help="[%(default)s]")
     a.add_argument("--cpu", choices=LEVELS, default="native", help="the instruction level of all engines [%(default)s]")
-    a.add_argument("--tuned", type=pathlib.Path, action="append", default=[], metavar="RESULTS.JSON", help="a run whose best settings are taken")
+    a.add_argument("--tuned", type=pathlib.Path, action="append", default=[], metavar="RESULTS.JSON",
+                   help="an earlier run, whose best settings are taken")
     a.add_argument("--home", type=pathlib.Path, default=ROOT / "build/peers", help="of all that is made [%(default)s]")
     a.add_argument("--out", type=pathlib.Path, help="results.json, table.md, chart.svg go here [HOME/results]")
     a.add_argument("--prepare", action="store_true", help="install and make everything, measure nothing")
@@ -121,18 +122,17 @@ def main(given):
         "threads": options.threads,
         "cpus": list(pinned.cpus),
         "level": options.cpu,
-        "rounds": options.rounds,
         "new": options.new,
         "versions": [engine.version() for engine in engines],
         "weight_bytes": {job.title: weight_bytes(job.model) for job in jobs},
         "failures": failures,
     }
     began = time.monotonic()
-    rounds.run(options.rounds)
-    rounds.results["minutes"] = round((time.monotonic() - began) / 60, 1)
-    rows = compare.rows(rounds.results, engines, options.cells)
     compared = [cell for cell in options.cells if cell.counted is not None]
-    write(rounds.results, rows, compared, options.out or home.path / "results")
+    for _ in rounds.run(options.rounds):
+        rounds.results["minutes"] = round((time.monotonic() - began) / 60, 1)
+        rows = compare.rows(rounds.results, engines, options.cells)
+        write(rounds.results, rows, compared, options.out or home.path / "results")
     print(table.report(rounds.results, rows, compared))
     return 1 if rounds.results["failures"] else 0
 
