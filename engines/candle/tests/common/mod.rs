@@ -207,6 +207,24 @@ pub fn golden_prompts(file: &Path) -> Vec<GoldenPrompt> {
 /// Of the largest |logit|: what the order of additions in f32 may change.
 pub const BOUND: f32 = 2e-4;
 
+/// The same with quantised weights and a few rows, whose inputs are rounded to 15 bits: by 3.1e-5 of the largest of 32 at most.
+/// The errors of the 15 products of these models add up like random numbers, to 1.2e-4; the largest of thousands of logits is
+/// three times as far off.
+pub const FINE: f32 = 4e-4;
+
+/// The same with more rows, whose inputs are rounded to 8 bits, 128 times as coarse; on AMX both factors are rounded to bf16,
+/// which is finer than that.
+pub const COARSE: f32 = 128.0 * FINE;
+
+/// The bound for quantised weights and pieces of so many tokens.
+pub fn quantized_bound(backend: BackendKind, piece: usize) -> f32 {
+    match backend {
+        BackendKind::Cpu if piece > 4 => COARSE,
+        BackendKind::Cpu => FINE,
+        _ => BOUND,
+    }
+}
+
 pub fn evaluator(path: &Path, options: Options) -> (Arc<Books>, Evaluator) {
     let plan = LoadPlan::inspect(path, options).unwrap();
     let books = Arc::new(Books::default());
