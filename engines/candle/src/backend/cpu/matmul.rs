@@ -7,7 +7,7 @@
 use super::kernels::{F32, Format, Level, PANEL, fill_panel, products};
 use super::matrix::{Matrix, Stored};
 use super::packed::inputs::{Bytes, Form, Halves, Planes, prepare};
-use super::packed::{PANEL_ROWS, Packed, few_rows, many_rows, unpack_columns};
+use super::packed::{PANEL_ROWS, Packed, few_rows, fill_columns, many_rows};
 use super::parts::Parts;
 use super::pool::Pool;
 use crate::backend::Into;
@@ -323,7 +323,7 @@ fn unpacked(
         many_floats(from..to, inputs, rows, weights.cols(), target, columns, |depth, columns| {
             for (index, panel) in panels.clone().enumerate() {
                 let columns = &mut columns[index * PANEL_ROWS..];
-                unpack_columns(weights, panel, depth.clone(), columns, PANEL.0);
+                fill_columns(workers.level, weights, panel, depth.clone(), columns, PANEL.0);
             }
         });
     });

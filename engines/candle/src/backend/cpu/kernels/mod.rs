@@ -34,9 +34,9 @@ pub(crate) use format::{Bf16, F16, F32, Format, dequantise, f32_of_f16, with_for
 pub(crate) use level::{Level, Set, per_level};
 pub(crate) use norm::rms_norm;
 pub(crate) use panel::{PANEL, fill_panel};
-pub(crate) use rope::rope;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use proof::{Avx2, Avx512};
+pub(crate) use rope::rope;
 pub(crate) use simd::Simd;
 pub(crate) use tanh::tanh;
 

@@ -51,7 +51,13 @@ fn what_is_packed_is_unpacked_to_the_bit() {
                     for (row, want) in want.chunks(cols).enumerate() {
                         unpack_row(&matrix, row, &mut row_values);
                         if row.is_multiple_of(PANEL_ROWS) {
-                            unpack_columns(&matrix, row / PANEL_ROWS, 0..cols, &mut columns, 20);
+                            match any {
+                                true => unpack_columns(&matrix, row / PANEL_ROWS, 0..cols, &mut columns, 20),
+                                false => {
+                                    let level = Level::detect();
+                                    fill_columns(level, &matrix, row / PANEL_ROWS, 0..cols, &mut columns, 20);
+                                }
+                            }
                         }
                         for k in 0..cols {
                             let column = columns[20 * k + row % PANEL_ROWS];
@@ -74,7 +80,7 @@ fn columns_begin_at_any_cell() {
         let (matrix, want) = packed(dtype, 20, cols, &stored(dtype, 20 * cols, &mut random));
         let range = cell.inputs..cols;
         let mut columns = vec![f32::NAN; range.len() * PANEL_ROWS];
-        unpack_columns(&matrix, 1, range.clone(), &mut columns, PANEL_ROWS);
+        fill_columns(Level::all()[0], &matrix, 1, range.clone(), &mut columns, PANEL_ROWS);
         for (k, column) in range.zip(columns.chunks(PANEL_ROWS)) {
             for (row, value) in column.iter().enumerate() {
                 let want = want.get((16 + row) * cols + k).copied().unwrap_or(0.0);

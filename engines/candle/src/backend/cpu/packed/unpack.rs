@@ -3,7 +3,7 @@
 
 use super::Packed;
 use super::layout::{Cell, Codes, PANEL_ROWS};
-use crate::backend::cpu::kernels::{IQ4_LEVELS, MXFP4_LEVELS, f32_of_f16, half_of_power};
+use crate::backend::cpu::kernels::{IQ4_LEVELS, Level, MXFP4_LEVELS, f32_of_f16, half_of_power, per_level};
 use plimsoll_formats::Dtype;
 use std::ops::Range;
 
@@ -42,6 +42,49 @@ pub(crate) fn unpack_columns(
                 for (column, value) in columns.chunks_mut(stride).zip(values) {
                     column[row] = value;
                 }
+            }
+        }
+    }
+}
+
+/// [`unpack_columns`] with a level's instructions, where the type allows for them.
+pub(crate) fn fill_columns(
+    level: Level,
+    weights: &Packed,
+    panel: usize,
+    inputs: Range<usize>,
+    columns: &mut [f32],
+    stride: usize,
+) {
+    let cell = weights.cell();
+    if cell.kind != Codes::Plain {
+        unpack_columns(weights, panel, inputs, columns, stride);
+        return;
+    }
+    let cells = &weights.panel(panel)[inputs.start / cell.inputs * cell.bytes..];
+    let len = columns.len().min(inputs.len() * stride);
+    plain_columns(level, weights.dtype(), cells, &mut columns[..len], stride);
+}
+
+per_level! {
+    /// The columns of values of two bytes, `cells` from the first input on: whole lines of 16 rows at a time.
+    fn plain_columns[_simd](dtype: Dtype, cells: &[u8], columns: &mut [f32], stride: usize) {
+        let lines = cells.as_chunks::<{ 4 * PANEL_ROWS }>().0;
+        for (line, columns) in lines.iter().zip(columns.chunks_mut(2 * stride)) {
+            let mut values = [[0.0; PANEL_ROWS]; 2];
+            let words = line.as_chunks::<4>().0;
+            for (r, word) in words.iter().enumerate() {
+                let word = u32::from_le_bytes(*word);
+                let halves = [word as u16, (word >> 16) as u16];
+                for (values, half) in values.iter_mut().zip(halves) {
+                    values[r] = match dtype {
+                        Dtype::F16 => f32_of_f16(half),
+                        _ => f32::from_bits(u32::from(half) << 16),
+                    };
+                }
+            }
+            for (column, values) in columns.chunks_mut(stride).zip(&values) {
+                column[..PANEL_ROWS].copy_from_slice(values);
             }
         }
     }
