@@ -4,13 +4,19 @@
 //! logits last, so the largest step reaches the very end of the plan.
 
 use super::buffer::ALIGN;
+#[cfg(target_arch = "x86_64")]
+use super::kernels::Level;
 use super::kernels::{PANEL, scratch_len};
 use super::map::Map;
 use super::matmul::FEW_ROWS;
+#[cfg(target_arch = "x86_64")]
+use super::packed::amx;
 use super::packed::inputs::Form;
 use super::packed::many_rows::SCRATCH;
 use crate::backend::{MAX_ROPES, Slot, StepSpec};
 use plimsoll_engine::EngineError;
+#[cfg(target_arch = "x86_64")]
+use plimsoll_formats::Dtype;
 use plimsoll_scheduler::Layers;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -77,9 +83,10 @@ impl ArenaLayout {
         let per_thread = attention
             .max(PANEL.0 * PANEL.1)
             .max(SCRATCH)
+            .max(tiled(spec)?.1)
             .checked_next_multiple_of(ALIGN / size_of::<f32>())?;
         let scratch = next(spec.threads, per_thread)?;
-        let inputs = next(1, most_inputs(spec)?)?;
+        let inputs = next(1, most_inputs(spec)?.max(tiled(spec)?.0))?;
         let (mut cos, mut sin) = ([Region::default(); MAX_ROPES], [Region::default(); MAX_ROPES]);
         for (rope, (cos, sin)) in spec.ropes.iter().zip(cos.iter_mut().zip(&mut sin)) {
             *cos = next(spec.max_rows, rope.inv_freq.len())?;
@@ -133,8 +140,27 @@ fn most_inputs(spec: &StepSpec) -> Option<usize> {
     let (rows, widest) = (spec.max_rows.max(spec.max_sequences), spec.heads.checked_mul(spec.head_dim)?);
     let depth = Form::depth(widest.max(spec.hidden).max(spec.intermediate))?;
     let few = Form::Planes.record(depth)?.checked_mul(rows.min(FEW_ROWS))?;
-    let record = Form::Bytes.record(depth)?.max(Form::Halves.record(depth)?);
+    let record = Form::Bytes.record(depth)?;
     Some(few.max(record.checked_mul(rows)?))
+}
+
+/// Values that products on tiles want for the largest inputs, and in a thread's scratch; `None` on overflow.
+#[cfg(target_arch = "x86_64")]
+fn tiled(spec: &StepSpec) -> Option<(usize, usize)> {
+    if Level::detect().amx().is_none() {
+        return Some((0, 0));
+    }
+    let (rows, widest) = (spec.max_rows.max(spec.max_sequences), spec.heads.checked_mul(spec.head_dim)?);
+    let depth = Form::depth(widest.max(spec.hidden).max(spec.intermediate))?;
+    // Plain weights have the most planes. A wider input may need less padding.
+    let block = amx::most_block_len(depth, amx::planes(Dtype::BF16))?;
+    Some((block.checked_mul(rows.div_ceil(amx::BLOCK))?, amx::scratch_len(rows)?))
+}
+
+/// Other processors have no tiles.
+#[cfg(not(target_arch = "x86_64"))]
+fn tiled(_: &StepSpec) -> Option<(usize, usize)> {
+    Some((0, 0))
 }
 
 /// Whose rows [`Area::Inputs`] holds, so that products of the same rows make them once.

@@ -4,9 +4,13 @@
 //! on the others. More rows (prefill): pieces of weights are unpacked once for all rows. Both split the outputs over the
 //! pool, in stretches of panels.
 
+#[cfg(target_arch = "x86_64")]
+use super::kernels::Amx;
 use super::kernels::{F32, Format, Level, PANEL, fill_panel, products};
 use super::matrix::{Matrix, Stored};
-use super::packed::inputs::{Bytes, Form, Halves, Planes, prepare};
+#[cfg(target_arch = "x86_64")]
+use super::packed::amx::{self, Tiled};
+use super::packed::inputs::{Bytes, Form, Planes, prepare};
 use super::packed::{PANEL_ROWS, Packed, few_rows, fill_columns, many_rows};
 use super::parts::Parts;
 use super::pool::Pool;
@@ -18,6 +22,9 @@ use std::ops::Range;
 
 /// Most rows of the first way. Beyond, reading each weight once per few rows costs more than unpacking it.
 pub(super) const FEW_ROWS: usize = 16;
+
+/// Most rows whose results do not depend on how many they are on any processor: with tiles, the first way ends here.
+pub(super) const EXACT_ROWS: usize = 4;
 
 /// Tasks that each thread gets of a product's outputs: the more, the better they even out, and the shorter the stretches.
 const TASKS: usize = 4;
@@ -44,13 +51,23 @@ pub(super) enum Way {
     ManyFloats,
     /// Many rows of 8 bits.
     ManyBytes,
-    /// Many rows of upper halves of f32.
-    ManyHalves,
+    /// More than a few rows on AMX tiles: inputs in bf16.
+    #[cfg(target_arch = "x86_64")]
+    Tiles,
+    /// The same with inputs in two planes of bf16.
+    #[cfg(target_arch = "x86_64")]
+    TilePairs,
 }
 
 impl Way {
     /// The way for so many rows with weights of this type.
-    pub(super) fn of(_: Level, dtype: Dtype, rows: usize) -> Way {
+    pub(super) fn of(level: Level, dtype: Dtype, rows: usize) -> Way {
+        #[cfg(target_arch = "x86_64")]
+        if rows > EXACT_ROWS && level.amx().is_some() {
+            return if amx::planes(dtype) == 1 { Way::Tiles } else { Way::TilePairs };
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = level;
         match (rows <= FEW_ROWS, dtype.is_quantized()) {
             (true, false) => Way::FewFloats,
             (true, true) => Way::FewPlanes,
@@ -69,7 +86,10 @@ impl Way {
             Way::FewFloats | Way::ManyFloats => None,
             Way::FewPlanes => Some(Form::Planes),
             Way::ManyBytes => Some(Form::Bytes),
-            Way::ManyHalves => Some(Form::Halves),
+            #[cfg(target_arch = "x86_64")]
+            Way::Tiles => Some(Form::Tiles),
+            #[cfg(target_arch = "x86_64")]
+            Way::TilePairs => Some(Form::TilePairs),
         }
     }
 }
@@ -126,7 +146,27 @@ impl<'a> Target<'a> {
     #[inline(always)]
     pub(super) fn put_panel(&self, weights: &Packed, panel: usize, row: usize, products: &[f32; PANEL_ROWS]) {
         let first = panel * PANEL_ROWS;
-        self.put_outputs(row, first, &products[..PANEL_ROWS.min(weights.rows() - first)]);
+        if weights.rows() - first < PANEL_ROWS {
+            self.put_outputs(row, first, &products[..weights.rows() - first]);
+            return;
+        }
+        // All of a panel at once, without a loop.
+        let at = row * self.width + first;
+        // SAFETY: an output belongs to one task.
+        let values = unsafe { self.out.part(at..at + PANEL_ROWS) };
+        let Some(values) = values.first_chunk_mut::<PANEL_ROWS>() else { return };
+        let mut sums = *products;
+        if let Some(bias) = self.bias.and_then(|bias| bias[first..].first_chunk::<PANEL_ROWS>()) {
+            for (sum, bias) in sums.iter_mut().zip(bias) {
+                *sum += bias;
+            }
+        }
+        if self.how == Into::Add {
+            for (sum, value) in sums.iter_mut().zip(&*values) {
+                *sum += *value;
+            }
+        }
+        *values = sums;
     }
 
     /// A row's outputs in a range.
@@ -226,7 +266,8 @@ enum Given<'a> {
     Floats(&'a [f32]),
     Planes(Planes<'a>),
     Bytes(Bytes<'a>),
-    Halves(Halves<'a>),
+    #[cfg(target_arch = "x86_64")]
+    Tiles(Amx, Tiled<'a>),
 }
 
 /// Products that read the same inputs in the same form.
@@ -253,6 +294,13 @@ impl<'a> Job<'a> {
         let record = form.record(depth).ok_or(EngineError::PriceOverflow)?;
         let unplanned = || EngineError::Execution("inputs that the workspace was not planned for".into());
         let records = std::mem::take(&mut room.records);
+        #[cfg(target_arch = "x86_64")]
+        if let (Some(amx), Some(planes)) = (level.amx(), form.planes()) {
+            let whole = Whole { rows, cols, depth, planes };
+            let tiled = tiled(workers, amx, whole, inputs, records, room.made == Some(form));
+            let given = Given::Tiles(amx, tiled.ok_or_else(unplanned)?);
+            return Ok(Job { level, given, scratch: room.scratch() });
+        }
         let records = records.get_mut(..record * rows).ok_or_else(unplanned)?;
         if room.made != Some(form) {
             let parts = Parts::new(records);
@@ -270,7 +318,8 @@ impl<'a> Job<'a> {
         let given = match form {
             Form::Planes => Planes::new(depth, records).map(Given::Planes),
             Form::Bytes => Bytes::new(depth, records).map(Given::Bytes),
-            Form::Halves => Halves::new(depth, records).map(Given::Halves),
+            #[cfg(target_arch = "x86_64")]
+            Form::Tiles | Form::TilePairs => None,
         };
         let unfit = || EngineError::Execution("inputs that are no whole records".into());
         Ok(Job { level, given: given.ok_or_else(unfit)?, scratch: room.scratch() })
@@ -285,9 +334,46 @@ impl<'a> Job<'a> {
             Given::Floats(inputs) => few_rows::floats(level, weights, panels, inputs, target),
             Given::Planes(inputs) => few_rows::planes(level, weights, panels, inputs, target),
             Given::Bytes(inputs) => many_rows::bytes(level, weights, panels, inputs, target, scratch()),
-            Given::Halves(inputs) => many_rows::halves(level, weights, panels, inputs, target, scratch()),
+            #[cfg(target_arch = "x86_64")]
+            Given::Tiles(amx, inputs) => amx::products(*amx, weights, panels, inputs, target, scratch()),
         }
     }
+}
+
+/// The sizes of inputs as tiles.
+#[cfg(target_arch = "x86_64")]
+struct Whole {
+    rows: usize,
+    cols: usize,
+    /// `cols` with what they are padded with.
+    depth: usize,
+    planes: usize,
+}
+
+/// The inputs as tiles, brought into that form unless they are in it; `None` when there is no room for them.
+#[cfg(target_arch = "x86_64")]
+fn tiled<'a>(
+    workers: Workers<'_>,
+    amx: Amx,
+    whole: Whole,
+    inputs: &[f32],
+    records: &'a mut [f32],
+    made: bool,
+) -> Option<Tiled<'a>> {
+    let Whole { rows, cols, depth, planes } = whole;
+    let block = amx::block_len(depth, planes)?;
+    let blocks = rows.div_ceil(amx::BLOCK);
+    let records = records.get_mut(..block.checked_mul(blocks)?)?;
+    if !made {
+        let parts = Parts::new(records);
+        workers.pool.run(blocks, &|number, _| {
+            let rows = number * amx::BLOCK..((number + 1) * amx::BLOCK).min(rows);
+            // SAFETY: every block is one task's.
+            let records = unsafe { parts.part(number * block..(number + 1) * block) };
+            amx::prepare(amx, &inputs[rows.start * cols..rows.end * cols], cols, depth, planes, records);
+        });
+    }
+    Tiled::new(records, rows, depth, planes)
 }
 
 /// Runs `task` over stretches of so many panels, with the thread it runs on.

@@ -51,6 +51,15 @@ impl Level {
         self.0
     }
 
+    /// The proof of AMX, at that level.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn amx(self) -> Option<Amx> {
+        match self.0 {
+            Set::Amx(amx) => Some(amx),
+            _ => None,
+        }
+    }
+
     /// What the environment variable and the log call it.
     pub(crate) fn name(self) -> &'static str {
         match self.0 {

@@ -20,6 +20,8 @@ mod simd;
 #[cfg(target_arch = "x86_64")]
 mod simd_x86;
 mod tanh;
+#[cfg(target_arch = "x86_64")]
+mod tiles;
 
 #[cfg(test)]
 pub(crate) mod reference;
@@ -35,10 +37,12 @@ pub(crate) use level::{Level, Set, per_level};
 pub(crate) use norm::rms_norm;
 pub(crate) use panel::{PANEL, fill_panel};
 #[cfg(target_arch = "x86_64")]
-pub(crate) use proof::{Avx2, Avx512};
+pub(crate) use proof::{Amx, Avx2, Avx512};
 pub(crate) use rope::rope;
 pub(crate) use simd::Simd;
 pub(crate) use tanh::tanh;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use tiles::{TILE, TILE_ROW, Tiles};
 
 /// Values that go through a kernel side by side. Sums are kept in this many lanes and added up in a fixed tree, so a sum
 /// depends on nothing but its terms.

@@ -26,8 +26,12 @@ pub(crate) enum Form {
     Planes,
     /// 8 bits: `scale * code`.
     Bytes,
-    /// Upper halves of f32, to the nearest.
-    Halves,
+    /// Tiles of bf16, whose blocks of rows are no records: `amx` makes them.
+    #[cfg(target_arch = "x86_64")]
+    Tiles,
+    /// The same in two planes.
+    #[cfg(target_arch = "x86_64")]
+    TilePairs,
 }
 
 impl Form {
@@ -42,10 +46,23 @@ impl Form {
         let record = match self {
             Form::Planes => scales.checked_add(depth / 2)?,
             Form::Bytes => scales.checked_add(depth / 4)?,
-            Form::Halves => depth / 2,
+            #[cfg(target_arch = "x86_64")]
+            Form::Tiles => depth / 2,
+            #[cfg(target_arch = "x86_64")]
+            Form::TilePairs => depth,
         };
         // Whole cache lines.
         record.checked_next_multiple_of(16)
+    }
+
+    /// Planes of tiles; `None` for the forms of records.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn planes(self) -> Option<usize> {
+        match self {
+            Form::Tiles => Some(1),
+            Form::TilePairs => Some(2),
+            _ => None,
+        }
     }
 }
 
@@ -146,36 +163,6 @@ impl<'a> Bytes<'a> {
     }
 }
 
-/// Rows of [`Form::Halves`].
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Halves<'a>(Records<'a>);
-
-impl<'a> Halves<'a> {
-    /// Rows as [`prepare`] made them; `None` when the records are no rows of this depth.
-    pub(crate) fn new(depth: usize, records: &'a [f32]) -> Option<Self> {
-        Records::new(Form::Halves, depth, records).map(Halves)
-    }
-
-    /// Rows.
-    pub(crate) fn rows(&self) -> usize {
-        self.0.rows()
-    }
-
-    /// Bytes from one row's values to the next one's.
-    #[allow(dead_code, reason = "for kernels that go over several rows at once")]
-    pub(crate) fn stride(&self) -> usize {
-        self.0.record * size_of::<f32>()
-    }
-
-    /// The values of one of them, `[depth]`.
-    pub(crate) fn row(&self, row: usize) -> &'a [u16] {
-        let record = self.0.row(row);
-        // SAFETY: the same memory, of plain numbers, as numbers of half the size.
-        let halves = unsafe { std::slice::from_raw_parts(record.as_ptr().cast::<u16>(), 2 * record.len()) };
-        &halves[..self.0.depth]
-    }
-}
-
 /// The same memory as bytes.
 fn as_bytes(values: &[f32]) -> &[i8] {
     // SAFETY: plain numbers, at the same place and as long as before.
@@ -202,13 +189,6 @@ fn as_numbers_mut(values: &mut [f32]) -> &mut [i32] {
 
 /// Makes the record of one row.
 pub(crate) fn prepare(level: Level, form: Form, row: &[f32], depth: usize, record: &mut [f32]) {
-    if form == Form::Halves {
-        // SAFETY: plain numbers, at the same place and as long as before, borrowed mutably.
-        let halves =
-            unsafe { std::slice::from_raw_parts_mut(record.as_mut_ptr().cast::<u16>(), 2 * record.len()) };
-        halve(level, row, halves);
-        return;
-    }
     let (scales, rest) = record.split_at_mut(depth / RUN);
     let (sums, codes) = rest.split_at_mut(depth / SUMMED);
     let (sums, codes) = (as_numbers_mut(sums), as_bytes_mut(codes));
@@ -299,19 +279,6 @@ per_level! {
     }
 }
 
-per_level! {
-    fn halve[_simd](row: &[f32], halves: &mut [u16]) {
-        let (values, padding) = halves.split_at_mut(row.len());
-        padding.fill(0);
-        for (half, value) in values.iter_mut().zip(row) {
-            let bits = value.to_bits();
-            // To the nearest, ties to even. A NaN keeps its upper bits and one more, lest it become an infinity.
-            let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1));
-            *half = if value.is_nan() { (bits >> 16) | 0x40 } else { rounded >> 16 } as u16;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -365,25 +332,7 @@ mod tests {
                 let planes = Planes::new(depth, &record).unwrap().row(0);
                 assert!(planes.scales[1].is_nan() && planes.scales[0].is_finite());
                 assert!(planes.high[32..64].iter().all(|code| *code == 0));
-                let (depth, record) = prepared(level, Form::Halves, &row);
-                let half = Halves::new(depth, &record).unwrap().row(0)[40];
-                let got = half::bf16::from_bits(half).to_f32();
-                assert!(got == bad || (got.is_nan() && bad.is_nan()));
             }
-        }
-    }
-
-    #[test]
-    fn halves_are_the_half_crates() {
-        let mut random = Random::new(52);
-        let mut row = random.floats(300);
-        row.extend([0.0, -0.0, f32::MAX, f32::MIN_POSITIVE, 1e-45, 1.00390625, 1.01171875]);
-        for level in Level::all() {
-            let (depth, record) = prepared(level, Form::Halves, &row);
-            let halves = Halves::new(depth, &record).unwrap();
-            assert_eq!((halves.rows(), halves.stride()), (1, 1024));
-            let want = row.iter().map(|value| half::bf16::from_f32(*value).to_bits());
-            assert!(halves.row(0).iter().copied().eq(want.chain(vec![0; depth - row.len()])));
         }
     }
 }

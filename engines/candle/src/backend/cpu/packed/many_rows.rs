@@ -1,7 +1,7 @@
 //! Products of many activation rows with panels: weights are unpacked once for all rows, in pieces that stay in the cache.
 
-use super::inputs::{Bytes, Halves};
-use super::{Canonical, MOST_INPUTS, PANEL_ROWS, Packed, unpack_codes, unpack_columns};
+use super::inputs::Bytes;
+use super::{Canonical, MOST_INPUTS, PANEL_ROWS, Packed, unpack_codes};
 use crate::backend::cpu::kernels::Level;
 use crate::backend::cpu::matmul::Target;
 use std::ops::Range;
@@ -42,35 +42,6 @@ pub(crate) fn bytes(
                         let at = group * PANEL_ROWS + r;
                         *sum +=
                             inputs.scales[first / 32] * (scales[at] * dot as f32 + shifts[at] * total as f32);
-                    }
-                }
-            }
-            target.put_panel(weights, panel, row, &sums);
-        }
-    }
-}
-
-/// Products of inputs in upper halves of f32 with a range of panels, all types, whose weights are rounded to such halves too.
-pub(crate) fn halves(
-    _: Level,
-    weights: &Packed,
-    panels: Range<usize>,
-    inputs: &Halves<'_>,
-    target: &Target<'_>,
-    _: &mut [f32],
-) {
-    let piece = weights.cell().inputs;
-    let mut columns = [0.0; MOST_INPUTS * PANEL_ROWS];
-    for panel in panels {
-        for row in 0..inputs.rows() {
-            let mut sums = [0.0f32; PANEL_ROWS];
-            for (number, inputs) in inputs.row(row)[..weights.cols()].chunks(piece).enumerate() {
-                let from = number * piece;
-                unpack_columns(weights, panel, from..from + inputs.len(), &mut columns, PANEL_ROWS);
-                for (input, column) in inputs.iter().zip(columns.as_chunks::<PANEL_ROWS>().0) {
-                    for (sum, weight) in sums.iter_mut().zip(column) {
-                        *sum +=
-                            f32::from_bits(u32::from(*input) << 16) * half::bf16::from_f32(*weight).to_f32();
                     }
                 }
             }

@@ -2,8 +2,10 @@
 //!
 //! - `layout`: where everything is, and how many bytes; `source`, `pack`: from a file's blocks; `unpack`: back;
 //! - `inputs`: activations as the integer kernels want them;
-//! - `few_rows`, `many_rows`: the products.
+//! - `few_rows`, `many_rows`, `amx`: the products.
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod amx;
 pub(crate) mod few_rows;
 pub(crate) mod inputs;
 mod layout;
