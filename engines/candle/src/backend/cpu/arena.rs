@@ -12,7 +12,7 @@ use super::matmul::FEW_ROWS;
 #[cfg(target_arch = "x86_64")]
 use super::packed::amx;
 use super::packed::inputs::Form;
-use super::packed::many_rows::SCRATCH;
+use super::packed::many_bytes;
 use crate::backend::{MAX_ROPES, Slot, StepSpec};
 use plimsoll_engine::EngineError;
 #[cfg(target_arch = "x86_64")]
@@ -82,7 +82,7 @@ impl ArenaLayout {
         // A thread attends or fills a panel, never both. Whole cache lines keep threads off each other's.
         let per_thread = attention
             .max(PANEL.0 * PANEL.1)
-            .max(SCRATCH)
+            .max(many_bytes::scratch(rows_of_products(spec)))
             .max(tiled(spec)?.1)
             .checked_next_multiple_of(ALIGN / size_of::<f32>())?;
         let scratch = next(spec.threads, per_thread)?;
@@ -137,11 +137,15 @@ impl ArenaLayout {
 
 /// Values of the records of the largest product's inputs; `None` on overflow.
 fn most_inputs(spec: &StepSpec) -> Option<usize> {
-    let (rows, widest) = (spec.max_rows.max(spec.max_sequences), spec.heads.checked_mul(spec.head_dim)?);
+    let (rows, widest) = (rows_of_products(spec), spec.heads.checked_mul(spec.head_dim)?);
     let depth = Form::depth(widest.max(spec.hidden).max(spec.intermediate))?;
-    let few = Form::Planes.record(depth)?.checked_mul(rows.min(FEW_ROWS))?;
-    let record = Form::Bytes.record(depth)?;
-    Some(few.max(record.checked_mul(rows)?))
+    let few = Form::Planes.values(rows.min(FEW_ROWS), depth)?;
+    Some(few.max(Form::Bytes.values(rows, depth)?))
+}
+
+/// Most rows of a product.
+fn rows_of_products(spec: &StepSpec) -> usize {
+    spec.max_rows.max(spec.max_sequences)
 }
 
 /// Values that products on tiles want for the largest inputs, and in a thread's scratch; `None` on overflow.

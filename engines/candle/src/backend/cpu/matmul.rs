@@ -10,11 +10,12 @@ use super::kernels::{F32, Format, Level, PANEL, fill_panel, products};
 use super::matrix::{Matrix, Stored};
 #[cfg(target_arch = "x86_64")]
 use super::packed::amx::{self, Tiled};
-use super::packed::inputs::{Bytes, Form, Planes, prepare};
-use super::packed::{PANEL_ROWS, Packed, few_rows, fill_columns, many_rows};
+use super::packed::inputs::{Form, Planes, prepare};
+use super::packed::many_bytes::{self, inputs::Bytes};
+use super::packed::{PANEL_ROWS, Packed, few_rows, fill_columns};
 use super::parts::Parts;
 use super::pool::Pool;
-use crate::backend::Into;
+pub(crate) use super::target::Target;
 use gemm::{Parallelism, gemm};
 use plimsoll_engine::EngineError;
 use plimsoll_formats::Dtype;
@@ -23,7 +24,8 @@ use std::ops::Range;
 /// Most rows of the first way. Beyond, reading each weight once per few rows costs more than unpacking it.
 pub(super) const FEW_ROWS: usize = 16;
 
-/// Most rows whose results do not depend on how many they are on any processor: with tiles, the first way ends here.
+/// Most rows whose results do not depend on how many they are on any processor: with tiles, and where weights have blocks, the
+/// first way ends here.
 pub(super) const EXACT_ROWS: usize = 4;
 
 /// Tasks that each thread gets of a product's outputs: the more, the better they even out, and the shorter the stretches.
@@ -69,6 +71,7 @@ impl Way {
         #[cfg(not(target_arch = "x86_64"))]
         let _ = level;
         match (rows <= FEW_ROWS, dtype.is_quantized()) {
+            (_, true) if rows > EXACT_ROWS => Way::ManyBytes,
             (true, false) => Way::FewFloats,
             (true, true) => Way::FewPlanes,
             (false, _) => Way::ManyFloats,
@@ -101,96 +104,6 @@ pub(super) struct Workers<'a> {
     pub(super) pool: &'a Pool,
     /// The pool's.
     pub(super) threads: usize,
-}
-
-/// Where products go: `[rows, width]`, each row once the products are added to what is there.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Target<'a> {
-    out: Parts<'a>,
-    width: usize,
-    bias: Option<&'a [f32]>,
-    how: Into,
-}
-
-impl<'a> Target<'a> {
-    /// A target over `[rows, width]` values.
-    pub(super) fn new(out: &'a mut [f32], width: usize, bias: Option<&'a [f32]>, how: Into) -> Self {
-        Target { out: Parts::new(out), width, bias, how }
-    }
-
-    /// Puts the products of one output for consecutive rows.
-    #[inline(always)]
-    pub(super) fn put(&self, first_row: usize, output: usize, products: &[f32]) {
-        for (row, product) in products.iter().enumerate() {
-            self.put_outputs(first_row + row, output, std::slice::from_ref(product));
-        }
-    }
-
-    /// Puts the products of consecutive outputs for one row.
-    #[inline(always)]
-    pub(super) fn put_outputs(&self, row: usize, first_output: usize, products: &[f32]) {
-        let at = row * self.width + first_output;
-        // SAFETY: an output belongs to one task.
-        let values = unsafe { self.out.part(at..at + products.len()) };
-        let bias = self.bias.map(|bias| &bias[first_output..first_output + products.len()]);
-        for (index, (value, product)) in values.iter_mut().zip(products).enumerate() {
-            let sum = product + bias.map_or(0.0, |bias| bias[index]);
-            *value = match self.how {
-                Into::Set => sum,
-                Into::Add => *value + sum,
-            };
-        }
-    }
-
-    /// Puts a panel's products for one row, as far as the matrix has rows there.
-    #[inline(always)]
-    pub(super) fn put_panel(&self, weights: &Packed, panel: usize, row: usize, products: &[f32; PANEL_ROWS]) {
-        let first = panel * PANEL_ROWS;
-        if weights.rows() - first < PANEL_ROWS {
-            self.put_outputs(row, first, &products[..weights.rows() - first]);
-            return;
-        }
-        // All of a panel at once, without a loop.
-        let at = row * self.width + first;
-        // SAFETY: an output belongs to one task.
-        let values = unsafe { self.out.part(at..at + PANEL_ROWS) };
-        let Some(values) = values.first_chunk_mut::<PANEL_ROWS>() else { return };
-        let mut sums = *products;
-        if let Some(bias) = self.bias.and_then(|bias| bias[first..].first_chunk::<PANEL_ROWS>()) {
-            for (sum, bias) in sums.iter_mut().zip(bias) {
-                *sum += bias;
-            }
-        }
-        if self.how == Into::Add {
-            for (sum, value) in sums.iter_mut().zip(&*values) {
-                *sum += *value;
-            }
-        }
-        *values = sums;
-    }
-
-    /// A row's outputs in a range.
-    ///
-    /// # Safety
-    /// The outputs are the caller's task's, which has no other reference to them.
-    pub(super) unsafe fn outputs(&self, row: usize, range: Range<usize>) -> &'a mut [f32] {
-        // SAFETY: the caller's promise.
-        unsafe { self.out.part(row * self.width + range.start..row * self.width + range.end) }
-    }
-
-    /// Makes outputs `from .. to` of all rows ready to have products added.
-    fn prepare(&self, rows: usize, from: usize, to: usize) {
-        for row in 0..rows {
-            // SAFETY: an output belongs to one task.
-            let values = unsafe { self.out.part(row * self.width + from..row * self.width + to) };
-            if self.how == Into::Set {
-                values.fill(0.0);
-            }
-            if let Some(bias) = self.bias {
-                values.iter_mut().zip(&bias[from..to]).for_each(|(value, bias)| *value += bias);
-            }
-        }
-    }
 }
 
 /// What a product works in.
@@ -291,7 +204,7 @@ impl<'a> Job<'a> {
             return Ok(Job { level, given: Given::Floats(inputs), scratch: room.scratch() });
         };
         let depth = Form::depth(cols).ok_or(EngineError::PriceOverflow)?;
-        let record = form.record(depth).ok_or(EngineError::PriceOverflow)?;
+        let values = form.values(rows, depth).ok_or(EngineError::PriceOverflow)?;
         let unplanned = || EngineError::Execution("inputs that the workspace was not planned for".into());
         let records = std::mem::take(&mut room.records);
         #[cfg(target_arch = "x86_64")]
@@ -301,23 +214,25 @@ impl<'a> Job<'a> {
             let given = Given::Tiles(amx, tiled.ok_or_else(unplanned)?);
             return Ok(Job { level, given, scratch: room.scratch() });
         }
-        let records = records.get_mut(..record * rows).ok_or_else(unplanned)?;
+        let records = records.get_mut(..values).ok_or_else(unplanned)?;
         if room.made != Some(form) {
+            let tasks = form.tasks(rows, depth);
+            let values = values.checked_div(tasks).unwrap_or(0);
             let parts = Parts::new(records);
-            let each = |row: usize| {
-                // SAFETY: every row is one task's.
-                let record = unsafe { parts.part(row * record..(row + 1) * record) };
-                prepare(level, form, &inputs[row * cols..(row + 1) * cols], depth, record);
+            let each = |task: usize| {
+                // SAFETY: every task has values of its own.
+                let values = unsafe { parts.part(task * values..(task + 1) * values) };
+                prepare(level, form, task, inputs, cols, values);
             };
             match inputs.len() <= ALONE {
-                true => (0..rows).for_each(each),
-                false => workers.pool.run(rows, &|row, _| each(row)),
+                true => (0..tasks).for_each(each),
+                false => workers.pool.run(tasks, &|task, _| each(task)),
             }
         }
         let records = &*records;
         let given = match form {
             Form::Planes => Planes::new(depth, records).map(Given::Planes),
-            Form::Bytes => Bytes::new(depth, records).map(Given::Bytes),
+            Form::Bytes => Bytes::new(rows, depth, records).map(Given::Bytes),
             #[cfg(target_arch = "x86_64")]
             Form::Tiles | Form::TilePairs => None,
         };
@@ -333,7 +248,7 @@ impl<'a> Job<'a> {
         match &self.given {
             Given::Floats(inputs) => few_rows::floats(level, weights, panels, inputs, target),
             Given::Planes(inputs) => few_rows::planes(level, weights, panels, inputs, target),
-            Given::Bytes(inputs) => many_rows::bytes(level, weights, panels, inputs, target, scratch()),
+            Given::Bytes(inputs) => many_bytes::products(level, weights, panels, inputs, target, scratch()),
             #[cfg(target_arch = "x86_64")]
             Given::Tiles(amx, inputs) => amx::products(*amx, weights, panels, inputs, target, scratch()),
         }

@@ -20,6 +20,7 @@ mod matrix;
 pub(crate) mod packed;
 mod parts;
 mod pool;
+mod target;
 mod together;
 
 #[cfg(test)]

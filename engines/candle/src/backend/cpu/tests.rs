@@ -195,10 +195,11 @@ fn products_follow_the_definition_for_every_format_and_number_of_rows() {
                         (true, false) => 1.0 / 32000.0,
                         _ => 0.0,
                     };
-                    // Inputs, which are below 1, are rounded to whole numbers of 15 bits.
-                    let rounded = match dtype.is_quantized() && rows <= matmul::FEW_ROWS {
-                        true => 1.0 / 32512.0,
-                        false => 0.0,
+                    // Inputs, which are below 1, are rounded to whole numbers of 15 bits or of 8.
+                    let rounded = match (dtype.is_quantized(), rows <= matmul::EXACT_ROWS) {
+                        (true, true) => 1.0 / 32512.0,
+                        (true, false) if !tiled => 1.0 / 254.0,
+                        _ => 0.0,
                     };
                     let rounded: f64 = rounded
                         * weights[output * cols..][..cols].iter().map(|w| f64::from(w.abs())).sum::<f64>();

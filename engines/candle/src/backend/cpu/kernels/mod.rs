@@ -39,7 +39,7 @@ pub(crate) use panel::{PANEL, fill_panel};
 #[cfg(target_arch = "x86_64")]
 pub(crate) use proof::{Amx, Avx2, Avx512};
 pub(crate) use rope::rope;
-pub(crate) use simd::Simd;
+pub(crate) use simd::{Portable, Simd};
 pub(crate) use tanh::tanh;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use tiles::{TILE, TILE_ROW, Tiles};

@@ -5,26 +5,26 @@
 //! infinity has the scale NaN and codes 0: as every product is multiplied by the scale, the NaN comes through.
 
 use super::layout::MOST_INPUTS;
+use super::many_bytes::inputs::{Groups, prepare as prepare_group};
 use crate::backend::cpu::kernels::{Level, per_level};
 
 /// Inputs that share a scale.
-const RUN: usize = 32;
+pub(super) const RUN: usize = 32;
 /// Inputs that are summed up.
 const SUMMED: usize = 16;
 
-/// Largest code of 15 bits, 128 * 127; and of 8.
+/// Largest code of 15 bits, 128 * 127.
 const MOST_15: f32 = 16256.0;
-const MOST_8: f32 = 127.0;
 
 /// Runs without a larger input than this count as zeros: their scale would be no normal number.
-const LEAST: f32 = 1.0 / (1u128 << 110) as f32;
+pub(super) const LEAST: f32 = 1.0 / (1u128 << 110) as f32;
 
 /// A form of the inputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     /// 15 bits as two planes of 8: `scale * (128 * high + low)`.
     Planes,
-    /// 8 bits: `scale * code`.
+    /// 8 bits in groups of rows: see [`super::many_bytes::inputs`].
     Bytes,
     /// Tiles of bf16, whose blocks of rows are no records: `amx` makes them.
     #[cfg(target_arch = "x86_64")]
@@ -40,12 +40,28 @@ impl Form {
         cols.checked_next_multiple_of(MOST_INPUTS)
     }
 
-    /// Values of 4 bytes in a row's record, for a depth from [`Form::depth`]; `None` on overflow.
-    pub(crate) fn record(self, depth: usize) -> Option<usize> {
+    /// Values of 4 bytes of so many rows of a depth from [`Form::depth`]; `None` on overflow. Fewer rows never want more.
+    pub(crate) fn values(self, rows: usize, depth: usize) -> Option<usize> {
+        match self {
+            Form::Bytes => Groups::most(rows, depth),
+            _ => self.record(depth)?.checked_mul(rows),
+        }
+    }
+
+    /// Tasks that make so many rows: of each the rows, one after the other, and as many values.
+    pub(crate) fn tasks(self, rows: usize, depth: usize) -> usize {
+        match self {
+            Form::Bytes => Groups::of(rows, depth).count,
+            _ => rows,
+        }
+    }
+
+    /// Values of 4 bytes in a row's record; `None` on overflow, and where rows have no records of their own.
+    fn record(self, depth: usize) -> Option<usize> {
         let scales = depth / RUN + depth / SUMMED;
         let record = match self {
             Form::Planes => scales.checked_add(depth / 2)?,
-            Form::Bytes => scales.checked_add(depth / 4)?,
+            Form::Bytes => return None,
             #[cfg(target_arch = "x86_64")]
             Form::Tiles => depth / 2,
             #[cfg(target_arch = "x86_64")]
@@ -77,17 +93,6 @@ pub(crate) struct PlanesRow<'a> {
     pub(crate) high: &'a [i8],
     /// `[depth]`, within -64 and 63.
     pub(crate) low: &'a [i8],
-}
-
-/// One row of [`Bytes`].
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct BytesRow<'a> {
-    /// `[depth / 32]`.
-    pub(crate) scales: &'a [f32],
-    /// `[depth / 16]`: sums of codes.
-    pub(crate) sums: &'a [i32],
-    /// `[depth]`, within -127 and 127.
-    pub(crate) codes: &'a [i8],
 }
 
 /// Rows of records.
@@ -139,30 +144,6 @@ impl<'a> Planes<'a> {
     }
 }
 
-/// Rows of [`Form::Bytes`].
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Bytes<'a>(Records<'a>);
-
-impl<'a> Bytes<'a> {
-    /// Rows as [`prepare`] made them; `None` when the records are no rows of this depth.
-    pub(crate) fn new(depth: usize, records: &'a [f32]) -> Option<Self> {
-        Records::new(Form::Bytes, depth, records).map(Bytes)
-    }
-
-    /// Rows.
-    pub(crate) fn rows(&self) -> usize {
-        self.0.rows()
-    }
-
-    /// One of them.
-    pub(crate) fn row(&self, row: usize) -> BytesRow<'a> {
-        let depth = self.0.depth;
-        let (scales, rest) = self.0.row(row).split_at(depth / RUN);
-        let (sums, codes) = rest.split_at(depth / SUMMED);
-        BytesRow { scales, sums: as_numbers(sums), codes: &as_bytes(codes)[..depth] }
-    }
-}
-
 /// The same memory as bytes.
 fn as_bytes(values: &[f32]) -> &[i8] {
     // SAFETY: plain numbers, at the same place and as long as before.
@@ -187,23 +168,25 @@ fn as_numbers_mut(values: &mut [f32]) -> &mut [i32] {
     unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast::<i32>(), values.len()) }
 }
 
-/// Makes the record of one row.
-pub(crate) fn prepare(level: Level, form: Form, row: &[f32], depth: usize, record: &mut [f32]) {
-    let (scales, rest) = record.split_at_mut(depth / RUN);
-    let (sums, codes) = rest.split_at_mut(depth / SUMMED);
-    let (sums, codes) = (as_numbers_mut(sums), as_bytes_mut(codes));
-    match form {
-        Form::Planes => {
-            let (high, low) = codes.split_at_mut(depth);
-            planes(level, row, scales, sums, high, low);
-        }
-        _ => bytes(level, row, scales, sums, codes),
+/// Does one of [`Form::tasks`], for inputs of `[rows, cols]`.
+pub(crate) fn prepare(level: Level, form: Form, task: usize, inputs: &[f32], cols: usize, values: &mut [f32]) {
+    let (rows, Some(depth)) = (inputs.len().checked_div(cols).unwrap_or(0), Form::depth(cols)) else { return };
+    let groups = Groups::of(rows, depth);
+    let of = if form == Form::Bytes { groups.rows_of(task, rows) } else { task..task + 1 };
+    let inputs = &inputs[of.start * cols..of.end * cols];
+    if form == Form::Bytes {
+        prepare_group(level, groups, inputs, cols, values);
+        return;
     }
+    let (scales, rest) = values.split_at_mut(depth / RUN);
+    let (sums, codes) = rest.split_at_mut(depth / SUMMED);
+    let (high, low) = as_bytes_mut(codes).split_at_mut(depth);
+    planes(level, inputs, scales, as_numbers_mut(sums), high, low);
 }
 
 /// The scale of a run and the codes of its inputs, which go from `-most` to `most`.
 #[inline(always)]
-fn coded(values: &[f32; RUN], most: f32) -> (f32, [i32; RUN]) {
+pub(super) fn coded(values: &[f32; RUN], most: f32) -> (f32, [i32; RUN]) {
     // What is added to a number below 2^22 to have it rounded, ties to even, in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
     let mut largest = 0;
@@ -227,7 +210,7 @@ fn coded(values: &[f32; RUN], most: f32) -> (f32, [i32; RUN]) {
 
 /// A run of a row, whose end is followed by zeros.
 #[inline(always)]
-fn run_of(row: &[f32], number: usize) -> [f32; RUN] {
+pub(super) fn run_of(row: &[f32], number: usize) -> [f32; RUN] {
     let (runs, rest) = row.as_chunks::<RUN>();
     if let Some(run) = runs.get(number) {
         return *run;
@@ -265,20 +248,6 @@ per_level! {
     }
 }
 
-per_level! {
-    fn bytes[_simd](row: &[f32], scales: &mut [f32], sums: &mut [i32], codes: &mut [i8]) {
-        let sums = sums.as_chunks_mut().0;
-        for (number, ((run, sums), scale)) in codes.as_chunks_mut::<RUN>().0.iter_mut().zip(sums).zip(scales).enumerate() {
-            let codes;
-            (*scale, codes) = coded(&run_of(row, number), MOST_8);
-            *sums = sums_of(&codes);
-            for (place, code) in run.iter_mut().zip(codes) {
-                *place = code as i8;
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -286,8 +255,8 @@ mod tests {
 
     fn prepared(level: Level, form: Form, row: &[f32]) -> (usize, Vec<f32>) {
         let depth = Form::depth(row.len()).unwrap();
-        let mut record = vec![f32::NAN; form.record(depth).unwrap()];
-        prepare(level, form, row, depth, &mut record);
+        let mut record = vec![f32::NAN; form.values(1, depth).unwrap()];
+        prepare(level, form, 0, row, row.len(), &mut record);
         (depth, record)
     }
 
@@ -302,20 +271,14 @@ mod tests {
                     let planes = Planes::new(depth, &record).unwrap();
                     assert_eq!(planes.rows(), 1);
                     let PlanesRow { scales, sums, high, low } = planes.row(0);
-                    let (depth_8, record_8) = prepared(level, Form::Bytes, &row);
-                    let bytes = Bytes::new(depth_8, &record_8).unwrap().row(0);
                     for k in 0..depth {
                         let value = row.get(k).copied().unwrap_or(0.0);
                         let code = 128 * i32::from(high[k]) + i32::from(low[k]);
                         assert!((code as f32 * scales[k / 32] - value).abs() <= 0.501 * scales[k / 32]);
-                        let code = f32::from(bytes.codes[k]);
-                        assert!((code * bytes.scales[k / 32] - value).abs() <= 0.501 * bytes.scales[k / 32]);
                     }
                     for (at, sum) in sums.iter().enumerate() {
                         let of = |k: usize| 128 * i32::from(high[k]) + i32::from(low[k]);
                         assert_eq!(*sum, (16 * at..16 * at + 16).map(of).sum::<i32>());
-                        let codes = &bytes.codes[16 * at..16 * at + 16];
-                        assert_eq!(bytes.sums[at], codes.iter().map(|code| i32::from(*code)).sum::<i32>());
                     }
                 }
             }

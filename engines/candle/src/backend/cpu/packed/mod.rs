@@ -2,14 +2,14 @@
 //!
 //! - `layout`: where everything is, and how many bytes; `source`, `pack`: from a file's blocks; `unpack`: back;
 //! - `inputs`: activations as the integer kernels want them;
-//! - `few_rows`, `many_rows`, `amx`: the products.
+//! - `few_rows`, `many_bytes`, `amx`: the products.
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod amx;
 pub(crate) mod few_rows;
 pub(crate) mod inputs;
 mod layout;
-pub(crate) mod many_rows;
+pub(crate) mod many_bytes;
 mod pack;
 mod source;
 mod unpack;

@@ -1,0 +1,335 @@
+//! Tiles with AVX2, or with AVX-512 without VNNI: products of pairs of bytes in sums of 16 bits, which hold so many of them
+//! as the codes are small.
+//!
+//! The sum of the products of two codes of 4 bits with inputs of 8 is below 2^12, so eight such sums fit into 16 bits before
+//! they must be widened; with 5 bits four, with 6 bits two. Signed codes of 8 bits fit once, when the sign moves to the input.
+
+use super::inputs::{HALVES, MAIN};
+use super::piece::Line;
+use super::tile::Operands;
+use std::arch::x86_64::*;
+
+/// 512 bits. A value is made only in functions that are compiled for its instructions.
+#[derive(Clone, Copy)]
+struct Wide;
+/// Twice 256 bits. The same holds.
+#[derive(Clone, Copy)]
+struct Slim;
+
+/// Vectors over the 16 rows of a panel. A value is the proof that the processor has their instructions.
+trait Products: Copy {
+    /// Unsigned codes.
+    type Codes: Copy;
+    /// Signed codes, as magnitudes and signs.
+    type Signed: Copy;
+    /// The four inputs of a row, for every row of the panel.
+    type Input: Copy;
+    /// Sums of products of two codes, 16 bits.
+    type Pairs: Copy;
+    /// Sums of 32 bits.
+    type Sums: Copy;
+
+    fn codes(self, line: &Line) -> Self::Codes;
+    fn signed(self, line: &Line) -> Self::Signed;
+    fn input(self, four: i32) -> Self::Input;
+    fn pairs(self, codes: Self::Codes, input: Self::Input) -> Self::Pairs;
+    fn signed_pairs(self, codes: Self::Signed, input: Self::Input) -> Self::Pairs;
+    fn add(self, a: Self::Pairs, b: Self::Pairs) -> Self::Pairs;
+    fn zero(self) -> Self::Sums;
+    /// Adds the pairs' sums up by two.
+    fn widen(self, sums: Self::Sums, pairs: Self::Pairs) -> Self::Sums;
+    /// Adds `scales * scale * sums` to the totals and, of shifted types, `shifts * share`.
+    ///
+    /// # Safety
+    /// The pointers are to 16 floats.
+    unsafe fn finish(
+        self,
+        sums: Self::Sums,
+        scales: *const f32,
+        scale: f32,
+        shift: Option<(*const f32, f32)>,
+        first: bool,
+        totals: *mut f32,
+    );
+}
+
+impl Products for Wide {
+    type Codes = __m512i;
+    type Signed = (__m512i, __mmask64);
+    type Input = __m512i;
+    type Pairs = __m512i;
+    type Sums = __m512i;
+
+    #[inline(always)]
+    fn codes(self, line: &Line) -> __m512i {
+        // SAFETY: a line is 64 bytes.
+        unsafe { _mm512_loadu_si512(line.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn signed(self, line: &Line) -> (__m512i, __mmask64) {
+        let codes = self.codes(line);
+        // SAFETY: the instructions are there.
+        unsafe { (_mm512_abs_epi8(codes), _mm512_movepi8_mask(codes)) }
+    }
+
+    #[inline(always)]
+    fn input(self, four: i32) -> __m512i {
+        // SAFETY: the instructions are there.
+        unsafe { _mm512_set1_epi32(four) }
+    }
+
+    #[inline(always)]
+    fn pairs(self, codes: __m512i, input: __m512i) -> __m512i {
+        // SAFETY: the instructions are there.
+        unsafe { _mm512_maddubs_epi16(codes, input) }
+    }
+
+    #[inline(always)]
+    fn signed_pairs(self, codes: (__m512i, __mmask64), input: __m512i) -> __m512i {
+        // SAFETY: the instructions are there.
+        unsafe {
+            let input = _mm512_mask_sub_epi8(input, codes.1, _mm512_setzero_si512(), input);
+            _mm512_maddubs_epi16(codes.0, input)
+        }
+    }
+
+    #[inline(always)]
+    fn add(self, a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: the instructions are there.
+        unsafe { _mm512_add_epi16(a, b) }
+    }
+
+    #[inline(always)]
+    fn zero(self) -> __m512i {
+        // SAFETY: the instructions are there.
+        unsafe { _mm512_setzero_si512() }
+    }
+
+    #[inline(always)]
+    fn widen(self, sums: __m512i, pairs: __m512i) -> __m512i {
+        // SAFETY: the instructions are there.
+        unsafe { _mm512_add_epi32(sums, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1))) }
+    }
+
+    #[inline(always)]
+    unsafe fn finish(
+        self,
+        sums: __m512i,
+        scales: *const f32,
+        scale: f32,
+        shift: Option<(*const f32, f32)>,
+        first: bool,
+        totals: *mut f32,
+    ) {
+        // SAFETY: the instructions are there, and 16 floats at each pointer.
+        unsafe {
+            let total = if first { _mm512_setzero_ps() } else { _mm512_loadu_ps(totals) };
+            let scale = _mm512_mul_ps(_mm512_loadu_ps(scales), _mm512_set1_ps(scale));
+            let mut total = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums), scale, total);
+            if let Some((shifts, share)) = shift {
+                total = _mm512_fmadd_ps(_mm512_loadu_ps(shifts), _mm512_set1_ps(share), total);
+            }
+            _mm512_storeu_ps(totals, total);
+        }
+    }
+}
+
+impl Products for Slim {
+    type Codes = [__m256i; 2];
+    type Signed = [__m256i; 2];
+    type Input = __m256i;
+    type Pairs = [__m256i; 2];
+    type Sums = [__m256i; 2];
+
+    #[inline(always)]
+    fn codes(self, line: &Line) -> [__m256i; 2] {
+        let start = line.as_ptr().cast::<__m256i>();
+        // SAFETY: a line is 64 bytes.
+        unsafe { [_mm256_loadu_si256(start), _mm256_loadu_si256(start.add(1))] }
+    }
+
+    #[inline(always)]
+    fn signed(self, line: &Line) -> [__m256i; 2] {
+        self.codes(line)
+    }
+
+    #[inline(always)]
+    fn input(self, four: i32) -> __m256i {
+        // SAFETY: the instructions are there.
+        unsafe { _mm256_set1_epi32(four) }
+    }
+
+    #[inline(always)]
+    fn pairs(self, codes: [__m256i; 2], input: __m256i) -> [__m256i; 2] {
+        // SAFETY: the instructions are there.
+        codes.map(|codes| unsafe { _mm256_maddubs_epi16(codes, input) })
+    }
+
+    #[inline(always)]
+    fn signed_pairs(self, codes: [__m256i; 2], input: __m256i) -> [__m256i; 2] {
+        // SAFETY: the instructions are there.
+        codes.map(|codes| unsafe {
+            _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(input, codes))
+        })
+    }
+
+    #[inline(always)]
+    fn add(self, a: [__m256i; 2], b: [__m256i; 2]) -> [__m256i; 2] {
+        // SAFETY: the instructions are there.
+        std::array::from_fn(|half| unsafe { _mm256_add_epi16(a[half], b[half]) })
+    }
+
+    #[inline(always)]
+    fn zero(self) -> [__m256i; 2] {
+        // SAFETY: the instructions are there.
+        unsafe { [_mm256_setzero_si256(); 2] }
+    }
+
+    #[inline(always)]
+    fn widen(self, sums: [__m256i; 2], pairs: [__m256i; 2]) -> [__m256i; 2] {
+        std::array::from_fn(|half| {
+            // SAFETY: the instructions are there.
+            unsafe { _mm256_add_epi32(sums[half], _mm256_madd_epi16(pairs[half], _mm256_set1_epi16(1))) }
+        })
+    }
+
+    #[inline(always)]
+    unsafe fn finish(
+        self,
+        sums: [__m256i; 2],
+        scales: *const f32,
+        scale: f32,
+        shift: Option<(*const f32, f32)>,
+        first: bool,
+        totals: *mut f32,
+    ) {
+        for (half, sums) in sums.into_iter().enumerate() {
+            // SAFETY: the instructions are there, and 16 floats at each pointer.
+            unsafe {
+                let totals = totals.add(8 * half);
+                let total = if first { _mm256_setzero_ps() } else { _mm256_loadu_ps(totals) };
+                let scale = _mm256_mul_ps(_mm256_loadu_ps(scales.add(8 * half)), _mm256_set1_ps(scale));
+                let mut total = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums), scale, total);
+                if let Some((shifts, share)) = shift {
+                    let shifts = _mm256_loadu_ps(shifts.add(8 * half));
+                    total = _mm256_fmadd_ps(shifts, _mm256_set1_ps(share), total);
+                }
+                _mm256_storeu_ps(totals, total);
+            }
+        }
+    }
+}
+
+/// `SOME` rows of a tile of `rows`, from one on. `SPAN` groups' products are added up in 16 bits; one of signed codes.
+///
+/// # Safety
+/// See [`Operands`].
+#[inline(always)]
+unsafe fn rows<P: Products, const SOME: usize, const GROUPS: usize, const SPAN: usize>(
+    products: P,
+    rows: usize,
+    from: usize,
+    operands: &Operands,
+) {
+    let Operands { piece, main, halves, runs, first, sums, .. } = *operands;
+    let parts = 8 / GROUPS;
+    for run in 0..runs {
+        // SAFETY: by the caller's promise, here and below: there are `runs` runs of inputs and of the piece, and what is read
+        // of each is within what `MAIN` and `HALVES` count.
+        let (main, halves) =
+            unsafe { (main.add(run * rows * MAIN + from), halves.add(run * rows * HALVES + from)) };
+        for part in 0..parts {
+            let mut dots = [products.zero(); SOME];
+            let mut g = part * GROUPS;
+            while g < (part + 1) * GROUPS {
+                // SAFETY: as above.
+                let input = |g: usize, row: usize| {
+                    products.input(unsafe { main.add(g * rows + row).cast::<i32>().read() })
+                };
+                // SAFETY: as above.
+                let lines = unsafe { &(&(*piece).codes)[run] };
+                if SPAN == 1 {
+                    let codes = products.signed(&lines[g]);
+                    for (row, dot) in dots.iter_mut().enumerate() {
+                        *dot = products.widen(*dot, products.signed_pairs(codes, input(g, row)));
+                    }
+                } else {
+                    let codes = products.codes(&lines[g]);
+                    let mut pairs: [P::Pairs; SOME] =
+                        std::array::from_fn(|row| products.pairs(codes, input(g, row)));
+                    for g in g + 1..g + SPAN {
+                        let codes = products.codes(&lines[g]);
+                        for (row, pairs) in pairs.iter_mut().enumerate() {
+                            *pairs = products.add(*pairs, products.pairs(codes, input(g, row)));
+                        }
+                    }
+                    for (dot, pairs) in dots.iter_mut().zip(pairs) {
+                        *dot = products.widen(*dot, pairs);
+                    }
+                }
+                g += SPAN;
+            }
+            let shares = match GROUPS {
+                // SAFETY: as above.
+                8 => unsafe { main.add(10 * rows) },
+                // SAFETY: as above.
+                _ => unsafe { halves.add((2 + part) * rows) },
+            };
+            for (row, dot) in dots.into_iter().enumerate() {
+                // SAFETY: as above; there are `rows` sums, of 16 floats each.
+                unsafe {
+                    let at = run * parts + part;
+                    let scales = (&raw const (*piece).scales[at]).cast::<f32>();
+                    let shifts = (&raw const (*piece).shifts[at]).cast::<f32>();
+                    let scale = main.add(8 * rows + row).read();
+                    let shift = (SPAN > 1).then(|| (shifts, shares.add(row).read()));
+                    let totals = sums.add(from + row).cast::<f32>();
+                    products.finish(dot, scales, scale, shift, first && run + part == 0, totals);
+                }
+            }
+        }
+    }
+}
+
+/// Fetches what is soon wanted.
+#[inline(always)]
+fn fetch(operands: &Operands) {
+    for line in 0..operands.runs * operands.lines {
+        // SAFETY: a hint, for any address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(operands.ahead.wrapping_add(64 * line).cast()) };
+    }
+}
+
+/// See [`super::plain::tile`], whose bits it gives.
+///
+/// # Safety
+/// See [`Operands`].
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
+pub(super) unsafe fn avx512<const ROWS: usize, const GROUPS: usize, const SPAN: usize>(operands: &Operands) {
+    fetch(operands);
+    // SAFETY: the caller's promise.
+    unsafe { rows::<_, ROWS, GROUPS, SPAN>(Wide, ROWS, 0, operands) }
+}
+
+/// See [`super::plain::tile`], whose bits it gives.
+///
+/// # Safety
+/// See [`Operands`].
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) unsafe fn avx2<const ROWS: usize, const GROUPS: usize, const SPAN: usize>(operands: &Operands) {
+    fetch(operands);
+    let mut from = 0;
+    while from < ROWS {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match ROWS - from {
+                1 => rows::<_, 1, GROUPS, SPAN>(Slim, ROWS, from, operands),
+                2 => rows::<_, 2, GROUPS, SPAN>(Slim, ROWS, from, operands),
+                3 => rows::<_, 3, GROUPS, SPAN>(Slim, ROWS, from, operands),
+                _ => rows::<_, 4, GROUPS, SPAN>(Slim, ROWS, from, operands),
+            }
+        }
+        from += 4;
+    }
+}

@@ -1,0 +1,143 @@
+//! Products of a piece of a panel with a group of rows.
+
+use super::super::inputs::RUN;
+use super::inputs::{LEAST_ROWS, MOST_ROWS};
+use super::piece::{Code, Piece, Plan, Rows, unpack, with_number};
+use super::plain;
+#[cfg(target_arch = "x86_64")]
+use super::{narrow, piece_x86, vnni};
+use crate::backend::cpu::kernels::{Level, Portable, Set};
+use plimsoll_formats::Dtype;
+
+/// What a tile works on.
+///
+/// Who calls a tile promises that the processor has its instructions, and that of a tile of so many rows `main` has
+/// `runs * rows * MAIN` values, `halves` has `runs * rows * HALVES`, and `sums` has `rows`, which nobody else uses meanwhile;
+/// that the piece has `runs` runs of codes that the tile takes; and that all are aligned to their types.
+#[derive(Debug)]
+pub(super) struct Operands {
+    pub(super) piece: *const Piece,
+    pub(super) main: *const f32,
+    pub(super) halves: *const f32,
+    pub(super) runs: usize,
+    /// Whether the sums begin here.
+    pub(super) first: bool,
+    /// `[row]`.
+    pub(super) sums: *mut Rows,
+    /// Weights that are soon wanted: bytes from here on are fetched into the cache, `lines` cache lines with each run.
+    pub(super) ahead: *const u8,
+    pub(super) lines: usize,
+}
+
+/// The kernels for a type and a number of rows, of a level that this processor has.
+#[derive(Clone, Copy)]
+pub(super) struct Kernels {
+    pub(super) plan: Plan,
+    /// Unpacks whole cells into the beginning of a piece. Who calls it promises that the processor has its instructions.
+    pub(super) unpack: unsafe fn(&[u8], &mut Piece),
+    /// The product: see [`Operands`].
+    pub(super) tile: unsafe fn(&Operands),
+}
+
+/// A tile of a number of rows that is known when the program runs.
+macro_rules! of_rows {
+    ($rows:expr, $tile:path, $($parameter:expr),*) => {{
+        // What `Groups` makes: from `LEAST_ROWS` to `MOST_ROWS`.
+        use $tile as tile;
+        let tile: unsafe fn(&Operands) = match $rows {
+            5 => tile::<5, $($parameter),*>,
+            6 => tile::<6, $($parameter),*>,
+            7 => tile::<7, $($parameter),*>,
+            8 => tile::<8, $($parameter),*>,
+            9 => tile::<9, $($parameter),*>,
+            10 => tile::<10, $($parameter),*>,
+            11 => tile::<11, $($parameter),*>,
+            _ => tile::<12, $($parameter),*>,
+        };
+        tile
+    }};
+}
+
+impl Kernels {
+    /// The kernels of a level; `None` for types without codes.
+    pub(super) fn of(level: Level, dtype: Dtype, rows: usize) -> Option<Kernels> {
+        debug_assert!((LEAST_ROWS..=MOST_ROWS).contains(&rows), "tiles are there for the groups' rows");
+        let plan = Plan::of(dtype, Self::code(level))?;
+        let halves = plan.cell.group < RUN;
+        let tile = match level.set() {
+            Set::Portable(_) => plain_tile(rows, halves, plan.shifted),
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2(_) => match (halves, plan.bits) {
+                (false, 8) => of_rows!(rows, narrow::avx2, 8, 1),
+                (false, 5) => of_rows!(rows, narrow::avx2, 8, 4),
+                (false, _) => of_rows!(rows, narrow::avx2, 8, 8),
+                (true, 6) => of_rows!(rows, narrow::avx2, 4, 2),
+                (true, _) => of_rows!(rows, narrow::avx2, 4, 4),
+            },
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512(_) => match (halves, plan.bits) {
+                (false, 8) => of_rows!(rows, narrow::avx512, 8, 1),
+                (false, 5) => of_rows!(rows, narrow::avx512, 8, 4),
+                (false, _) => of_rows!(rows, narrow::avx512, 8, 8),
+                (true, 6) => of_rows!(rows, narrow::avx512, 4, 2),
+                (true, _) => of_rows!(rows, narrow::avx512, 4, 4),
+            },
+            #[cfg(target_arch = "x86_64")]
+            Set::Vnni(_) | Set::Amx(_) => match (halves, plan.shifted) {
+                (false, false) => of_rows!(rows, vnni::tile, 8, false),
+                (false, true) => of_rows!(rows, vnni::tile, 8, true),
+                (true, false) => of_rows!(rows, vnni::tile, 4, false),
+                (true, true) => of_rows!(rows, vnni::tile, 4, true),
+            },
+        };
+        let unpack: Option<unsafe fn(&[u8], &mut Piece)> = match level.set() {
+            Set::Portable(_) => with_number!(dtype, N => unpack_plain::<N, false> as _),
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2(_) => with_number!(dtype, N => piece_x86::avx2::<N> as _),
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512(_) => with_number!(dtype, N => piece_x86::avx512::<N, true> as _),
+            #[cfg(target_arch = "x86_64")]
+            Set::Vnni(_) | Set::Amx(_) => with_number!(dtype, N => piece_x86::avx512::<N, false> as _),
+        };
+        Some(Kernels { plan, unpack: unpack?, tile })
+    }
+
+    /// The codes that a level's tiles take.
+    pub(super) fn code(level: Level) -> Code {
+        match level.set() {
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2(_) | Set::Avx512(_) => Code::Narrow,
+            _ => Code::Raised,
+        }
+    }
+
+    /// What gives the same bits in plain code.
+    #[cfg(test)]
+    pub(super) fn plain(level: Level, dtype: Dtype, rows: usize) -> Option<Kernels> {
+        let narrow = Self::code(level) == Code::Narrow;
+        let plan = Plan::of(dtype, Self::code(level))?;
+        let tile = match narrow && plan.bits == 8 {
+            true => of_rows!(rows, plain::tile, 8, false, true),
+            false => plain_tile(rows, plan.cell.group < RUN, plan.shifted),
+        };
+        let unpack: Option<unsafe fn(&[u8], &mut Piece)> = match narrow {
+            true => with_number!(dtype, N => unpack_plain::<N, true> as _),
+            false => with_number!(dtype, N => unpack_plain::<N, false> as _),
+        };
+        Some(Kernels { plan, unpack: unpack?, tile })
+    }
+}
+
+/// The tile of any processor, for codes that are [`Code::Raised`].
+fn plain_tile(rows: usize, halves: bool, shifted: bool) -> unsafe fn(&Operands) {
+    match (halves, shifted) {
+        (false, false) => of_rows!(rows, plain::tile, 8, false, false),
+        (false, true) => of_rows!(rows, plain::tile, 8, true, false),
+        (true, false) => of_rows!(rows, plain::tile, 4, false, false),
+        (true, true) => of_rows!(rows, plain::tile, 4, true, false),
+    }
+}
+
+fn unpack_plain<const NUMBER: usize, const NARROW: bool>(cells: &[u8], piece: &mut Piece) {
+    unpack::<_, NUMBER, NARROW>(Portable, cells, piece);
+}

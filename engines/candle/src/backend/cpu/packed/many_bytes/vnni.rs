@@ -1,0 +1,80 @@
+//! Tiles with AVX-512 VNNI: products of unsigned and signed bytes, four at a time, into sums of 32 bits.
+//!
+//! Rows are the inner loop: a line of codes is loaded once for all of them, and a row's four inputs are broadcast by the
+//! product's own memory operand. So a tile of 12 rows keeps 12 whole sums and 12 in f32 in registers and has almost no
+//! instructions but products. Multiplying the scales of weights and inputs first leaves one fused operation to each sum.
+
+use super::inputs::{HALVES, MAIN};
+use super::tile::Operands;
+use std::arch::x86_64::*;
+
+/// See [`super::plain::tile`], whose bits it gives.
+///
+/// # Safety
+/// See [`Operands`].
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,fma")]
+pub(super) unsafe fn tile<const ROWS: usize, const GROUPS: usize, const SHIFTED: bool>(operands: &Operands) {
+    let Operands { piece, main, halves, runs, first, sums, ahead, lines } = *operands;
+    let mut totals = [_mm512_setzero_ps(); ROWS];
+    if !first {
+        for (row, total) in totals.iter_mut().enumerate() {
+            // SAFETY: there are `ROWS` sums, of 16 floats each.
+            *total = unsafe { _mm512_loadu_ps(sums.add(row).cast()) };
+        }
+    }
+    let parts = 8 / GROUPS;
+    for run in 0..runs {
+        for line in 0..lines {
+            // A hint, for any address.
+            _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(64 * (run * lines + line)).cast());
+        }
+        // SAFETY: by the caller's promise, here and below: there are `runs` runs of inputs and of the piece, and what is read
+        // of each is within what `MAIN` and `HALVES` count.
+        let (main, halves) = unsafe { (main.add(run * ROWS * MAIN), halves.add(run * ROWS * HALVES)) };
+        for part in 0..parts {
+            let (starts, shares) = match GROUPS {
+                // SAFETY: as above.
+                8 => unsafe { (main.add(9 * ROWS), main.add(10 * ROWS)) },
+                // SAFETY: as above.
+                _ => unsafe { (halves.add(part * ROWS), halves.add((2 + part) * ROWS)) },
+            };
+            let mut dots = [_mm512_setzero_si512(); ROWS];
+            if !SHIFTED {
+                for (row, dot) in dots.iter_mut().enumerate() {
+                    // SAFETY: as above.
+                    *dot = _mm512_set1_epi32(unsafe { starts.add(row).cast::<i32>().read() });
+                }
+            }
+            for g in part * GROUPS..(part + 1) * GROUPS {
+                // SAFETY: as above.
+                let codes = unsafe { _mm512_load_si512((&raw const (*piece).codes[run][g]).cast()) };
+                for (row, dot) in dots.iter_mut().enumerate() {
+                    // SAFETY: as above.
+                    let inputs = _mm512_set1_epi32(unsafe { main.add(g * ROWS + row).cast::<i32>().read() });
+                    *dot = _mm512_dpbusd_epi32(*dot, codes, inputs);
+                }
+            }
+            // SAFETY: as above.
+            let scales = unsafe { _mm512_load_ps((&raw const (*piece).scales[run * parts + part]).cast()) };
+            for (row, (total, dot)) in totals.iter_mut().zip(dots).enumerate() {
+                // SAFETY: as above.
+                let scale = _mm512_mul_ps(scales, _mm512_set1_ps(unsafe { main.add(8 * ROWS + row).read() }));
+                *total = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), scale, *total);
+            }
+            if SHIFTED {
+                // SAFETY: as above.
+                let shifts =
+                    unsafe { _mm512_load_ps((&raw const (*piece).shifts[run * parts + part]).cast()) };
+                for (row, total) in totals.iter_mut().enumerate() {
+                    // SAFETY: as above.
+                    *total =
+                        _mm512_fmadd_ps(shifts, _mm512_set1_ps(unsafe { shares.add(row).read() }), *total);
+                }
+            }
+        }
+    }
+    for (row, total) in totals.into_iter().enumerate() {
+        // SAFETY: there are `ROWS` sums, which are this tile's.
+        unsafe { _mm512_storeu_ps(sums.add(row).cast(), total) };
+    }
+}

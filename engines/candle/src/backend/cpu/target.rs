@@ -1,0 +1,95 @@
+//! Where products go.
+
+use super::packed::{PANEL_ROWS, Packed};
+use super::parts::Parts;
+use crate::backend::Into;
+
+/// Where products go: `[rows, width]`, each row once the products are added to what is there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target<'a> {
+    pub(super) out: Parts<'a>,
+    pub(super) width: usize,
+    bias: Option<&'a [f32]>,
+    how: Into,
+}
+
+impl<'a> Target<'a> {
+    /// A target over `[rows, width]` values.
+    pub(super) fn new(out: &'a mut [f32], width: usize, bias: Option<&'a [f32]>, how: Into) -> Self {
+        Target { out: Parts::new(out), width, bias, how }
+    }
+
+    /// Puts the products of one output for consecutive rows.
+    #[inline(always)]
+    pub(super) fn put(&self, first_row: usize, output: usize, products: &[f32]) {
+        for (row, product) in products.iter().enumerate() {
+            self.put_outputs(first_row + row, output, std::slice::from_ref(product));
+        }
+    }
+
+    /// Puts the products of consecutive outputs for one row.
+    #[inline(always)]
+    pub(super) fn put_outputs(&self, row: usize, first_output: usize, products: &[f32]) {
+        let at = row * self.width + first_output;
+        // SAFETY: an output belongs to one task.
+        let values = unsafe { self.out.part(at..at + products.len()) };
+        let bias = self.bias.map(|bias| &bias[first_output..first_output + products.len()]);
+        for (index, (value, product)) in values.iter_mut().zip(products).enumerate() {
+            let sum = product + bias.map_or(0.0, |bias| bias[index]);
+            *value = match self.how {
+                Into::Set => sum,
+                Into::Add => *value + sum,
+            };
+        }
+    }
+
+    /// Puts a panel's products for one row, as far as the matrix has rows there.
+    #[inline(always)]
+    pub(super) fn put_panel(&self, weights: &Packed, panel: usize, row: usize, products: &[f32; PANEL_ROWS]) {
+        let first = panel * PANEL_ROWS;
+        if weights.rows() - first < PANEL_ROWS {
+            self.put_outputs(row, first, &products[..weights.rows() - first]);
+            return;
+        }
+        // All of a panel at once, without a loop.
+        let at = row * self.width + first;
+        // SAFETY: an output belongs to one task.
+        let values = unsafe { self.out.part(at..at + PANEL_ROWS) };
+        let Some(values) = values.first_chunk_mut::<PANEL_ROWS>() else { return };
+        let mut sums = *products;
+        if let Some(bias) = self.bias.and_then(|bias| bias[first..].first_chunk::<PANEL_ROWS>()) {
+            for (sum, bias) in sums.iter_mut().zip(bias) {
+                *sum += bias;
+            }
+        }
+        if self.how == Into::Add {
+            for (sum, value) in sums.iter_mut().zip(&*values) {
+                *sum += *value;
+            }
+        }
+        *values = sums;
+    }
+
+    /// A row's outputs in a range.
+    ///
+    /// # Safety
+    /// The outputs are the caller's task's, which has no other reference to them.
+    pub(super) unsafe fn outputs(&self, row: usize, range: Range<usize>) -> &'a mut [f32] {
+        // SAFETY: the caller's promise.
+        unsafe { self.out.part(row * self.width + range.start..row * self.width + range.end) }
+    }
+
+    /// Makes outputs `from .. to` of all rows ready to have products added.
+    pub(super) fn prepare(&self, rows: usize, from: usize, to: usize) {
+        for row in 0..rows {
+            // SAFETY: an output belongs to one task.
+            let values = unsafe { self.out.part(row * self.width + from..row * self.width + to) };
+            if self.how == Into::Set {
+                values.fill(0.0);
+            }
+            if let Some(bias) = self.bias {
+                values.iter_mut().zip(&bias[from..to]).for_each(|(value, bias)| *value += bias);
+            }
+        }
+    }
+}
