@@ -166,30 +166,38 @@ fn put_rows(
         main.fill(0);
         halves.fill(0);
     }
-    for (row, input) in inputs.chunks_exact(cols.max(1)).take(rows).enumerate() {
-        let runs = main.chunks_exact_mut(rows * MAIN).zip(halves.chunks_exact_mut(rows * HALVES));
-        let whole = input.as_chunks::<RUN>().0;
-        for (number, (main, halves)) in runs.enumerate() {
-            let Run { scale, sums, codes } = match whole.get(number) {
-                Some(values) => quantise(values),
-                None => quantise(&run_of(input, number)),
-            };
-            for (words, code) in main.chunks_exact_mut(rows).zip(codes) {
-                words[row] = code;
-            }
-            let start = |sum: i32| (-128 * sum).cast_unsigned();
-            let share = |sum: i32| (scale * sum as f32).to_bits();
-            let all = sums[0] + sums[1];
-            main[8 * rows + row] = scale.to_bits();
-            main[9 * rows + row] = start(all);
-            main[10 * rows + row] = share(all);
-            for half in 0..2 {
-                halves[half * rows + row] = start(sums[half]);
-                halves[(2 + half) * rows + row] = share(sums[half]);
+    // A few runs of all rows before the next ones: what is written stays in the first-level cache until it is full.
+    let few = main.chunks_mut(FEW * rows * MAIN).zip(halves.chunks_mut(FEW * rows * HALVES));
+    for (number, (main, halves)) in few.enumerate() {
+        for (row, input) in inputs.chunks_exact(cols.max(1)).take(rows).enumerate() {
+            let whole = input.as_chunks::<RUN>().0;
+            let runs = main.chunks_exact_mut(rows * MAIN).zip(halves.chunks_exact_mut(rows * HALVES));
+            for (run, (main, halves)) in runs.enumerate() {
+                let number = number * FEW + run;
+                let Run { scale, sums, codes } = match whole.get(number) {
+                    Some(values) => quantise(values),
+                    None => quantise(&run_of(input, number)),
+                };
+                for (words, code) in main.chunks_exact_mut(rows).zip(codes) {
+                    words[row] = code;
+                }
+                let start = |sum: i32| (-128 * sum).cast_unsigned();
+                let share = |sum: i32| (scale * sum as f32).to_bits();
+                let all = sums[0] + sums[1];
+                main[8 * rows + row] = scale.to_bits();
+                main[9 * rows + row] = start(all);
+                main[10 * rows + row] = share(all);
+                for half in 0..2 {
+                    halves[half * rows + row] = start(sums[half]);
+                    halves[(2 + half) * rows + row] = share(sums[half]);
+                }
             }
         }
     }
 }
+
+/// Runs that are quantised of all rows of a group before the next ones.
+const FEW: usize = 8;
 
 /// The largest code.
 pub(super) const MOST: f32 = 127.0;

@@ -8,6 +8,9 @@ use super::inputs::{HALVES, MAIN};
 use super::tile::Operands;
 use std::arch::x86_64::*;
 
+/// Most rows that have two whole sums each: registers are enough for these.
+const SPLIT: usize = 9;
+
 /// See [`super::plain::tile`], whose bits it gives.
 ///
 /// # Safety
@@ -45,13 +48,21 @@ pub(super) unsafe fn tile<const ROWS: usize, const GROUPS: usize, const SHIFTED:
                     *dot = _mm512_set1_epi32(unsafe { starts.add(row).cast::<i32>().read() });
                 }
             }
+            // Of few rows every other product goes to a sum of its own: one sum's products wait for each other.
+            let mut others = [_mm512_setzero_si512(); ROWS];
             for g in part * GROUPS..(part + 1) * GROUPS {
+                let dots = if ROWS <= SPLIT && g % 2 == 1 { &mut others } else { &mut dots };
                 // SAFETY: as above.
                 let codes = unsafe { _mm512_load_si512((&raw const (*piece).codes[run][g]).cast()) };
                 for (row, dot) in dots.iter_mut().enumerate() {
                     // SAFETY: as above.
                     let inputs = _mm512_set1_epi32(unsafe { main.add(g * ROWS + row).cast::<i32>().read() });
                     *dot = _mm512_dpbusd_epi32(*dot, codes, inputs);
+                }
+            }
+            if ROWS <= SPLIT {
+                for (dot, other) in dots.iter_mut().zip(others) {
+                    *dot = _mm512_add_epi32(*dot, other);
                 }
             }
             // SAFETY: as above.
