@@ -3,6 +3,7 @@
 use super::packed::{PANEL_ROWS, Packed};
 use super::parts::Parts;
 use crate::backend::Into;
+use std::ops::Range;
 
 /// Where products go: `[rows, width]`, each row once the products are added to what is there.
 #[derive(Clone, Copy, Debug)]

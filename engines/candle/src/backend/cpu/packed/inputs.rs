@@ -169,8 +169,17 @@ fn as_numbers_mut(values: &mut [f32]) -> &mut [i32] {
 }
 
 /// Does one of [`Form::tasks`], for inputs of `[rows, cols]`.
-pub(crate) fn prepare(level: Level, form: Form, task: usize, inputs: &[f32], cols: usize, values: &mut [f32]) {
-    let (rows, Some(depth)) = (inputs.len().checked_div(cols).unwrap_or(0), Form::depth(cols)) else { return };
+pub(crate) fn prepare(
+    level: Level,
+    form: Form,
+    task: usize,
+    inputs: &[f32],
+    cols: usize,
+    values: &mut [f32],
+) {
+    let (rows, Some(depth)) = (inputs.len().checked_div(cols).unwrap_or(0), Form::depth(cols)) else {
+        return;
+    };
     let groups = Groups::of(rows, depth);
     let of = if form == Form::Bytes { groups.rows_of(task, rows) } else { task..task + 1 };
     let inputs = &inputs[of.start * cols..of.end * cols];
