@@ -5,8 +5,6 @@ import subprocess
 import threading
 from dataclasses import dataclass
 
-SECONDS = 1800  # no run of one engine takes longer; one that hangs must not stop the night
-
 
 class Failed(Exception):
     """A program did not do what was asked; the message says which and why."""
@@ -26,6 +24,7 @@ class Pinned:
     cpus: tuple
     level: object
     lowered: str  # the program that refuses tiles
+    timeout: int  # seconds until a program is ended: one that hangs must not stop the others
 
     def command(self, command):
         pin = ["taskset", "-c", ",".join(map(str, self.cpus))]
@@ -40,7 +39,7 @@ class Pinned:
             child = subprocess.Popen(
                 self.command(command), stdout=subprocess.PIPE, stderr=errors, text=True, env=environment
             )
-            timer = threading.Timer(SECONDS, child.kill)
+            timer = threading.Timer(self.timeout, child.kill)
             timer.start()
             with child.stdout:
                 output = child.stdout.read()

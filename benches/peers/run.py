@@ -45,6 +45,8 @@ def arguments(given):
                    help="an earlier run, whose best settings are taken")
     a.add_argument("--home", type=pathlib.Path, default=ROOT / "build/peers", help="of all that is made [%(default)s]")
     a.add_argument("--out", type=pathlib.Path, help="results.json, table.md, chart.svg go here [HOME/results]")
+    a.add_argument("--page", type=pathlib.Path, help="a folder that also gets speed.md and speed.svg, such as docs")
+    a.add_argument("--timeout", type=int, default=900, help="seconds until a start of an engine counts as hung [%(default)s]")
     a.add_argument("--prepare", action="store_true", help="install and make everything, measure nothing")
     options = a.parse_args(given)
     check(a, options)
@@ -59,8 +61,10 @@ def check(parser, options):
         for name in given:
             if name not in allowed:
                 parser.error(f"{option} {name}: not of {', '.join(allowed)}")
-    if options.new < 4 or options.new % 2 or options.rounds < 1 or options.threads < 1:
-        parser.error("--new is even and at least 4, --rounds and --threads at least 1")
+    if options.page is not None and not options.page.is_dir():
+        parser.error(f"--page {options.page}: no folder")
+    if options.new < 4 or options.new % 2 or min(options.rounds, options.threads, options.timeout) < 1:
+        parser.error("--new is even and at least 4, --rounds, --threads and --timeout at least 1")
     try:
         options.cells = [cell(name, options.new) for name in options.cells]
     except ValueError as reason:
@@ -95,14 +99,27 @@ def prepare(home, options):
     return engines, jobs, failures
 
 
-def write(results, rows, cells, out):
+PAGE = """# plimsoll beside its peers on one machine
+
+Written by `make bench-peers`; how it measures is in [its README](../benches/peers/README.md).
+
+![ratios to the best peer of each cell](speed.svg)
+
+"""
+
+
+def write(results, rows, cells, out, page):
     out.mkdir(parents=True, exist_ok=True)
     machine = results["machine"]
     caption = f"{machine['processor']}, {results['threads']} threads, {results['level']}, {machine['date']}"
     summary = [vars(row) | {"met": row.met} for row in rows]
     (out / "results.json").write_text(json.dumps(results | {"rows": summary}, indent=1) + "\n")
-    (out / "table.md").write_text(table.report(results, rows, cells))
-    (out / "chart.svg").write_text(chart.svg(rows, caption))
+    report, drawing = table.report(results, rows, cells), chart.svg(rows, caption)
+    (out / "table.md").write_text(report)
+    (out / "chart.svg").write_text(drawing)
+    if page is not None:
+        (page / "speed.md").write_text(PAGE + report)
+        (page / "speed.svg").write_text(drawing)
     say(f"written to {out}")
 
 
@@ -111,7 +128,7 @@ def main(given):
     home = Home(options.home.resolve())
     log = home.folder() / "run.log"
     lowered, program = home.program("lowered"), home.program("limits")
-    pinned = Pinned(options.threads, tuple(pick_cpus(options.threads)), LEVELS[options.cpu], str(lowered))
+    pinned = Pinned(options.threads, tuple(pick_cpus(options.threads)), LEVELS[options.cpu], str(lowered), options.timeout)
     engines, jobs, failures = prepare(home, options)
     if options.prepare:
         return 1 if failures else 0
@@ -132,7 +149,7 @@ def main(given):
     for _ in rounds.run(options.rounds):
         rounds.results["minutes"] = round((time.monotonic() - began) / 60, 1)
         rows = compare.rows(rounds.results, engines, options.cells)
-        write(rounds.results, rows, compared, options.out or home.path / "results")
+        write(rounds.results, rows, compared, options.out or home.path / "results", options.page)
     print(table.report(rounds.results, rows, compared))
     return 1 if rounds.results["failures"] else 0
 

@@ -1,13 +1,15 @@
 """What is read from the engines' output, and what is refused."""
 
 import json
+import os
 import unittest
 
 from cells import cell
 from engines.engine import Record, checked, parse_lines
 from engines.llama_cpp import groups, parse_batched, parse_bench
 from engines.plimsoll import new_tokens
-from process import Failed
+from machine import LEVELS
+from process import Failed, Pinned
 
 
 def bench(prompt, new, depth, *nanoseconds):
@@ -59,6 +61,21 @@ class LlamaCpp(unittest.TestCase):
         names = ("prefill-512", "decode", "decode-2048", "decode-4096", "batch-4", "batch-8")
         made = [[c.name for c in group] for group in groups([cell(name, 128) for name in names])]
         self.assertEqual(made, [["prefill-512", "decode"], ["decode-2048"], ["decode-4096"], ["batch-4", "batch-8"]])
+
+
+class Processes(unittest.TestCase):
+    def pinned(self, timeout):
+        return Pinned(1, (min(os.sched_getaffinity(0)),), LEVELS["native"], "", timeout)
+
+    def test_output_and_memory(self):
+        done = self.pinned(60).run(["echo", "8 tokens"], os.devnull)
+        self.assertEqual(done.output, "8 tokens\n")
+        self.assertGreater(done.peak_bytes, 1 << 16)
+
+    def test_one_that_fails_and_one_that_hangs(self):
+        for command, timeout in (("false",), 60), (("sleep", "60"), 1):
+            with self.assertRaises(Failed, msg=command):
+                self.pinned(timeout).run(command, os.devnull)
 
 
 class Checked(unittest.TestCase):
