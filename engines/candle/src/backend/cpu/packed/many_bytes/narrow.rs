@@ -243,8 +243,8 @@ unsafe fn rows<P: Products, const SOME: usize, const GROUPS: usize, const SPAN: 
             let mut dots = [products.zero(); SOME];
             let mut g = part * GROUPS;
             while g < (part + 1) * GROUPS {
-                // SAFETY: as above.
                 let input = |g: usize, row: usize| {
+                    // SAFETY: as above.
                     products.input(unsafe { main.add(g * rows + row).cast::<i32>().read() })
                 };
                 // SAFETY: as above.
@@ -258,8 +258,8 @@ unsafe fn rows<P: Products, const SOME: usize, const GROUPS: usize, const SPAN: 
                     let codes = products.codes(&lines[g]);
                     let mut pairs: [P::Pairs; SOME] =
                         std::array::from_fn(|row| products.pairs(codes, input(g, row)));
-                    for g in g + 1..g + SPAN {
-                        let codes = products.codes(&lines[g]);
+                    for (line, g) in lines[g..g + SPAN].iter().zip(g..).skip(1) {
+                        let codes = products.codes(line);
                         for (row, pairs) in pairs.iter_mut().enumerate() {
                             *pairs = products.add(*pairs, products.pairs(codes, input(g, row)));
                         }
