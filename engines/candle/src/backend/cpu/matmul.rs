@@ -16,6 +16,8 @@ use super::packed::{PANEL_ROWS, Packed, few_rows, fill_columns};
 use super::parts::Parts;
 use super::pool::Pool;
 pub(crate) use super::target::Target;
+#[cfg(target_arch = "x86_64")]
+use super::tiled::{Whole, tiled};
 use gemm::{Parallelism, gemm};
 use plimsoll_engine::EngineError;
 use plimsoll_formats::Dtype;
@@ -253,42 +255,6 @@ impl<'a> Job<'a> {
             Given::Tiles(amx, inputs) => amx::products(*amx, weights, panels, inputs, target, scratch()),
         }
     }
-}
-
-/// The sizes of inputs as tiles.
-#[cfg(target_arch = "x86_64")]
-struct Whole {
-    rows: usize,
-    cols: usize,
-    /// `cols` with what they are padded with.
-    depth: usize,
-    planes: usize,
-}
-
-/// The inputs as tiles, brought into that form unless they are in it; `None` when there is no room for them.
-#[cfg(target_arch = "x86_64")]
-fn tiled<'a>(
-    workers: Workers<'_>,
-    amx: Amx,
-    whole: Whole,
-    inputs: &[f32],
-    records: &'a mut [f32],
-    made: bool,
-) -> Option<Tiled<'a>> {
-    let Whole { rows, cols, depth, planes } = whole;
-    let block = amx::block_len(depth, planes)?;
-    let blocks = rows.div_ceil(amx::BLOCK);
-    let records = records.get_mut(..block.checked_mul(blocks)?)?;
-    if !made {
-        let parts = Parts::new(records);
-        workers.pool.run(blocks, &|number, _| {
-            let rows = number * amx::BLOCK..((number + 1) * amx::BLOCK).min(rows);
-            // SAFETY: every block is one task's.
-            let records = unsafe { parts.part(number * block..(number + 1) * block) };
-            amx::prepare(amx, &inputs[rows.start * cols..rows.end * cols], cols, depth, planes, records);
-        });
-    }
-    Tiled::new(records, rows, depth, planes)
 }
 
 /// Runs `task` over stretches of so many panels, with the thread it runs on.

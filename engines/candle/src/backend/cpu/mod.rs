@@ -21,6 +21,8 @@ pub(crate) mod packed;
 mod parts;
 mod pool;
 mod target;
+#[cfg(target_arch = "x86_64")]
+mod tiled;
 mod together;
 
 #[cfg(test)]

@@ -3,8 +3,9 @@
 //! - `inputs`: activations as tiles; `weights`: the weights of a cell as tiles.
 //!
 //! Up to 32 rows, a panel's sums stay in registers while its weights go by: each weight is unpacked once and multiplied at
-//! once. With more rows, weights of two panels are unpacked in pieces of 512 inputs (32 KiB, the first-level cache), and all
-//! rows go by, 32 at a time: each tile that is loaded serves two products. Sums wait for the next piece in the scratch.
+//! once. With more rows, weights of two panels are unpacked in pieces of 256 inputs, 16 KiB, which stay in the first-level
+//! cache while all rows go by, 32 at a time: each tile that is loaded serves two products. Sums wait for the next piece in
+//! the scratch.
 //!
 //! Types with blocks are rounded to bf16, and so are their activations: 8 bits of mantissa each, with f32 sums over all
 //! inputs. bf16 and f16 weights are taken as they are, with activations of 16 bits in two planes.
@@ -32,7 +33,7 @@ const ROWS: usize = 512;
 /// Panels whose sums wait in the scratch at the same time.
 const PANELS: usize = 16;
 /// Steps of 32 inputs in a piece.
-const PIECE: usize = 16;
+const PIECE: usize = 8;
 /// Bytes that weights are asked for ahead of their use, into the first- and the second-level cache.
 const AHEAD: (usize, usize) = (2304, 8192);
 
