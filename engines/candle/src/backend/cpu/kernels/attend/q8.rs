@@ -1,7 +1,7 @@
 //! Keys and values in 8 bits: of each token and [`SCALED`] dimensions, signed codes and one f16 scale.
 //!
-//! A group has its scales first, f16 `[head_dim / 32][16 tokens]`. Codes of keys follow as `[head_dim / 4][16 tokens][4]`,
-//! codes of values as `[4][head_dim][4 tokens]`: four bytes of a lane are what one instruction multiplies and adds up.
+//! A group has its scales first, f16 `[head_dim / 32][16 tokens]`. Codes of keys follow as `[head_dim][16 tokens]`, codes of
+//! values as `[16 tokens][head_dim]`.
 
 use super::stored::{QUAD, SCALED, Stored, strided};
 use super::wide::{WIDTH, Wide};
@@ -45,6 +45,7 @@ impl Stored for KvQ8 {
 
     const ZEROS: Self::Quad = [0; QUAD * WIDTH];
     const SCALES: bool = true;
+    const TILES: bool = true;
 
     #[inline(always)]
     fn group_bytes(head_dim: usize) -> usize {
@@ -63,16 +64,16 @@ impl Stored for KvQ8 {
 
     #[inline(always)]
     fn key<W: Wide>(wide: W, quad: &Self::Quad, number: usize) -> W::V {
-        wide.load_byte(quad, number)
+        wide.load_i8(&quad.as_chunks().0[number])
     }
 
     #[inline(always)]
     unsafe fn value<W: Wide>(wide: W, values: &[u8], head_dim: usize, token: usize, chunk: usize) -> W::V {
-        let at = Self::codes_at(head_dim) + 4 * (token / 4 * head_dim + WIDTH * chunk);
-        debug_assert!(at + 4 * WIDTH <= values.len(), "a chunk lies within its group");
+        let at = Self::codes_at(head_dim) + token * head_dim + WIDTH * chunk;
+        debug_assert!(at + WIDTH <= values.len(), "a chunk lies within its group");
         // SAFETY: in bounds by the caller's promise.
         let bytes = unsafe { &*values.as_ptr().add(at).cast() };
-        wide.load_byte(bytes, token % 4)
+        wide.load_i8(bytes)
     }
 
     #[inline(always)]
@@ -92,13 +93,12 @@ impl Stored for KvQ8 {
     ) {
         let (scales, codes) = keys.split_at_mut(Self::codes_at(head_dim));
         let scales = scales.as_chunks_mut::<2>().0.as_chunks_mut::<WIDTH>().0;
-        let quads = codes.as_chunks_mut::<QUAD>().0.as_chunks_mut::<WIDTH>().0;
+        let dims = codes.as_chunks_mut::<WIDTH>().0;
         for (token, row) in strided(rows, stride, head_dim).enumerate() {
             Self::quantise(wide, row, |block, scale, codes| {
                 scales[block][first + token] = scale;
-                let quads = quads[block * SCALED / QUAD..].iter_mut();
-                for (quad, codes) in quads.zip(codes.as_chunks::<QUAD>().0) {
-                    quad[first + token] = *codes;
+                for (dim, code) in dims[block * SCALED..].iter_mut().zip(codes) {
+                    dim[first + token] = *code;
                 }
             });
         }
@@ -116,13 +116,10 @@ impl Stored for KvQ8 {
         let (scales, codes) = values.split_at_mut(Self::codes_at(head_dim));
         let scales = scales.as_chunks_mut::<2>().0.as_chunks_mut::<WIDTH>().0;
         for (row, token) in strided(rows, stride, head_dim).zip(first..) {
-            let codes_of = &mut codes[token / 4 * 4 * head_dim..][..4 * head_dim];
+            let codes_of = &mut codes[token * head_dim..][..head_dim];
             Self::quantise(wide, row, |block, scale, codes| {
                 scales[block][token] = scale;
-                let places = codes_of.as_chunks_mut::<4>().0[block * SCALED..].iter_mut();
-                for (place, code) in places.zip(codes) {
-                    place[token % 4] = *code;
-                }
+                codes_of[block * SCALED..][..SCALED].copy_from_slice(codes);
             });
         }
     }

@@ -32,12 +32,12 @@ pub(crate) struct Rows {
 
 impl Rows {
     /// The first token that a row looks at.
-    fn first(self, row: usize) -> usize {
+    pub(super) fn first(self, row: usize) -> usize {
         self.window.map_or(0, |window| (self.position + row + 1).saturating_sub(window))
     }
 
     /// The end of its tokens.
-    fn held(self, row: usize) -> usize {
+    pub(super) fn held(self, row: usize) -> usize {
         self.position + row + 1
     }
 }

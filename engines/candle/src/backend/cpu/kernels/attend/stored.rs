@@ -23,6 +23,9 @@ pub(crate) trait Stored: Copy + Send + Sync + 'static {
     /// Whether each token has a scale for every [`SCALED`] dimensions.
     const SCALES: bool;
 
+    /// Whether sums of two bf16 are as good as its numbers are.
+    const TILES: bool;
+
     /// Bytes of a group's keys, and as many of its values.
     fn group_bytes(head_dim: usize) -> usize;
 
@@ -84,6 +87,7 @@ impl Stored for KvF32 {
 
     const ZEROS: Self::Quad = [0; QUAD * WIDTH * 4];
     const SCALES: bool = false;
+    const TILES: bool = false;
 
     #[inline(always)]
     fn group_bytes(head_dim: usize) -> usize {
@@ -169,6 +173,7 @@ impl Stored for KvF16 {
 
     const ZEROS: Self::Quad = [0; QUAD * WIDTH * 2];
     const SCALES: bool = false;
+    const TILES: bool = true;
 
     #[inline(always)]
     fn group_bytes(head_dim: usize) -> usize {

@@ -37,8 +37,8 @@ pub(crate) trait Wide: Copy {
     fn load_f16(self, bytes: &[u8; 2 * WIDTH]) -> Self::V;
     /// Rounded to little-endian f16.
     fn store_f16(self, vector: Self::V, bytes: &mut [u8; 2 * WIDTH]);
-    /// The signed byte with this number below 4 of each four bytes.
-    fn load_byte(self, bytes: &[u8; 4 * WIDTH], number: usize) -> Self::V;
+    /// Signed bytes.
+    fn load_i8(self, bytes: &[u8; WIDTH]) -> Self::V;
     /// `a * b`.
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a * b + c`.
@@ -101,12 +101,8 @@ impl Wide for Portable {
     }
 
     #[inline(always)]
-    fn load_byte(self, bytes: &[u8; 4 * WIDTH], number: usize) -> Self::V {
-        let mut values = [0.0; WIDTH];
-        for (value, bytes) in values.iter_mut().zip(bytes.as_chunks::<4>().0) {
-            *value = f32::from(bytes[number].cast_signed());
-        }
-        values
+    fn load_i8(self, bytes: &[u8; WIDTH]) -> Self::V {
+        bytes.map(|byte| f32::from(byte.cast_signed()))
     }
 
     #[inline(always)]

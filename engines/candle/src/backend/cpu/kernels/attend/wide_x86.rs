@@ -75,12 +75,10 @@ impl Wide for Avx2 {
     }
 
     #[inline(always)]
-    fn load_byte(self, bytes: &[u8; 4 * WIDTH], number: usize) -> Self::V {
+    fn load_i8(self, bytes: &[u8; WIDTH]) -> Self::V {
         // SAFETY: see above.
         both(|i| unsafe {
-            let four = _mm256_loadu_si256(bytes.as_ptr().add(32 * i).cast());
-            let left = _mm_cvtsi32_si128(24 - 8 * number as i32);
-            _mm256_cvtepi32_ps(_mm256_srai_epi32::<24>(_mm256_sll_epi32(four, left)))
+            _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(bytes.as_ptr().add(8 * i).cast())))
         })
     }
 
@@ -192,13 +190,9 @@ impl Wide for Avx512 {
     }
 
     #[inline(always)]
-    fn load_byte(self, bytes: &[u8; 4 * WIDTH], number: usize) -> Self::V {
+    fn load_i8(self, bytes: &[u8; WIDTH]) -> Self::V {
         // SAFETY: see above.
-        unsafe {
-            let four = _mm512_loadu_si512(bytes.as_ptr().cast());
-            let left = _mm_cvtsi32_si128(24 - 8 * number as i32);
-            _mm512_cvtepi32_ps(_mm512_srai_epi32::<24>(_mm512_sll_epi32(four, left)))
-        }
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(bytes.as_ptr().cast()))) }
     }
 
     #[inline(always)]
