@@ -6,10 +6,13 @@
 //!
 //! A row's result depends neither on the rows beside it nor on the number of threads. In both ways scores are sums in the
 //! order of dimensions, and the running maximum moves once per 64 tokens from a multiple of it on, so a row gets the same
-//! bits both ways as long as it is one stretch and its keys have no scales.
+//! bits both ways as long as it is one stretch and its keys have no scales. On AMX tiles rows are sums in another order, of
+//! numbers in two parts: within 2^-15 of the others.
 
 mod q8;
 mod rows;
+#[cfg(target_arch = "x86_64")]
+mod rows_amx;
 mod stored;
 mod stretch;
 mod tile;
@@ -21,12 +24,14 @@ mod wide_x86;
 mod tests;
 
 pub(crate) use q8::KvQ8;
-pub(crate) use rows::{Rows, attend_rows, rows_at_once, rows_scratch_len};
+pub(crate) use rows::{Rows, rows_at_once};
 pub(crate) use stored::{KvF16, KvF32, Stored};
 pub(crate) use stretch::{STRETCHES, attend_stretch, merge, record_len, stretch_scratch_len, stretch_tokens};
 pub(crate) use wide::{WIDTH, Wide};
 
-use super::per_level;
+#[cfg(target_arch = "x86_64")]
+use super::Set;
+use super::{Level, per_level};
 use std::f32::consts::LOG2_E;
 
 /// Keys and values of one head, group by group.
@@ -69,4 +74,32 @@ per_level! {
     ) {
         F::put_values(simd.wide(), values, head_dim, first, rows, stride);
     }
+}
+
+/// Causal attention of rows: `query` begins with the first row's query heads of the key head (`[group, head_dim]`, rows
+/// `stride` apart). `put` gets each row's number and result, `[group, head_dim]`.
+pub(crate) fn attend_rows<F: Stored>(
+    level: Level,
+    shape: Shape,
+    head: &dyn Head,
+    rows: Rows,
+    query: &[f32],
+    put: &dyn Fn(usize, &[f32]),
+    scratch: &mut [f32],
+) {
+    #[cfg(target_arch = "x86_64")]
+    if F::TILES
+        && let Set::Amx(amx) = level.set()
+    {
+        return rows_amx::attend::<F>(amx, shape, head, rows, query, put, scratch);
+    }
+    rows::attend_rows::<F>(level, shape, head, rows, query, put, scratch);
+}
+
+/// Floats of scratch that [`attend_rows`] takes for a group of so many query heads; `None` on overflow.
+pub(crate) fn rows_scratch_len(group: usize, head_dim: usize) -> Option<usize> {
+    let len = rows::rows_scratch_len(group, head_dim)?;
+    #[cfg(target_arch = "x86_64")]
+    let len = len.max(rows_amx::scratch_len(group, head_dim)?);
+    Some(len)
 }

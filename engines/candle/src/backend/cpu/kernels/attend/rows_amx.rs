@@ -8,13 +8,13 @@ use super::stored::{QUAD, SCALED, Stored};
 use super::tile::{GROUPS, LOWEST, State, TILE, soften};
 use super::wide::{WIDTH, Wide};
 use super::{Head, Shape};
-use crate::backend::cpu::kernels::{Amx, Avx512, TILE_ROW, Tiles};
+use crate::backend::cpu::kernels::{Amx, Avx512, TILE as TILE_BYTES, TILE_ROW, Tiles};
 use std::arch::x86_64::*;
 
 /// Inputs of a product that one tile takes.
 const DEPTH: usize = 32;
 /// bf16 of a tile.
-const HALVES: usize = 16 * DEPTH;
+const HALVES: usize = TILE_BYTES / 2;
 
 /// Where things are in the scratch of a task, in floats. Everything that is bf16 has its high parts first, then as many low
 /// ones.
@@ -336,12 +336,14 @@ fn on_tiles<F: Stored>(
             let (stored, stored_values) = head.group(first + at);
             *values = stored_values;
             // SAFETY: one of at most four groups, `deep` tiles each.
-            unsafe { put_keys::<F>(wide, head_dim, dims, stored, keys.add(at * deep * HALVES), token_floats) };
+            unsafe {
+                put_keys::<F>(wide, head_dim, dims, stored, keys.add(at * deep * HALVES), token_floats)
+            };
         }
         let halves = count.div_ceil(2);
         for half in 0..halves {
             // What a block holds beyond the sequence's end is of no one: it must not be multiplied, not even by 0.
-            let tokens = (end - base).saturating_sub(half * DEPTH);
+            let tokens = (end - base).min(count * WIDTH).saturating_sub(half * DEPTH);
             let groups = [groups[2 * half], groups[2 * half + 1]];
             let to = half * dims / WIDTH * HALVES;
             // SAFETY: one of two halves, `dims / 16` tiles each.
@@ -374,7 +376,8 @@ fn on_tiles<F: Stored>(
                 row_scores[count * WIDTH..].fill(0.0);
                 let row_weights = row_scores.as_chunks::<WIDTH>().0;
                 for half in 0..count.div_ceil(2) {
-                    let (low, high) = (wide.load(&row_weights[2 * half]), wide.load(&row_weights[2 * half + 1]));
+                    let (low, high) =
+                        (wide.load(&row_weights[2 * half]), wide.load(&row_weights[2 * half + 1]));
                     // SAFETY: a row of one of two tiles, and of the low ones after these.
                     unsafe { put_row(weights.add(half * HALVES + m * DEPTH), WIDTH * TILE, low, high) };
                 }

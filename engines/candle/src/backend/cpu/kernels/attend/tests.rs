@@ -152,7 +152,9 @@ fn follows<F: Stored>(round: Rounding, widths: usize) {
                 let tokens = stretch_tokens(range.len());
                 let alone = split::<F>(level, shape, &head, query, range.clone(), tokens);
                 close(&alone, &want, 2e-5, &what);
-                if !F::SCALES && range.start / tokens + 1 == range.end.div_ceil(tokens) {
+                let on_tiles = F::TILES && level.name() == "amx";
+                let one = range.start / tokens + 1 == range.end.div_ceil(tokens);
+                if one && !F::SCALES && !on_tiles {
                     assert_eq!(got, alone, "{what}: one stretch is the same bits");
                 }
                 // Cut anywhere, it is the same but for rounding.
