@@ -73,9 +73,9 @@ pub(super) fn score<W: Wide, F: Stored, const M: usize, const N: usize, const FE
             of[n] = &quads[n][from..to];
         }
         for (at, query) in query[from..to].iter().enumerate() {
-            for n in 0..N {
+            for start in ahead {
                 for line in 0..line_count {
-                    wide.prefetch(ahead[n].wrapping_add(((from + at) * line_count + line) * 64));
+                    wide.prefetch(start.wrapping_add(((from + at) * line_count + line) * 64));
                 }
             }
             for j in 0..QUAD {
@@ -108,10 +108,10 @@ pub(super) fn score<W: Wide, F: Stored, const M: usize, const N: usize, const FE
             let tail = F::quads(keys[n], head_dim).1;
             let mut quad = F::ZEROS;
             quad.as_mut()[..tail.len()].copy_from_slice(tail);
-            for j in 0..QUAD {
+            for (j, query) in query[whole].iter().enumerate() {
                 let key = F::key(wide, &quad, j);
                 for m in 0..M {
-                    sums[m][n] = wide.fma(wide.splat(query[whole][j][m]), key, sums[m][n]);
+                    sums[m][n] = wide.fma(wide.splat(query[m]), key, sums[m][n]);
                 }
             }
         }
@@ -231,8 +231,8 @@ fn gather_chunks<W: Wide, F: Stored, const M: usize, const C: usize, const FETCH
     for m in 0..M {
         if m < heads {
             let row = &out[m * head_dim + first * WIDTH..][..C * WIDTH];
-            for c in 0..C {
-                sums[m][c] = wide.mul(wide.load(&row.as_chunks().0[c]), wide.splat(shrink[m]));
+            for (sum, values) in sums[m].iter_mut().zip(row.as_chunks().0) {
+                *sum = wide.mul(wide.load(values), wide.splat(shrink[m]));
             }
         }
     }
@@ -264,10 +264,10 @@ fn gather_chunks<W: Wide, F: Stored, const M: usize, const C: usize, const FETCH
                 }
             }
             let mut value = [wide.splat(0.0); C];
-            for c in 0..C {
+            for (c, value) in value.iter_mut().enumerate() {
                 // SAFETY: the group is as long as it should be and the chunk below its chunks, see above; `token` is
                 // below 16.
-                value[c] = unsafe { F::value(wide, values, head_dim, token, first + c) };
+                *value = unsafe { F::value(wide, values, head_dim, token, first + c) };
             }
             for m in 0..M {
                 let weight = wide.splat(scaled[m][token % WIDTH]);
@@ -280,8 +280,8 @@ fn gather_chunks<W: Wide, F: Stored, const M: usize, const C: usize, const FETCH
     for m in 0..M {
         if m < heads {
             let row = &mut out[m * head_dim + first * WIDTH..][..C * WIDTH];
-            for c in 0..C {
-                wide.store(sums[m][c], &mut row.as_chunks_mut().0[c]);
+            for (sum, values) in sums[m].iter().zip(row.as_chunks_mut().0) {
+                wide.store(*sum, values);
             }
         }
     }

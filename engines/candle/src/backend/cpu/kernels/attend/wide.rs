@@ -11,7 +11,7 @@ pub(crate) const WIDTH: usize = 16;
 
 /// `2^x` less 1, over `x`, for `|x| <= 1/2`, highest power first; the result is within 2e-9.
 pub(super) const EXP2: [f32; 6] =
-    [1.535_336_2e-4, 1.339_887_4e-3, 9.618_437e-3, 5.550_332_4e-2, 2.402_264_8e-1, 6.931_471_8e-1];
+    [1.535_336_2e-4, 1.339_887_4e-3, 9.618_437e-3, 5.550_332_4e-2, 2.402_264_8e-1, std::f32::consts::LN_2];
 
 /// Below it `2^x` is 0: no denormals.
 pub(super) const EXP2_LEAST: f32 = -126.0;
