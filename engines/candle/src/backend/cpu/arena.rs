@@ -154,7 +154,8 @@ impl ArenaLayout {
 fn most_inputs(spec: &StepSpec) -> Option<usize> {
     let (rows, widest) = (rows_of_products(spec), spec.heads.checked_mul(spec.head_dim)?);
     let depth = Form::depth(widest.max(spec.hidden).max(spec.intermediate))?;
-    let few = Form::Planes.values(rows.min(FEW_ROWS), depth)?;
+    let few = rows.min(FEW_ROWS);
+    let few = Form::Planes.values(few, depth)?.max(Form::Floats.values(few, depth)?);
     Some(few.max(Form::Bytes.values(rows, depth)?))
 }
 

@@ -9,6 +9,7 @@ mod dequant;
 mod dot;
 mod elementwise;
 mod exp;
+pub(crate) mod few;
 mod format;
 mod level;
 mod norm;

@@ -20,12 +20,7 @@ pub(super) unsafe trait Cell: Sized + 'static {
     fn start<I: Isa>(isa: I) -> Self::Sum<I>;
 
     /// Adds the cell's products with [`Cell::BLOCKS`] blocks of each activation row.
-    fn add<I: Isa, const R: usize>(
-        &self,
-        isa: I,
-        inputs: &[[Self::Inputs; R]],
-        sums: &mut [Self::Sum<I>; R],
-    );
+    fn add<I: Isa, const R: usize>(&self, isa: I, inputs: &[[Self::Inputs; R]], sums: &mut [Self::Sum<I>; R]);
 
     /// The sum.
     fn finish<I: Isa>(isa: I, sum: Self::Sum<I>) -> I::Floats;

@@ -82,12 +82,3 @@ pub(super) trait Isa: Copy {
     /// Out of that order: the sums of both values of every lane.
     fn f16_sum(self, pair: [Self::Floats; 2]) -> Self::Floats;
 }
-
-/// Half of `2^(exponent - 127)`, exact down to the subnormals. The standard's NaN, 255, counts as a power like any other.
-#[inline(always)]
-pub(super) fn half_power(exponent: u8) -> f32 {
-    f32::from_bits(match exponent {
-        0..2 => 0x0020_0000 << exponent,
-        _ => (u32::from(exponent) - 1) << 23,
-    })
-}

@@ -2,7 +2,7 @@
 
 use super::cell::{Bits, Cell, Codes, Nibbles, Pairs, ahead, halved_products, quantised};
 use super::isa::{Halves, Isa, LANES};
-use super::legacy::{IQ4_LEVELS, add_scaled, add_shift};
+use super::legacy::{IQ4_CODES, add_scaled, add_shift};
 use super::quantise::QuantBlock;
 
 /// Scales of scales and of shifts, both for 32 inputs, then 4 bits.
@@ -55,7 +55,7 @@ pub(super) struct Q2K {
     codes: [Pairs; 8],
 }
 
-/// The scale of scales for 32 inputs, then 4 bits that choose from [`IQ4_LEVELS`].
+/// The scale of scales for 32 inputs, then 4 bits that choose from [`IQ4_CODES`].
 #[repr(C)]
 pub(super) struct Iq4Xs {
     scale: Halves,
@@ -84,7 +84,12 @@ fn add_halves<I: Isa, C: Codes, const R: usize>(
 
 /// Adds `scale * scaled`.
 #[inline(always)]
-fn add_cell<I: Isa, const R: usize>(isa: I, scale: &Halves, scaled: [I::Floats; R], sums: &mut [I::Floats; R]) {
+fn add_cell<I: Isa, const R: usize>(
+    isa: I,
+    scale: &Halves,
+    scaled: [I::Floats; R],
+    sums: &mut [I::Floats; R],
+) {
     let scale = isa.halves(scale);
     for (sum, scaled) in sums.iter_mut().zip(scaled) {
         *sum = isa.add(*sum, isa.mul(scale, scaled));
@@ -188,7 +193,9 @@ unsafe impl Cell for Q2K {
         let (mut scaled, mut shifted) = ([isa.zero(); R], [isa.zero(); R]);
         for (i, inputs) in inputs.iter().enumerate() {
             ahead(self, i);
-            let of = |half: usize, shift: u32| isa.unsigned(&self.scales[i][half].map(|byte| (byte >> shift) & 15));
+            let of = |half: usize, shift: u32| {
+                isa.unsigned(&self.scales[i][half].map(|byte| (byte >> shift) & 15))
+            };
             add_halves(isa, [of(0, 0), of(1, 0)], &self.codes[i], 0, inputs, &mut scaled);
             for half in 0..2 {
                 let shift = of(half, 4);
@@ -211,7 +218,7 @@ unsafe impl Cell for Iq4Xs {
         let mut scaled = [isa.zero(); R];
         for (i, inputs) in inputs.iter().enumerate() {
             ahead(self, i);
-            let codes = (&self.codes[i], &IQ4_LEVELS);
+            let codes = (&self.codes[i], &IQ4_CODES);
             add_scaled(isa, isa.signed(&self.scales[i]), codes, 128, inputs, &mut scaled);
         }
         add_cell(isa, &self.scale, scaled, sums);

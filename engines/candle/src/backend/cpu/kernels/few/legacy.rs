@@ -3,6 +3,7 @@
 use super::cell::{Bits, Bytes, Cell, Codes, Nibbles, ahead, products, quantised};
 use super::isa::{Halves, Isa, LANES};
 use super::quantise::QuantBlock;
+use crate::backend::cpu::kernels::{IQ4_LEVELS, MXFP4_LEVELS};
 
 /// Scales, then bytes that stand for numbers 128 lower.
 #[repr(C)]
@@ -43,7 +44,7 @@ pub(super) struct Q5_1 {
     bits: [Bits; 2],
 }
 
-/// Scales, then 4 bits that choose from [`IQ4_LEVELS`].
+/// Scales, then 4 bits that choose from [`IQ4_CODES`].
 #[repr(C)]
 pub(super) struct Iq4Nl {
     scales: [Halves; 2],
@@ -58,10 +59,21 @@ pub(super) struct Mxfp4 {
 }
 
 /// The levels of IQ4_NL and IQ4_XS, 128 higher.
-pub(super) const IQ4_LEVELS: [u8; 16] = [1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241];
+pub(super) const IQ4_CODES: [u8; 16] = raised(IQ4_LEVELS);
 
-/// Twice the value of every E2M1 number, 128 higher.
-const DOUBLED: [u8; 16] = [128, 129, 130, 131, 132, 134, 136, 140, 128, 127, 126, 125, 124, 122, 120, 116];
+/// Those of MXFP4, 128 higher.
+const MXFP4_CODES: [u8; 16] = raised(MXFP4_LEVELS);
+
+/// Levels as unsigned numbers, 128 higher.
+const fn raised(levels: [i8; 16]) -> [u8; 16] {
+    let mut codes = [0; 16];
+    let mut i = 0;
+    while i < 16 {
+        codes[i] = levels[i].cast_unsigned() ^ 128;
+        i += 1;
+    }
+    codes
+}
 
 /// Adds `scale * (code - offset)` times the inputs of a block.
 #[inline(always)]
@@ -176,7 +188,7 @@ unsafe impl Cell for Iq4Nl {
         let Some(inputs) = inputs.first_chunk::<2>() else { return };
         for (i, inputs) in inputs.iter().enumerate() {
             ahead(self, i);
-            let codes = (&self.codes[i], &IQ4_LEVELS);
+            let codes = (&self.codes[i], &IQ4_CODES);
             add_scaled(isa, isa.halves(&self.scales[i]), codes, 128, inputs, sums);
         }
     }
@@ -191,7 +203,7 @@ unsafe impl Cell for Mxfp4 {
         let Some(inputs) = inputs.first_chunk::<4>() else { return };
         for (i, inputs) in inputs.iter().enumerate() {
             ahead(self, i);
-            let codes = (&self.codes[i], &DOUBLED);
+            let codes = (&self.codes[i], &MXFP4_CODES);
             add_scaled(isa, isa.half_powers(&self.exponents[i]), codes, 128, inputs, sums);
         }
     }

@@ -23,7 +23,6 @@ mod x86_512;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use isa::LANES as PANEL_LANES;
 pub(crate) use pass::Put;
 pub(crate) use way::Way;
 
@@ -37,7 +36,10 @@ use way::per_way;
 /// Inputs of a block of either form.
 const BLOCK: usize = quantise::BLOCK;
 
-/// Activation rows in the form and order of a [`Way`] and a storage type.
+/// Values of 4 bytes that a quantised input takes, times [`BLOCK`].
+pub(crate) const QUANTISED: usize = size_of::<QuantBlock>() / 4;
+
+/// Activation rows in the form and order of a [`Way`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Inputs<'a> {
     way: Way,
@@ -51,43 +53,49 @@ enum Blocks<'a> {
     Floats(&'a [[f32; BLOCK]]),
 }
 
-/// Values of f32 that [`prepare`] needs room for; `None` on overflow.
-pub(crate) fn room(rows: usize, cols: usize) -> Option<usize> {
-    let cols = cols.checked_next_multiple_of(quantise::DEPTH)?;
-    rows.checked_mul(cols / BLOCK)?.checked_mul(size_of::<QuantBlock>().max(4 * BLOCK) / 4)
+impl<'a> Inputs<'a> {
+    /// Rows as [`prepare`] made them for the same way and number of rows.
+    pub(crate) fn new(way: Way, quantised: bool, rows: usize, records: &'a [f32]) -> Self {
+        let blocks = if quantised {
+            let count = size_of_val(records) / size_of::<QuantBlock>();
+            // SAFETY: the memory is large enough; a block is made of numbers of the size and alignment of f32, which may
+            // be any bytes.
+            Blocks::Quantised(unsafe { std::slice::from_raw_parts(records.as_ptr().cast(), count) })
+        } else {
+            Blocks::Floats(records.as_chunks().0)
+        };
+        Inputs { way, rows, blocks }
+    }
 }
 
-/// Brings `[rows, cols]` inputs into the form for products with weights of a type.
-///
-/// # Panics
-/// The room is less than [`room`] says.
-pub(crate) fn prepare<'a>(
+/// Brings `[rows, cols]` inputs into the form for a way: 15 bits, [`QUANTISED`] values for 32 inputs, or f32. The records of
+/// all rows are as long as rows padded to whole 256 inputs take.
+pub(crate) fn prepare(
     way: Way,
     level: Level,
-    dtype: Dtype,
+    quantised: bool,
     inputs: &[f32],
     cols: usize,
-    room: &'a mut [f32],
-) -> Inputs<'a> {
-    let rows = inputs.len() / cols;
-    let per_row = quantise::blocks_for(cols);
-    let blocks = if dtype.is_quantized() {
-        let blocks = quantised(room, rows * per_row);
-        for (first, taken) in groups(way, rows) {
-            let inputs = &inputs[first * cols..(first + taken) * cols];
-            let blocks = &mut blocks[first * per_row..(first + taken) * per_row];
+    records: &mut [f32],
+) {
+    let rows = inputs.len().checked_div(cols).unwrap_or(0);
+    if rows == 0 {
+        return;
+    }
+    let per_row = records.len() / rows;
+    for (first, taken) in groups(way, rows) {
+        let inputs = &inputs[first * cols..(first + taken) * cols];
+        let records = &mut records[first * per_row..(first + taken) * per_row];
+        if quantised {
+            let count = size_of_val(records) / size_of::<QuantBlock>();
+            // SAFETY: the memory is borrowed mutably and large enough; a block is made of numbers of the size and
+            // alignment of f32, which may be any bytes.
+            let blocks = unsafe { std::slice::from_raw_parts_mut(records.as_mut_ptr().cast(), count) };
             quantise::quantise(level, inputs, cols, way.order(), blocks);
+        } else {
+            interleave(level, inputs, cols, records.as_chunks_mut().0);
         }
-        Blocks::Quantised(blocks)
-    } else {
-        let blocks = &mut room.as_chunks_mut().0[..rows * per_row];
-        for (first, taken) in groups(way, rows) {
-            let inputs = &inputs[first * cols..(first + taken) * cols];
-            interleave(level, inputs, cols, &mut blocks[first * per_row..(first + taken) * per_row]);
-        }
-        Blocks::Floats(blocks)
-    };
-    Inputs { way, rows, blocks }
+    }
 }
 
 /// First rows and counts of the rows that go over the weights together.
@@ -98,14 +106,6 @@ fn groups(way: Way, rows: usize) -> impl Iterator<Item = (usize, usize)> {
         first += group.1;
         Some(group)
     })
-}
-
-/// Room as blocks.
-fn quantised(room: &mut [f32], count: usize) -> &mut [QuantBlock] {
-    assert!(count * size_of::<QuantBlock>() <= size_of_val(room), "the inputs have room");
-    // SAFETY: the memory is borrowed mutably and large enough; a block is made of numbers of the size and alignment of f32,
-    // which may be any bytes.
-    unsafe { std::slice::from_raw_parts_mut(room.as_mut_ptr().cast::<QuantBlock>(), count) }
 }
 
 per_level! {
@@ -147,7 +147,9 @@ pub(crate) fn products(dtype: Dtype, weights: &[u8], cells: usize, inputs: &Inpu
         (Dtype::Q4K, Blocks::Quantised(blocks)) => of::<k_quants::Q4K>(weights, cells, inputs, blocks, put),
         (Dtype::Q5K, Blocks::Quantised(blocks)) => of::<k_quants::Q5K>(weights, cells, inputs, blocks, put),
         (Dtype::Q6K, Blocks::Quantised(blocks)) => of::<k_quants::Q6K>(weights, cells, inputs, blocks, put),
-        (Dtype::IQ4XS, Blocks::Quantised(blocks)) => of::<k_quants::Iq4Xs>(weights, cells, inputs, blocks, put),
+        (Dtype::IQ4XS, Blocks::Quantised(blocks)) => {
+            of::<k_quants::Iq4Xs>(weights, cells, inputs, blocks, put)
+        }
         (Dtype::BF16, Blocks::Floats(blocks)) => of::<sixteen::Bf16>(weights, cells, inputs, blocks, put),
         (Dtype::F16, Blocks::Floats(blocks)) => of::<sixteen::F16>(weights, cells, inputs, blocks, put),
         _ => panic!("{dtype:?} weights and inputs of another form"),
@@ -155,7 +157,13 @@ pub(crate) fn products(dtype: Dtype, weights: &[u8], cells: usize, inputs: &Inpu
 }
 
 /// The products with panels of one type.
-fn of<C: Cell>(weights: &[u8], per_panel: usize, inputs: &Inputs<'_>, blocks: &[C::Inputs], put: &mut Put<'_>) {
+fn of<C: Cell>(
+    weights: &[u8],
+    per_panel: usize,
+    inputs: &Inputs<'_>,
+    blocks: &[C::Inputs],
+    put: &mut Put<'_>,
+) {
     let (rows, size) = (inputs.rows, size_of::<C>());
     if rows == 0 || per_panel == 0 {
         return;

@@ -38,9 +38,15 @@ pub(super) fn multiply<I: Isa, C: Cell>(
             let taken = taken::<I>(rows - row);
             let (these, rest) = inputs.split_at(inputs.len() / (rows - row) * taken);
             match taken {
-                4 => both::<I, C, 4>(isa, [cells, other], these, |i, sums| put(i * second + panel, row, sums)),
-                2 => both::<I, C, 2>(isa, [cells, other], these, |i, sums| put(i * second + panel, row, sums)),
-                _ => both::<I, C, 1>(isa, [cells, other], these, |i, sums| put(i * second + panel, row, sums)),
+                4 => {
+                    both::<I, C, 4>(isa, [cells, other], these, |i, sums| put(i * second + panel, row, sums))
+                }
+                2 => {
+                    both::<I, C, 2>(isa, [cells, other], these, |i, sums| put(i * second + panel, row, sums))
+                }
+                _ => {
+                    both::<I, C, 1>(isa, [cells, other], these, |i, sums| put(i * second + panel, row, sums))
+                }
             }
             (row, inputs) = (row + taken, rest);
         }

@@ -1,8 +1,8 @@
 //! The plain twin of the vector code, for any processor.
 
-use super::isa::{Halves, Isa, LANES, Line, half_power};
+use super::isa::{Halves, Isa, LANES, Line};
 use super::quantise::QuantBlock;
-use crate::backend::cpu::kernels::format::f32_of_f16;
+use crate::backend::cpu::kernels::{f32_of_f16, half_of_power};
 
 /// What every processor has.
 #[derive(Clone, Copy, Debug)]
@@ -129,7 +129,7 @@ impl Isa for Plain {
 
     #[inline(always)]
     fn half_powers(self, exponents: &[u8; LANES]) -> Self::Floats {
-        exponents.map(half_power)
+        exponents.map(half_of_power)
     }
 
     #[inline(always)]

@@ -3,13 +3,10 @@
 //! A product with them is as exact as one in f32 to about 1e-4 of its largest terms, yet its sums are of whole numbers, so
 //! every instruction set computes the same.
 
-use crate::backend::cpu::kernels::{Level, per_level};
+use crate::backend::cpu::kernels::per_level;
 
 /// Inputs that share a scale.
 pub(crate) const BLOCK: usize = 32;
-
-/// A row is padded with zeros to a multiple of so many inputs, which every cell of packed weights divides.
-pub(crate) const DEPTH: usize = 256;
 
 /// The largest quantised input: both of its planes fit in signed bytes.
 const MOST: f32 = 16256.0;
@@ -76,6 +73,18 @@ impl QuantBlock {
         [even as i16, odd as i16, (even >> 16) as i16, (odd >> 16) as i16]
     }
 
+    /// One of the numbers.
+    #[cfg(test)]
+    pub(super) fn number(&self, k: usize, order: Order) -> i32 {
+        match order {
+            Order::Planes => {
+                let [high, low] = self.planes(k / 4).map(|plane| i32::from((plane >> (8 * (k % 4))) as i8));
+                128 * high + low
+            }
+            Order::Shorts => i32::from(self.shorts(k / 4)[k % 4]),
+        }
+    }
+
     /// Quantises.
     #[inline(always)]
     fn of(values: &[f32; BLOCK], order: Order) -> Self {
@@ -90,7 +99,12 @@ impl QuantBlock {
             return Self::ZERO;
         }
         if !most.is_finite() {
-            return QuantBlock { scale: f32::NAN, scaled_sum: f32::NAN, scaled_sums: [f32::NAN; 2], ..Self::ZERO };
+            return QuantBlock {
+                scale: f32::NAN,
+                scaled_sum: f32::NAN,
+                scaled_sums: [f32::NAN; 2],
+                ..Self::ZERO
+            };
         }
         let (scale, factor) = (most / MOST, MOST / most);
         let mut numbers = [0; BLOCK];
@@ -139,11 +153,6 @@ fn shorts(numbers: &[i32; BLOCK]) -> [u32; 16] {
         *words = [(a & 0xffff) | (c << 16), (b & 0xffff) | (d << 16)];
     }
     words
-}
-
-/// Blocks of one padded row.
-pub(crate) fn blocks_for(cols: usize) -> usize {
-    cols.div_ceil(DEPTH) * (DEPTH / BLOCK)
 }
 
 per_level! {

@@ -32,32 +32,28 @@ impl Way {
         match level.set() {
             Set::Portable(_) => Way::Plain(Plain),
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: the level is the proof, and VNNI is just detected.
+            // SAFETY: the level is the proof, and AVX-VNNI is just detected.
             Set::Avx2(_) => match is_x86_feature_detected!("avxvnni") {
                 true => Way::YmmVnni(unsafe { Ymm::new() }),
                 false => Way::Ymm(unsafe { Ymm::new() }),
             },
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: as above.
-            Set::Avx512(_) => match is_x86_feature_detected!("avx512vnni") {
-                true => Way::ZmmVnni(unsafe { Zmm::new() }),
-                false => Way::Zmm(unsafe { Zmm::new() }),
-            },
+            // SAFETY: the level is the proof.
+            Set::Avx512(_) => Way::Zmm(unsafe { Zmm::new() }),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the level is the proof.
+            Set::Vnni(_) | Set::Amx(_) => Way::ZmmVnni(unsafe { Zmm::new() }),
         }
     }
 
-    /// Every one of a level, for tests: those of it that need less come first.
+    /// Those of a level, for tests: its best one, and that without AVX-VNNI.
     #[cfg(test)]
     pub(crate) fn all(level: Level) -> Vec<Self> {
-        let best = Way::of(level);
-        match best {
+        match Way::of(level) {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: what needs more is there.
-            Way::YmmVnni(_) => vec![Way::Ymm(unsafe { Ymm::new() }), best],
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: as above.
-            Way::ZmmVnni(_) => vec![Way::Zmm(unsafe { Zmm::new() }), best],
-            _ => vec![best],
+            way @ Way::YmmVnni(_) => vec![Way::Ymm(unsafe { Ymm::new() }), way],
+            way => vec![way],
         }
     }
 

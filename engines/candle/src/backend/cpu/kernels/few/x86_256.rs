@@ -120,7 +120,13 @@ impl<const VNNI: bool> Isa for Ymm<VNNI> {
     }
 
     #[inline(always)]
-    fn dot(self, (first, second): Self::Sums, codes: Self::Codes, block: &QuantBlock, group: usize) -> Self::Sums {
+    fn dot(
+        self,
+        (first, second): Self::Sums,
+        codes: Self::Codes,
+        block: &QuantBlock,
+        group: usize,
+    ) -> Self::Sums {
         if VNNI {
             // SAFETY: see above.
             let [high, low] = block.planes(group).map(|plane| unsafe { _mm256_set1_epi32(plane) });

@@ -99,7 +99,13 @@ impl<const VNNI: bool> Isa for Zmm<VNNI> {
     }
 
     #[inline(always)]
-    fn dot(self, (first, second): Self::Sums, codes: __m512i, block: &QuantBlock, group: usize) -> Self::Sums {
+    fn dot(
+        self,
+        (first, second): Self::Sums,
+        codes: __m512i,
+        block: &QuantBlock,
+        group: usize,
+    ) -> Self::Sums {
         // SAFETY: see above.
         unsafe {
             if VNNI {
