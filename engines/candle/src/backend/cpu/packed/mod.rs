@@ -21,7 +21,7 @@ mod tests;
 pub(crate) use layout::Codes;
 pub(crate) use layout::{Cell, MOST_INPUTS, PANEL_ROWS, matrix_bytes};
 pub(crate) use pack::pack_panel;
-pub(crate) use unpack::{Canonical, fill_columns, unpack_codes, unpack_columns, unpack_row};
+pub(crate) use unpack::{fill_columns, unpack_columns, unpack_row};
 
 use super::buffer::Buffer;
 use super::kernels::Level;
