@@ -99,7 +99,7 @@ fn eight_bit_kv_stays_close() {
         let (_books, mut evaluator) = evaluator(&folder(model), options);
         errors.push(worst(&mut evaluator, &prompts, chunk));
     }
-    println!("{model} with q8_0 KV, at once and token by token: {errors:.1e?}");
+    println!("{model} with q8_0 KV, at once and token by token: {errors:?}");
     assert!(errors.iter().all(|error| *error > 0.0 && *error <= 0.1), "{model} with q8_0 KV: {errors:?}");
 }
 
