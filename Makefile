@@ -31,7 +31,7 @@ COMMON := $(wildcard examples/common/*.c)
 # The programs find the library beside their own folder, wherever the two are moved together.
 LINK := -Lbuild/lib -lplimsoll -Wl,-rpath,'$$ORIGIN/../lib' -Wl,--enable-new-dtags -lm -lpthread
 
-.PHONY: help build library check-library chat bench install uninstall test deps bench-attacks bench-peers test-peers fuzz score header abi-accept fmt lint licences clean
+.PHONY: help build library check-library chat bench install uninstall test deps bench-attacks bench-peers test-peers fuzz score accuracy header abi-accept fmt lint licences clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -121,6 +121,9 @@ test-peers: ## tests of that program itself
 
 score: build ## asks the bundled model the held-out questions; needs python3
 	python3 scripts/demo/score.py
+
+accuracy: ## how much the kernels lose for each weight type, beside llama.cpp; needs python3 and what pip installs
+	scripts/accuracy/run.sh
 
 header: ## writes include/plimsoll.h anew from src/capi
 	PLIMSOLL_UPDATE_HEADER=1 $(CARGO) test -p plimsoll --test header

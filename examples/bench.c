@@ -258,15 +258,25 @@ static void ask(const bench *b, sequence *s, bool messages, uint32_t tokens, uin
     free(text);
 }
 
+/* Seconds that a what-if takes: rendering and tokenising the conversation, and the guard's walk. */
+static double prepare_seconds(const sequence *s) {
+    plimsoll_error *error = NULL;
+    plimsoll_verdict verdict = {.struct_size = sizeof verdict};
+    double start = seconds();
+    expect(plimsoll_admit(s->session, s->request, &verdict, NULL, &error), &error);
+    return seconds() - start;
+}
+
 /* The second turn's first token, beside what the same input takes in a session of its own, and a step of decode. */
 static outcome measure_turn(const bench *b, uint32_t history, bool messages) {
-    double times[MAX_REPS], fresh[MAX_REPS], steps[MAX_REPS];
+    double times[MAX_REPS], fresh[MAX_REPS], steps[MAX_REPS], prepared[MAX_REPS];
     sequence s = new_sequence(b->model, WARM), other = new_sequence(b->model, WARM);
     plimsoll_result result = {0};
     for (uint32_t i = 0; i < b->options.reps; i++) {
         ask(b, &s, messages, history, 1);
         run_fresh(&s);
         ask(b, &s, messages, NEW_TURN, 2);
+        prepared[i] = prepare_seconds(&s);
         run(&s);
         times[i] = first_seconds(&s);
         steps[i] = decode_seconds(&s) / (WARM - 1);
@@ -281,6 +291,7 @@ static outcome measure_turn(const bench *b, uint32_t history, bool messages) {
     outcome o = {.tokens = result.prompt_tokens - result.cached_tokens, .seconds = quantile(times, reps, 0.5)};
     add(&o, "held_tokens", result.cached_tokens);
     add(&o, "alone_ms", quantile(fresh, reps, 0.5) * 1e3);
+    add(&o, "prepare_ms", quantile(prepared, reps, 0.5) * 1e3);
     add(&o, "step_ms", quantile(steps, reps, 0.5) * 1e3);
     return o;
 }

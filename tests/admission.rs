@@ -95,8 +95,7 @@ fn prices_equal_the_independent_table() {
             }
         }
     }
-    // Heads of 16 values have no KV in 8 bits.
-    assert_eq!(checked, (3 * 4 + 6) * 6 * 3, "models and settings, lengths, prompts");
+    assert_eq!(checked, 4 * 4 * 6 * 3, "models, settings, lengths, prompts");
 }
 
 #[test]

@@ -56,7 +56,7 @@ def tensors_of(folder, config):
         yield gguf_name(name), numpy.ascontiguousarray(values)
 
 
-def write(folder, out):
+def write(folder, out, kind=gguf.GGMLQuantizationType.Q8_0):
     config = json.loads((folder / "config.json").read_text())
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
     tokens = sorted(tokenizer["model"]["vocab"], key=tokenizer["model"]["vocab"].get)
@@ -65,7 +65,8 @@ def write(folder, out):
     writer = gguf.GGUFWriter(out, "llama")
     writer.add_name("plimsoll demo")
     writer.add_description("A tiny chat model trained for the plimsoll project")
-    writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0)
+    whole = kind == gguf.GGMLQuantizationType.F32
+    writer.add_file_type(gguf.LlamaFileType.ALL_F32 if whole else gguf.LlamaFileType.MOSTLY_Q8_0)
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     writer.add_context_length(config["max_position_embeddings"])
     writer.add_embedding_length(config["hidden_size"])
@@ -93,7 +94,6 @@ def write(folder, out):
         if values.ndim == 1:
             writer.add_tensor(name, values)
         else:
-            kind = gguf.GGMLQuantizationType.Q8_0
             writer.add_tensor(name, gguf.quantize(values, kind), raw_dtype=kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
