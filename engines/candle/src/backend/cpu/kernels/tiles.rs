@@ -144,10 +144,10 @@ mod tests {
             tiles.store::<0>((&raw mut c).cast(), TILE_ROW);
         }
         drop(tiles);
-        for m in 0..16 {
-            for n in 0..16 {
-                let want: f64 = (0..32).map(|k| 2.0 * a[m][k].to_f64() * b[k][n].to_f64()).sum();
-                assert!((f64::from(c.0[m][n]) - want).abs() < 1e-5, "{m} {n}");
+        for (m, (row, sums)) in a.iter().zip(&c.0).enumerate() {
+            for (n, sum) in sums.iter().enumerate() {
+                let terms = row.iter().zip(&b).map(|(a, b)| 2.0 * a.to_f64() * b[n].to_f64());
+                assert!((f64::from(*sum) - terms.sum::<f64>()).abs() < 1e-5, "{m} {n}");
             }
         }
     }

@@ -76,7 +76,7 @@ pub(crate) fn products(
         match inputs.rows() {
             0 => {}
             1..=BLOCK => few::<K, 1>(&job, panels, scratch),
-            ..=FEW => few::<K, 2>(&job, panels, scratch),
+            17..=FEW => few::<K, 2>(&job, panels, scratch),
             _ => many::<K>(&job, panels, scratch),
         }
     });
