@@ -31,7 +31,7 @@ static const char HELP[] =
     "  --json             events as JSON lines\n"
     "  --threads N        computing threads [the machine's cores]\n"
     "  --backend NAME     kernels: cpu, candle [cpu]\n"
-    "  --kv TYPE          element type of the KV cache: f16, f32 [f16]\n"
+    "  --kv TYPE          element type of the KV cache: f16, f32, q8_0 [f16]\n"
     "  --help, --version\n"
     "\n"
     "In a chat: /stats /reset /help /quit. Ctrl-C stops an answer; twice at the prompt, or Ctrl-D, it ends the program.\n"

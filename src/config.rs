@@ -42,7 +42,12 @@ const KEYS: &[(&str, Scope, Kind, &str)] = &[
     ("guard.ticket_ttl_s", Scope::Runtime, Kind::Seconds, "an unused ticket returns its bytes after [60]"),
     ("native.backend", Scope::Model, Kind::OneOf(&["cpu", "candle"]), "kernels of the native engine [cpu]"),
     ("native.threads", Scope::Model, Kind::Integer(1, 256), "computing threads [the machine's cores]"),
-    ("native.kv_type", Scope::Model, Kind::OneOf(&["f16", "f32"]), "element type of the KV cache [f16]"),
+    (
+        "native.kv_type",
+        Scope::Model,
+        Kind::OneOf(&["f16", "f32", "q8_0"]),
+        "element type of the KV cache [f16]",
+    ),
     (
         "native.quantize",
         Scope::Model,

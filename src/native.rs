@@ -113,9 +113,11 @@ fn options(config: &Config) -> Result<Options> {
     if config.name("native.backend") == Some("candle") {
         options.backend = BackendKind::Candle;
     }
-    if config.name("native.kv_type") == Some("f32") {
-        options.kv_dtype = KvDtype::F32;
-    }
+    options.kv_dtype = match config.name("native.kv_type") {
+        Some("f32") => KvDtype::F32,
+        Some("q8_0") => KvDtype::Q8_0,
+        _ => KvDtype::F16,
+    };
     options.quantize = match config.name("native.quantize") {
         Some("q8_0") => Some(Quantize::Q8_0),
         Some("q4_0") => Some(Quantize::Q4_0),

@@ -15,7 +15,8 @@ import struct
 
 from common import GOLDEN, ROOT, made_with, write_json
 
-KV_BYTES = {"f32": 4, "f16": 2}
+# Bytes of so many values that belong together.
+KV_TYPES = {"f32": (4, 1), "f16": (2, 1), "q8_0": (34, 32)}
 BLOCK_TOKENS = [16, 32]
 TOKENS = [1, 15, 16, 17, 100, 513, 2048]
 # A third of the tokens is generated; a step feeds at most so many.
@@ -178,11 +179,14 @@ def rolling_blocks(window, block, prompt, total):
 def kv_table(config):
     rows = []
     rolling = len(windowed_layers(config))
-    for kind, element in KV_BYTES.items():
+    for kind, (size, together) in KV_TYPES.items():
+        if head_dim(config) % together:
+            continue
         for block in BLOCK_TOKENS:
             for tokens in TOKENS:
                 blocks = (tokens + block - 1) // block
-                per_token = config["num_key_value_heads"] * (head_dim(config) + head_dim(config)) * element
+                per_head = head_dim(config) // together * size
+                per_token = config["num_key_value_heads"] * (per_head + per_head)
                 layer_blocks = (config["num_hidden_layers"] - rolling) * blocks
                 row = {"kv_type": kind, "block_tokens": block, "tokens": tokens, "blocks": blocks}
                 if rolling:

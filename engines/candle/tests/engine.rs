@@ -76,7 +76,17 @@ fn a_second_turn_on_kept_kv_is_the_same_as_from_scratch_also_after_a_reclaim() {
 #[test]
 fn what_is_held_is_what_was_priced_and_all_of_it_returns() {
     for backend in BACKENDS {
-        for (kv_dtype, block_tokens) in [(KvDtype::F32, 16), (KvDtype::F16, 32)] {
+        // Bytes of 32 values.
+        let types = [
+            (KvDtype::F32, 16, 128),
+            (KvDtype::F16, 32, 64),
+            (KvDtype::Q8_0, 16, 34),
+            (KvDtype::Q8_0, 32, 34),
+        ];
+        for (kv_dtype, block_tokens, bytes) in types {
+            if (backend, kv_dtype) == (BackendKind::Candle, KvDtype::Q8_0) {
+                continue;
+            }
             let options = Options { kv_dtype, block_tokens, ..exact(backend) };
             let plan = LoadPlan::inspect(&common::golden().join("models/qwen3"), options.clone()).unwrap();
             let bench = Bench::load("qwen3", options);
@@ -88,7 +98,7 @@ fn what_is_held_is_what_was_priced_and_all_of_it_returns() {
             assert_eq!(bench.books.held(WEIGHTS), holdings.weights);
             assert_eq!(bench.books.held(WORKSPACE), holdings.workspace);
             // 2 layers of 2 heads of 32 + 32 values.
-            let block = u64::from(block_tokens) * 2 * 2 * 64 * kv_dtype.size() as u64;
+            let block = u64::from(block_tokens) * 2 * 2 * 2 * bytes;
             assert_eq!(plan.block_bytes(), block);
 
             let answer = bench.run(Request { keep_kv: true, ..request(1, &prompt(40, 3), 30) });
@@ -104,6 +114,20 @@ fn what_is_held_is_what_was_priced_and_all_of_it_returns() {
             assert_eq!(books.total(), 0, "{backend:?}");
         }
     }
+}
+
+#[test]
+fn eight_bit_kv_is_refused_where_it_cannot_be() {
+    let models = common::golden().join("models");
+    let eight = |backend| Options { kv_dtype: KvDtype::Q8_0, ..exact(backend) };
+    let refused = |model: &str, backend| {
+        LoadPlan::inspect(&models.join(model), eight(backend)).unwrap_err().to_string()
+    };
+    let error = refused("qwen3", BackendKind::Candle);
+    assert!(error.contains("candle") && error.contains("q8_0"), "{error}");
+    // Its heads are 16 wide.
+    let error = refused("llama3", BackendKind::Cpu);
+    assert!(error.contains("multiple of 32") && error.contains("16"), "{error}");
 }
 
 #[test]

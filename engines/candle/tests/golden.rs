@@ -7,7 +7,7 @@ mod common;
 use common::{
     BACKENDS, BOUND, GoldenPrompt, evaluator, exact, golden, golden_prompts, quantized_bound, worst,
 };
-use plimsoll_candle::{KvDtype, Options};
+use plimsoll_candle::{BackendKind, KvDtype, Options};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -86,6 +86,21 @@ fn half_precision_kv_stays_close() {
             assert!(error > 0.0 && error <= 5e-3, "{backend:?} {model} with f16 KV: {error}");
         }
     }
+}
+
+#[test]
+fn eight_bit_kv_stays_close() {
+    // The model whose heads are whole blocks.
+    let model = "qwen3";
+    let prompts = golden_prompts(&folder(model).join("logits.safetensors"));
+    let mut errors = Vec::new();
+    for chunk in [64, 1] {
+        let options = Options { kv_dtype: KvDtype::Q8_0, ..exact(BackendKind::Cpu) };
+        let (_books, mut evaluator) = evaluator(&folder(model), options);
+        errors.push(worst(&mut evaluator, &prompts, chunk));
+    }
+    println!("{model} with q8_0 KV, at once and token by token: {errors:?}");
+    assert!(errors.iter().all(|error| *error > 0.0 && *error <= 0.1), "{model} with q8_0 KV: {errors:?}");
 }
 
 #[test]

@@ -22,9 +22,12 @@ fn options(row: &Value, backend: BackendKind) -> Options {
     let kv_dtype = match row["kv_type"].as_str().unwrap() {
         "f32" => KvDtype::F32,
         "f16" => KvDtype::F16,
+        "q8_0" => KvDtype::Q8_0,
         other => panic!("{other}"),
     };
     let block_tokens = u32::try_from(row["block_tokens"].as_u64().unwrap()).unwrap();
+    // The other backend has no such blocks.
+    let backend = if kv_dtype == KvDtype::Q8_0 { BackendKind::Cpu } else { backend };
     Options { kv_dtype, block_tokens, ..exact(backend) }
 }
 

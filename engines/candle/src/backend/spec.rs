@@ -15,14 +15,24 @@ pub enum KvDtype {
     /// 2 bytes per value.
     #[default]
     F16,
+    /// 8 bits per value and a scale of 2 bytes for every [`KvDtype::SCALED`] values of a head, which must be whole.
+    Q8_0,
 }
 
 impl KvDtype {
-    /// Bytes per value.
-    pub fn size(self) -> usize {
+    /// Values that share a scale.
+    pub const SCALED: usize = 32;
+
+    /// Bytes of one head's keys (or values) of one token; `None` on overflow or where the width is no whole number of
+    /// scales.
+    pub fn bytes(self, head_dim: usize) -> Option<usize> {
         match self {
-            KvDtype::F32 => 4,
-            KvDtype::F16 => 2,
+            KvDtype::F32 => head_dim.checked_mul(4),
+            KvDtype::F16 => head_dim.checked_mul(2),
+            KvDtype::Q8_0 if head_dim.is_multiple_of(Self::SCALED) => {
+                (head_dim / Self::SCALED).checked_mul(Self::SCALED + 2)
+            }
+            KvDtype::Q8_0 => None,
         }
     }
 }
@@ -99,10 +109,9 @@ pub struct StepSpec {
 
 impl StepSpec {
     /// Bytes of one KV block over the layers of a kind:
-    /// `layers * block_tokens * kv_heads * (head_dim + head_dim) * element bytes`; `None` on overflow.
+    /// `layers * block_tokens * kv_heads * 2 * bytes of a head`, see [`KvDtype::bytes`]; `None` on overflow.
     pub fn block_bytes(&self, layers: Layers) -> Option<u64> {
-        let per_token =
-            self.kv_heads.checked_mul(self.head_dim.checked_mul(2)?)?.checked_mul(self.kv_dtype.size())?;
+        let per_token = self.kv_dtype.bytes(self.head_dim)?.checked_mul(2)?.checked_mul(self.kv_heads)?;
         let layers = self.layers_of(layers);
         u64::try_from(layers.checked_mul(self.block_tokens)?.checked_mul(per_token)?).ok()
     }
@@ -178,6 +187,13 @@ impl StepSpec {
         }
         if !self.heads.is_multiple_of(self.kv_heads) {
             return invalid(format!("{} heads cannot share {} key heads evenly", self.heads, self.kv_heads));
+        }
+        if self.kv_dtype == KvDtype::Q8_0 && !self.head_dim.is_multiple_of(KvDtype::SCALED) {
+            return invalid(format!(
+                "KV in q8_0 needs heads of a multiple of {} values; this model's have {}",
+                KvDtype::SCALED,
+                self.head_dim
+            ));
         }
         if self.ropes.is_empty() || self.ropes.len() > MAX_ROPES {
             return invalid(format!("a model has one or {MAX_ROPES} rotations, not {}", self.ropes.len()));

@@ -21,13 +21,18 @@ impl Block {
         layers: Layers,
         device: &Device,
     ) -> std::result::Result<Self, EngineError> {
-        let values = spec.block_bytes(layers).map(|bytes| bytes / spec.kv_dtype.size() as u64);
+        let value = match spec.kv_dtype {
+            KvDtype::F32 => 4,
+            KvDtype::F16 => 2,
+            KvDtype::Q8_0 => return Err(super::refused_kv()),
+        };
+        let values = spec.block_bytes(layers).map(|bytes| bytes / value);
         let values =
             values.and_then(|values| usize::try_from(values).ok()).ok_or(EngineError::PriceOverflow)?;
         let shape = [spec.layers_of(layers), 2, spec.kv_heads, spec.block_tokens, spec.head_dim];
         let tensor = match spec.kv_dtype {
             KvDtype::F32 => Tensor::from_vec(committed(values, 0f32, 1.0)?, &shape[..], device),
-            KvDtype::F16 => Tensor::from_vec(committed(values, f16::ZERO, f16::ONE)?, &shape[..], device),
+            _ => Tensor::from_vec(committed(values, f16::ZERO, f16::ONE)?, &shape[..], device),
         };
         Ok(Block(tensor.map_err(failed)?))
     }
@@ -56,7 +61,8 @@ pub(super) fn store(
 ) -> Result<()> {
     let dtype = match spec.kv_dtype {
         KvDtype::F32 => DType::F32,
-        KvDtype::F16 => DType::F16,
+        // Blocks of other types are refused.
+        _ => DType::F16,
     };
     let (blocks, before) = place.blocks(span);
     for (part, rows) in [keys, values].into_iter().enumerate() {

@@ -14,7 +14,7 @@ mod tests;
 pub(crate) use attention::Block;
 pub(crate) use weights::{Matrix, Vector};
 
-use super::{Attention, Backend, Fill, Into, Slot, Spans, StepSpec, check_spans};
+use super::{Attention, Backend, Fill, Into, KvDtype, Slot, Spans, StepSpec, check_spans};
 use candle_core::{D, DType, Device, Tensor};
 use plimsoll_engine::{EngineError, Region};
 use plimsoll_formats::{Activation, Dtype};
@@ -38,6 +38,11 @@ pub(crate) struct CandleBackend {
 pub(crate) fn failed(error: candle_core::Error) -> EngineError {
     let text = error.to_string();
     EngineError::Execution(format!("candle: {}", text.lines().next().unwrap_or_default()))
+}
+
+/// Tensors have no blocks of 8 bits with scales.
+fn refused_kv() -> EngineError {
+    EngineError::Invalid("the candle backend keeps KV in f16 or f32, not in q8_0".to_owned())
 }
 
 /// A list with room for exactly `len` values.
@@ -155,6 +160,9 @@ impl Backend for CandleBackend {
 
     fn workspace_bytes(spec: &StepSpec) -> Result<u64, EngineError> {
         spec.validate()?;
+        if spec.kv_dtype == KvDtype::Q8_0 {
+            return Err(refused_kv());
+        }
         let values = workspace_values(spec).and_then(|values| u64::try_from(values).ok());
         values.and_then(|values| values.checked_mul(4)).ok_or(EngineError::PriceOverflow)
     }

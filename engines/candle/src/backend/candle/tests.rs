@@ -340,7 +340,14 @@ fn attention_agrees_over_paged_blocks_of_both_types() {
                         candle.attention(layer, attention, &on_candle)
                     },
                 );
-                pair.compare(Slot::Attended, rows, 2e-6, &format!("{kv_dtype:?} step {step} layer {layer}"));
+                // On tiles a number of f16 KV is two of 8 bits: what they leave out is below 2^-15.
+                let tolerance = if kv_dtype == KvDtype::F16 { 3e-5 } else { 2e-6 };
+                pair.compare(
+                    Slot::Attended,
+                    rows,
+                    tolerance,
+                    &format!("{kv_dtype:?} step {step} layer {layer}"),
+                );
             }
         }
     }

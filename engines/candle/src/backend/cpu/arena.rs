@@ -6,7 +6,7 @@
 use super::buffer::ALIGN;
 #[cfg(target_arch = "x86_64")]
 use super::kernels::Level;
-use super::kernels::{PANEL, scratch_len};
+use super::kernels::{PANEL, STRETCHES, record_len, rows_scratch_len, stretch_scratch_len, stretch_tokens};
 use super::map::Map;
 use super::matmul::FEW_ROWS;
 #[cfg(target_arch = "x86_64")]
@@ -44,6 +44,10 @@ pub(super) enum Area {
     Inputs,
     /// All threads' scratch, one row each.
     Scratch,
+    /// What stretches of attention give before they are merged, a row for each sequence.
+    Records,
+    /// Numbers of attention's tasks and stretches, see `attention`; bits of u32.
+    Counters,
 }
 
 /// Where everything is in the arena.
@@ -51,6 +55,8 @@ pub(super) enum Area {
 pub(super) struct ArenaLayout {
     scratch: Region,
     inputs: Region,
+    records: Region,
+    counters: Region,
     cos: [Region; MAX_ROPES],
     sin: [Region; MAX_ROPES],
     slots: [Region; Slot::ALL.len()],
@@ -78,7 +84,9 @@ impl ArenaLayout {
             end = offset.checked_add(rows.checked_mul(width)?.checked_mul(size_of::<f32>())?)?;
             Some(Region { offset, rows, width })
         };
-        let attention = scratch_len(spec.heads / spec.kv_heads, spec.block_tokens)?;
+        let group = spec.heads / spec.kv_heads;
+        let attention =
+            stretch_scratch_len(group, spec.head_dim)?.max(rows_scratch_len(group, spec.head_dim)?);
         // A thread attends or fills a panel, never both. Whole cache lines keep threads off each other's.
         let per_thread = attention
             .max(PANEL.0 * PANEL.1)
@@ -87,6 +95,11 @@ impl ArenaLayout {
             .checked_next_multiple_of(ALIGN / size_of::<f32>())?;
         let scratch = next(spec.threads, per_thread)?;
         let inputs = next(1, most_inputs(spec)?.max(tiled(spec)?.0))?;
+        let records = record_len(group, spec.head_dim)?.checked_mul(spec.kv_heads)?;
+        // No stretch is shorter than that of the fewest tokens.
+        let stretches = spec.context.div_ceil(stretch_tokens(1)).min(STRETCHES);
+        let records = next(spec.max_sequences, records.checked_mul(stretches)?)?;
+        let counters = next(spec.max_sequences, spec.kv_heads.checked_add(1)?)?;
         let (mut cos, mut sin) = ([Region::default(); MAX_ROPES], [Region::default(); MAX_ROPES]);
         for (rope, (cos, sin)) in spec.ropes.iter().zip(cos.iter_mut().zip(&mut sin)) {
             *cos = next(spec.max_rows, rope.inv_freq.len())?;
@@ -98,7 +111,7 @@ impl ArenaLayout {
             slots[slot as usize] = next(rows, width)?;
         }
         isize::try_from(end).ok()?;
-        Some(ArenaLayout { scratch, inputs, cos, sin, slots, end })
+        Some(ArenaLayout { scratch, inputs, records, counters, cos, sin, slots, end })
     }
 
     /// Bytes up to the end of the last region.
@@ -125,6 +138,8 @@ impl ArenaLayout {
             Area::Sin(rope, rows) => (self.sin.get(rope).copied().unwrap_or_default(), rows),
             Area::Inputs => (self.inputs, self.inputs.rows),
             Area::Scratch => (self.scratch, self.scratch.rows),
+            Area::Records => (self.records, self.records.rows),
+            Area::Counters => (self.counters, self.counters.rows),
         };
         (region, rows, region.width)
     }
@@ -139,7 +154,8 @@ impl ArenaLayout {
 fn most_inputs(spec: &StepSpec) -> Option<usize> {
     let (rows, widest) = (rows_of_products(spec), spec.heads.checked_mul(spec.head_dim)?);
     let depth = Form::depth(widest.max(spec.hidden).max(spec.intermediate))?;
-    let few = Form::Planes.values(rows.min(FEW_ROWS), depth)?;
+    let few = rows.min(FEW_ROWS);
+    let few = Form::Planes.values(few, depth)?.max(Form::Floats.values(few, depth)?);
     Some(few.max(Form::Bytes.values(rows, depth)?))
 }
 
@@ -288,7 +304,8 @@ mod tests {
     #[test]
     fn regions_are_aligned_and_follow_each_other() {
         let layout = ArenaLayout::plan(&spec()).unwrap();
-        let mut regions = vec![layout.scratch, layout.inputs, layout.cos[0], layout.sin[0]];
+        let mut regions = vec![layout.scratch, layout.inputs, layout.records, layout.counters];
+        regions.extend([layout.cos[0], layout.sin[0]]);
         regions.extend(layout.slots);
         let mut end = 0usize;
         for region in regions {

@@ -3,7 +3,7 @@
 use super::tests::{everything, matrix, sequences, spec, vector};
 use super::*;
 use crate::backend::cpu::kernels::reference::Random;
-use crate::backend::{ExpertSpec, RopeSpec};
+use crate::backend::{ExpertSpec, KvDtype, RopeSpec};
 
 /// Runs every operation at its largest over a backend.
 fn largest_step(backend: &mut CpuBackend) {
@@ -74,10 +74,11 @@ fn the_largest_step_reaches_the_end_of_the_plan_and_no_further() {
     for (threads, experts, ropes) in
         [(1, None, vec![rope(10)]), (3, None, vec![rope(6)]), (2, experts, vec![rope(10), rope(4)])]
     {
-        for kv_dtype in [KvDtype::F32, KvDtype::F16] {
+        for (kv_dtype, head_dim) in [(KvDtype::F32, 20), (KvDtype::F16, 20), (KvDtype::Q8_0, 32)] {
             // Whole cache lines of logits, so that their end is the guard page's start.
             let (ropes, spec) = (ropes.clone(), spec());
-            let spec = StepSpec { vocab: 144, max_sequences: 4, threads, kv_dtype, experts, ropes, ..spec };
+            let sizes = StepSpec { vocab: 144, max_sequences: 4, head_dim, ..spec };
+            let spec = StepSpec { threads, kv_dtype, experts, ropes, ..sizes };
             let mut backend = guarded(spec.clone());
             let end = backend.arena.layout().end();
             assert_eq!(end % buffer::ALIGN, 0);

@@ -1,54 +1,66 @@
 //! Blocks of the KV cache.
 
 use super::buffer::Buffer;
-use super::kernels::Head;
+use super::kernels::{Head, Level, WIDTH, put_keys, put_values};
 use crate::backend::{KvDtype, Place, Span, Spans, StepSpec};
 use plimsoll_engine::EngineError;
 use plimsoll_scheduler::KvBlock;
 use std::sync::Arc;
 
-/// Where things are in a block: `[layer][key, value][kv_head][token][head_dim]`.
+/// Where things are in a block: `[layer][kv_head][group of 16 tokens][keys, values]`. What is in a group is the kernels'
+/// concern; a thread that attends over one head's block reads one piece of memory.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Geometry {
-    pub(super) kv_heads: usize,
-    pub(super) head_dim: usize,
-    pub(super) block_tokens: usize,
-    pub(super) dtype: KvDtype,
-}
-
-/// Which half of a layer.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Part {
-    Key,
-    Value,
+    kv_heads: usize,
+    head_dim: usize,
+    block_tokens: usize,
+    dtype: KvDtype,
+    /// Bytes of a group's keys, and of its values.
+    part: usize,
 }
 
 impl Geometry {
     /// The geometry of a spec whose block's bytes fit, so no product of its sizes overflows.
-    pub(super) fn of(spec: &StepSpec) -> Self {
-        Geometry {
-            kv_heads: spec.kv_heads,
-            head_dim: spec.head_dim,
-            block_tokens: spec.block_tokens,
-            dtype: spec.kv_dtype,
+    ///
+    /// # Errors
+    /// [`EngineError::Invalid`] for blocks that are no whole groups.
+    pub(super) fn of(spec: &StepSpec) -> Result<Self, EngineError> {
+        let StepSpec { kv_heads, head_dim, block_tokens, kv_dtype: dtype, .. } = *spec;
+        if !block_tokens.is_multiple_of(WIDTH) {
+            return Err(EngineError::Invalid(format!(
+                "blocks of {block_tokens} tokens are no multiple of {WIDTH}"
+            )));
         }
+        let part = WIDTH * dtype.bytes(head_dim).ok_or(EngineError::PriceOverflow)?;
+        Ok(Geometry { kv_heads, head_dim, block_tokens, dtype, part })
     }
 
-    /// Bytes of one token of one head.
-    fn token_bytes(self) -> usize {
-        self.head_dim * self.dtype.size()
-    }
-
-    /// Bytes of one head's tokens.
-    fn head_bytes(self) -> usize {
-        self.block_tokens * self.token_bytes()
-    }
-
-    /// Offset of one head's tokens in a block.
-    fn head_offset(self, layer: usize, part: Part, head: usize) -> usize {
-        ((layer * 2 + part as usize) * self.kv_heads + head) * self.head_bytes()
+    /// Offset of a group's keys in a block; its values follow.
+    fn group_offset(self, layer: usize, head: usize, group: usize) -> usize {
+        ((layer * self.kv_heads + head) * (self.block_tokens / WIDTH) + group) * 2 * self.part
     }
 }
+
+/// Runs an expression with `$stored` naming the [`Stored`] type of a [`KvDtype`].
+macro_rules! with_stored {
+    ($dtype:expr, $stored:ident => $then:expr) => {
+        match $dtype {
+            $crate::backend::KvDtype::F32 => {
+                type $stored = $crate::backend::cpu::kernels::KvF32;
+                $then
+            }
+            $crate::backend::KvDtype::F16 => {
+                type $stored = $crate::backend::cpu::kernels::KvF16;
+                $then
+            }
+            $crate::backend::KvDtype::Q8_0 => {
+                type $stored = $crate::backend::cpu::kernels::KvQ8;
+                $then
+            }
+        }
+    };
+}
+pub(super) use with_stored;
 
 /// Keys and values of `block_tokens` tokens over all layers of a kind, in exactly [`StepSpec::block_bytes`] bytes.
 ///
@@ -66,35 +78,39 @@ impl Block {
         Ok(Block { buffer: Buffer::new(bytes)?, home: Arc::clone(home) })
     }
 
-    /// One head's keys or values: `[block_tokens, head_dim]`.
+    /// One head's keys and values of 16 tokens.
     ///
     /// # Safety
-    /// No one writes the block while the slice is in use.
-    pub(super) unsafe fn head(&self, geometry: Geometry, layer: usize, part: Part, head: usize) -> &[u8] {
-        let (from, len) = (geometry.head_offset(layer, part, head), geometry.head_bytes());
-        assert!(from + len <= self.buffer.len(), "a head lies within its block");
+    /// No one writes them while the slices are in use.
+    #[inline]
+    unsafe fn group(&self, geometry: Geometry, layer: usize, head: usize, group: usize) -> (&[u8], &[u8]) {
+        let from = geometry.group_offset(layer, head, group);
+        assert!(from + 2 * geometry.part <= self.buffer.len(), "a group lies within its block");
         // SAFETY: in bounds by the assertion, initialised since the start, unwritten by the caller's promise.
-        unsafe { std::slice::from_raw_parts(self.buffer.start().as_ptr().add(from), len) }
+        let both =
+            unsafe { std::slice::from_raw_parts(self.buffer.start().as_ptr().add(from), 2 * geometry.part) };
+        both.split_at(geometry.part)
     }
 
-    /// One token's keys or values of one head: `head_dim` values.
+    /// The same to write.
     ///
     /// # Safety
-    /// No one else reads or writes the block while the slice is in use.
+    /// No one else reads or writes them while the slices are in use.
     #[expect(clippy::mut_from_ref, reason = "the one writer is the backend's step, see the type")]
-    unsafe fn token_mut(
+    unsafe fn group_mut(
         &self,
         geometry: Geometry,
         layer: usize,
-        part: Part,
         head: usize,
-        token: usize,
-    ) -> &mut [u8] {
-        let len = geometry.token_bytes();
-        let from = geometry.head_offset(layer, part, head) + token * len;
-        assert!(from + len <= self.buffer.len(), "a token lies within its block");
+        group: usize,
+    ) -> (&mut [u8], &mut [u8]) {
+        let from = geometry.group_offset(layer, head, group);
+        assert!(from + 2 * geometry.part <= self.buffer.len(), "a group lies within its block");
         // SAFETY: in bounds by the assertion, unshared by the caller's promise.
-        unsafe { std::slice::from_raw_parts_mut(self.buffer.start().as_ptr().add(from), len) }
+        let both = unsafe {
+            std::slice::from_raw_parts_mut(self.buffer.start().as_ptr().add(from), 2 * geometry.part)
+        };
+        both.split_at_mut(geometry.part)
     }
 }
 
@@ -110,38 +126,43 @@ pub(super) fn check_home<S: Spans<Block>>(spans: &S, home: &Arc<()>) -> Result<(
     Ok(())
 }
 
-/// Writes rows of keys and values (`[rows, kv_heads * head_dim]`) into the span's blocks.
+/// Groups of 16 tokens that a span's rows are written to.
+pub(super) fn groups<B>(span: &Span<'_, B>) -> usize {
+    (span.position + span.rows).div_ceil(WIDTH) - span.position / WIDTH
+}
+
+/// Writes what one group gets of the span's rows of keys and values (`[rows, kv_heads * head_dim]` both); the group is the
+/// one with this number among [`groups`].
 ///
 /// # Safety
-/// No one else reads or writes the blocks meanwhile.
+/// No one else reads or writes these tokens of the blocks meanwhile.
 pub(super) unsafe fn store(
+    level: Level,
     geometry: Geometry,
     place: Place,
     span: &Span<'_, Block>,
-    part: Part,
-    rows: &[f32],
+    number: usize,
+    keys: &[f32],
+    values: &[f32],
 ) {
-    let (blocks, before) = place.blocks(span);
     let Geometry { kv_heads, head_dim, block_tokens, dtype, .. } = geometry;
-    for (row, values) in rows.chunks_exact(kv_heads * head_dim).enumerate() {
-        let (block, token) = ((span.position + row) / block_tokens, (span.position + row) % block_tokens);
-        let block = blocks[block - before].data();
-        for (head, values) in values.chunks_exact(head_dim).enumerate() {
-            // SAFETY: the caller's promise.
-            let bytes = unsafe { block.token_mut(geometry, place.number, part, head, token) };
-            match dtype {
-                KvDtype::F32 => {
-                    for (bytes, value) in bytes.as_chunks_mut().0.iter_mut().zip(values) {
-                        *bytes = value.to_le_bytes();
-                    }
-                }
-                KvDtype::F16 => {
-                    for (bytes, value) in bytes.as_chunks_mut().0.iter_mut().zip(values) {
-                        *bytes = half::f16::from_f32(*value).to_le_bytes();
-                    }
-                }
-            }
-        }
+    let group = span.position / WIDTH + number;
+    let (from, to) = (span.position.max(group * WIDTH), (span.position + span.rows).min((group + 1) * WIDTH));
+    let (blocks, before) = place.blocks(span);
+    let per_block = block_tokens / WIDTH;
+    let block = blocks[group / per_block - before].data();
+    let (first, stride) = (from % WIDTH, kv_heads * head_dim);
+    let rows = (from - span.position) * stride..(to - span.position) * stride;
+    let (keys, values) = (&keys[rows.clone()], &values[rows]);
+    for head in 0..kv_heads {
+        // SAFETY: the caller's promise.
+        let (to_keys, to_values) =
+            unsafe { block.group_mut(geometry, place.number, head, group % per_block) };
+        let at = head * head_dim..;
+        with_stored!(dtype, F => {
+            put_keys::<F>(level, to_keys, head_dim, first, &keys[at.clone()], stride);
+            put_values::<F>(level, to_values, head_dim, first, &values[at], stride);
+        });
     }
 }
 
@@ -167,14 +188,11 @@ impl<'a> BlockHead<'a> {
 }
 
 impl Head for BlockHead<'_> {
-    fn block(&self, index: usize) -> (&[u8], &[u8]) {
-        let block = self.blocks[index - self.before].data();
+    #[inline]
+    fn group(&self, index: usize) -> (&[u8], &[u8]) {
+        let per_block = self.geometry.block_tokens / WIDTH;
+        let block = self.blocks[index / per_block - self.before].data();
         // SAFETY: whoever made this promised that no one writes the blocks.
-        unsafe {
-            (
-                block.head(self.geometry, self.layer, Part::Key, self.head),
-                block.head(self.geometry, self.layer, Part::Value, self.head),
-            )
-        }
+        unsafe { block.group(self.geometry, self.layer, self.head, index % per_block) }
     }
 }

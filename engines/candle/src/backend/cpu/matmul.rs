@@ -6,11 +6,11 @@
 
 #[cfg(target_arch = "x86_64")]
 use super::kernels::Amx;
-use super::kernels::{F32, Format, Level, PANEL, fill_panel, products};
+use super::kernels::{F32, Format, Level, PANEL, few, fill_panel, products};
 use super::matrix::{Matrix, Stored};
 #[cfg(target_arch = "x86_64")]
 use super::packed::amx::{self, Tiled};
-use super::packed::inputs::{Form, Planes, prepare};
+use super::packed::inputs::{Form, prepare};
 use super::packed::many_bytes::{self, inputs::Bytes};
 use super::packed::{PANEL_ROWS, Packed, few_rows, fill_columns};
 use super::parts::Parts;
@@ -88,7 +88,8 @@ impl Way {
     /// The form that it wants the inputs in; `None` for f32 as they are.
     pub(super) fn form(self) -> Option<Form> {
         match self {
-            Way::FewFloats | Way::ManyFloats => None,
+            Way::ManyFloats => None,
+            Way::FewFloats => Some(Form::Floats),
             Way::FewPlanes => Some(Form::Planes),
             Way::ManyBytes => Some(Form::Bytes),
             #[cfg(target_arch = "x86_64")]
@@ -179,7 +180,7 @@ impl<'a> Scratch<'a> {
 /// Inputs in the form that a way of computing reads.
 enum Given<'a> {
     Floats(&'a [f32]),
-    Planes(Planes<'a>),
+    Few(few::Inputs<'a>),
     Bytes(Bytes<'a>),
     #[cfg(target_arch = "x86_64")]
     Tiles(Amx, Tiled<'a>),
@@ -217,6 +218,14 @@ impl<'a> Job<'a> {
             return Ok(Job { level, given, scratch: room.scratch() });
         }
         let records = records.get_mut(..values).ok_or_else(unplanned)?;
+        if let Form::Planes | Form::Floats = form {
+            let (way, quantised) = (few::Way::of(level), form == Form::Planes);
+            if room.made != Some(form) {
+                few::prepare(way, level, quantised, inputs, cols, records);
+            }
+            let given = Given::Few(few::Inputs::new(way, quantised, rows, records));
+            return Ok(Job { level, given, scratch: room.scratch() });
+        }
         if room.made != Some(form) {
             let tasks = form.tasks(rows, depth);
             let values = values.checked_div(tasks).unwrap_or(0);
@@ -224,7 +233,7 @@ impl<'a> Job<'a> {
             let each = |task: usize| {
                 // SAFETY: every task has values of its own.
                 let values = unsafe { parts.part(task * values..(task + 1) * values) };
-                prepare(level, form, task, inputs, cols, values);
+                prepare(level, task, inputs, cols, values);
             };
             match inputs.len() <= ALONE {
                 true => (0..tasks).for_each(each),
@@ -233,10 +242,8 @@ impl<'a> Job<'a> {
         }
         let records = &*records;
         let given = match form {
-            Form::Planes => Planes::new(depth, records).map(Given::Planes),
             Form::Bytes => Bytes::new(rows, depth, records).map(Given::Bytes),
-            #[cfg(target_arch = "x86_64")]
-            Form::Tiles | Form::TilePairs => None,
+            _ => None,
         };
         let unfit = || EngineError::Execution("inputs that are no whole records".into());
         Ok(Job { level, given: given.ok_or_else(unfit)?, scratch: room.scratch() })
@@ -249,7 +256,7 @@ impl<'a> Job<'a> {
         let scratch = || unsafe { self.scratch.of(thread) };
         match &self.given {
             Given::Floats(inputs) => few_rows::floats(level, weights, panels, inputs, target),
-            Given::Planes(inputs) => few_rows::planes(level, weights, panels, inputs, target),
+            Given::Few(inputs) => few_rows::prepared(weights, panels, inputs, target),
             Given::Bytes(inputs) => many_bytes::products(level, weights, panels, inputs, target, scratch()),
             #[cfg(target_arch = "x86_64")]
             Given::Tiles(amx, inputs) => amx::products(*amx, weights, panels, inputs, target, scratch()),

@@ -4,13 +4,14 @@
 //! - `buffer`, `matrix`, `kv`: weights and KV blocks, in exactly the bytes that were priced;
 //! - `pool`, `parts`: threads, and how they share a slice;
 //! - `packed`: weights in panels and their products;
-//! - `kernels`, `matmul`: the other arithmetic.
+//! - `kernels`, `matmul`, `attention`: the other arithmetic.
 //!
 //! A step of at most [`matmul::FEW_ROWS`] rows allocates nothing. With more rows the `gemm` crate allocates a list of
 //! flags, a few hundred bytes, for the time of each call, and once per thread a packing buffer of the size of the
 //! second-level cache; the products are laid out so that it stays untouched.
 
 mod arena;
+mod attention;
 mod buffer;
 pub(crate) mod kernels;
 mod kv;
@@ -33,10 +34,10 @@ pub(crate) mod tests;
 pub(crate) use kv::Block;
 pub(crate) use matrix::{Matrix, Vector};
 
-use super::{Attention, Backend, Fill, Into, KvDtype, Place, Product, Slot, Spans, StepSpec, check_spans};
+use super::{Attention, Backend, Fill, Into, Place, Product, Slot, Spans, StepSpec, check_spans};
 use arena::{Area, Arena, ArenaLayout, Made};
-use kernels::{Extent, F16, F32, Level, attend, rms_norm, rope};
-use kv::{BlockHead, Geometry, Part};
+use kernels::{Level, rms_norm, rope};
+use kv::Geometry;
 use matmul::{Room, Target, Workers, matmul};
 use parts::Parts;
 use plimsoll_engine::EngineError;
@@ -62,7 +63,7 @@ pub(crate) struct CpuBackend {
 impl CpuBackend {
     fn with_arena(spec: StepSpec, arena: Arena) -> Result<Self, EngineError> {
         let pool = Pool::new(spec.threads)?;
-        let geometry = Geometry::of(&spec);
+        let geometry = Geometry::of(&spec)?;
         let level = Level::detect();
         log::info!("the CPU kernels run at level {} on {} threads", level.name(), spec.threads);
         Ok(CpuBackend { geometry, level, pool, arena, home: Arc::new(()), spec })
@@ -95,25 +96,6 @@ impl CpuBackend {
             None => Ok(()),
             Some(row) => Err(EngineError::Execution(format!("the step has no row {row}"))),
         }
-    }
-
-    fn store_part<S: Spans<Block>>(
-        &mut self,
-        slot: Slot,
-        part: Part,
-        layer: usize,
-        spans: &S,
-    ) -> Result<(), EngineError> {
-        let (rows, place) = self.checked(layer, None, spans)?;
-        let width = self.width(slot);
-        let [values] = self.arena.areas([Area::Slot(slot, rows)])?;
-        for index in 0..spans.count() {
-            let span = spans.span(index);
-            let rows = &values[span.first_row * width..(span.first_row + span.rows) * width];
-            // SAFETY: the blocks are of this backend (checked), which is borrowed mutably; its threads are at rest.
-            unsafe { kv::store(self.geometry, place, &span, part, rows) };
-        }
-        Ok(())
     }
 
     /// The end of the spans' rows and the layer's place, once these are found to be in order.
@@ -341,8 +323,27 @@ impl Backend for CpuBackend {
     }
 
     fn store_kv<S: Spans<Block>>(&mut self, layer: usize, spans: &S) -> Result<(), EngineError> {
-        self.store_part(Slot::Key, Part::Key, layer, spans)?;
-        self.store_part(Slot::Value, Part::Value, layer, spans)
+        let (rows, place) = self.checked(layer, None, spans)?;
+        let width = self.width(Slot::Key);
+        let [keys, values] =
+            self.arena.areas([Area::Slot(Slot::Key, rows), Area::Slot(Slot::Value, rows)])?;
+        let (keys, values) = (&*keys, &*values);
+        for index in 0..spans.count() {
+            let span = spans.span(index);
+            let rows = span.first_row * width..(span.first_row + span.rows) * width;
+            let (keys, values) = (&keys[rows.clone()], &values[rows]);
+            // SAFETY: the blocks are of this backend (checked), which is borrowed mutably; its threads are at rest or
+            // write other groups of this span, whose blocks are all different.
+            let store = |group: usize| unsafe {
+                kv::store(self.level, self.geometry, place, &span, group, keys, values);
+            };
+            match kv::groups(&span) {
+                // Not worth waking a thread.
+                1 => store(0),
+                groups => self.pool.run(groups, &|group, _| store(group)),
+            }
+        }
+        Ok(())
     }
 
     fn attention<S: Spans<Block>>(
@@ -352,39 +353,30 @@ impl Backend for CpuBackend {
         spans: &S,
     ) -> Result<(), EngineError> {
         let (rows, place) = self.checked(layer, Some(attention), spans)?;
-        let StepSpec { heads, kv_heads, head_dim, block_tokens, kv_dtype, .. } = self.spec;
-        let (width, shared) = (heads * head_dim, heads / kv_heads * head_dim);
-        let scratch_width = self.arena.layout().width(Area::Scratch);
-        let areas = [Area::Slot(Slot::Query, rows), Area::Slot(Slot::Attended, rows), Area::Scratch];
-        let [query, out, scratch] = self.arena.areas(areas)?;
-        let (query, out, scratch) = (&*query, Parts::new(out), Parts::new(scratch));
-        let (level, geometry) = (self.level, self.geometry);
-        // Tasks next to each other are rows of one head: they read the same keys.
-        self.pool.run(rows * kv_heads, &|task, thread| {
-            let (head, row) = (task / rows, task % rows);
-            let within = |index: &usize| {
-                let span = spans.span(*index);
-                span.first_row <= row && row < span.first_row + span.rows
-            };
-            // A row of no sequence has nothing to attend to.
-            let Some(span) = (0..spans.count()).find(within).map(|index| spans.span(index)) else { return };
-            let position = span.position + (row - span.first_row);
-            let (from, held) = (attention.first(position), position + 1);
-            let Attention { scale, softcap, .. } = attention;
-            let extent = Extent { head_dim, block_tokens, from, held, scale, softcap };
-            let at = row * width + head * shared..row * width + (head + 1) * shared;
-            let query = &query[at.clone()];
-            // SAFETY: a task has a row's query heads of one key head to itself, and a thread its scratch.
-            let (out, scratch) =
-                unsafe { (out.part(at), scratch.part(thread * scratch_width..(thread + 1) * scratch_width)) };
-            // SAFETY: the blocks are of this backend (checked), which is borrowed mutably and only reads them now.
-            let head = unsafe { BlockHead::new(&span, geometry, place, head) };
-            match kv_dtype {
-                KvDtype::F32 => attend::<F32>(level, extent, &head, query, out, scratch),
-                KvDtype::F16 => attend::<F16>(level, extent, &head, query, out, scratch),
-            }
-        });
-        Ok(())
+        let layout = self.arena.layout();
+        let (scratch_width, records_width) = (layout.width(Area::Scratch), layout.width(Area::Records));
+        let areas = [
+            Area::Slot(Slot::Query, rows),
+            Area::Slot(Slot::Attended, rows),
+            Area::Scratch,
+            Area::Records,
+            Area::Counters,
+        ];
+        let [query, out, scratch, records, counters] = self.arena.areas(areas)?;
+        let (level, geometry, spec) = (self.level, self.geometry, &self.spec);
+        let layer = attention::Layer { level, spec, geometry, place, attention };
+        let room = attention::Room {
+            query,
+            out: Parts::new(out),
+            scratch: Parts::new(scratch),
+            scratch_width,
+            records: Parts::new(records),
+            records_width,
+            counters: Parts::new(counters),
+        };
+        // SAFETY: the blocks are of this backend (checked), which is borrowed mutably and only reads them now; the areas
+        // are as the spec plans them.
+        unsafe { attention::attend(&self.pool, &layer, spans, &room) }
     }
 
     fn gate(&mut self, activation: Activation, width: usize, rows: usize) -> Result<(), EngineError> {

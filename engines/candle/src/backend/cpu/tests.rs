@@ -3,7 +3,7 @@
 use super::*;
 use crate::backend::cpu::kernels::reference::Random;
 use crate::backend::cpu::kernels::{dequantise, with_format};
-use crate::backend::{RopeSpec, Span};
+use crate::backend::{KvDtype, RopeSpec, Span};
 use plimsoll_engine::{Accounts, Lease, Owner, Region, RequestId};
 use plimsoll_scheduler::{BlockTable, KvBlock};
 
@@ -265,6 +265,14 @@ fn operands_that_do_not_fit_are_refused() {
     let everything = everything(&spec());
     is_execution(backend.attention(0, everything, &theirs));
     is_execution(other.store_kv(2, &theirs));
+    // Two sequences cannot have the same rows, nor a step more sequences than are planned for.
+    let mut shared = sequences(&mut other, &[(3, 0), (1, 0)]);
+    shared.list[1].0 = 2;
+    is_execution(other.attention(0, everything, &shared));
+    let many = sequences(&mut other, &[(1, 0), (1, 0), (1, 0), (1, 0)]);
+    is_execution(other.attention(0, everything, &many));
+    let odd = StepSpec { block_tokens: 24, ..spec() };
+    assert!(matches!(CpuBackend::new(odd), Err(EngineError::Invalid(_))));
     let mut short = sequences(&mut other, &[(3, 15)]);
     short.list[0].3.whole.pop();
     is_execution(other.store_kv(0, &short));

@@ -2,13 +2,14 @@
 //!
 //! Every kernel is one body, compiled for several instruction sets (see [`per_level`]). Where the compiler finds no vector
 //! code by itself the body works on [`Simd`] vectors. No multiplication is fused with an addition, so all sets give the
-//! same bits.
+//! same bits; attention alone fuses them where the processor can, and agrees between sets within rounding.
 
 mod attend;
 mod dequant;
 mod dot;
 mod elementwise;
 mod exp;
+pub(crate) mod few;
 mod format;
 mod level;
 mod norm;
@@ -26,7 +27,10 @@ mod tiles;
 #[cfg(test)]
 pub(crate) mod reference;
 
-pub(crate) use attend::{Extent, Head, attend, scratch_len};
+pub(crate) use attend::{
+    Head, KvF16, KvF32, KvQ8, Rows, STRETCHES, Shape, WIDTH, attend_rows, attend_stretch, merge, put_keys,
+    put_values, record_len, rows_at_once, rows_scratch_len, stretch_scratch_len, stretch_tokens,
+};
 pub(crate) use dequant::{IQ4_LEVELS, MXFP4_LEVELS, half_of_power};
 pub(crate) use dequant::{Iq4Nl, Iq4Xs, Mxfp4, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
 pub(crate) use dot::products;

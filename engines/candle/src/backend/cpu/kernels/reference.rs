@@ -21,9 +21,15 @@ impl Random {
     }
 }
 
-/// `softmax(capped(query . keys * scale)) . values` of every query over the extent's tokens.
-pub(crate) fn attention(query: &[f32], keys: &[f32], values: &[f32], extent: super::Extent) -> Vec<f64> {
-    let super::Extent { head_dim, from, held, scale, softcap, .. } = extent;
+/// `softmax(capped(query . keys * scale)) . values` of every query over these tokens.
+pub(crate) fn attention(
+    query: &[f32],
+    keys: &[f32],
+    values: &[f32],
+    shape: super::Shape,
+    tokens: std::ops::Range<usize>,
+) -> Vec<f64> {
+    let (super::Shape { head_dim, scale, softcap }, from, held) = (shape, tokens.start, tokens.end);
     let mut out = Vec::new();
     for query in query.chunks(head_dim) {
         let score = |key: &[f32]| {

@@ -4,6 +4,7 @@
 //! compute the same bits: nothing is fused, and sums fold in one fixed tree.
 
 use super::LANES;
+use super::attend::Wide;
 use super::format::f32_of_f16;
 
 /// An instruction set, as operations on vectors of [`LANES`] values.
@@ -11,6 +12,11 @@ pub(crate) trait Simd: Copy {
     /// Values of f32 in registers.
     type Lanes: Copy;
 
+    /// The same instruction set, over vectors of 16 values.
+    type Wide: Wide;
+
+    /// The proof of it.
+    fn wide(self) -> Self::Wide;
     /// Zeros.
     fn zero(self) -> Self::Lanes;
     /// The same value everywhere.
@@ -49,6 +55,12 @@ pub(crate) struct Portable;
 
 impl Simd for Portable {
     type Lanes = [f32; LANES];
+    type Wide = Self;
+
+    #[inline(always)]
+    fn wide(self) -> Self {
+        self
+    }
 
     #[inline(always)]
     fn zero(self) -> [f32; LANES] {

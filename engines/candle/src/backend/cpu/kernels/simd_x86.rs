@@ -47,6 +47,12 @@ unsafe fn shuffled(table: &[u8; 16], places: &[u8; LANES]) -> [u8; LANES] {
 // within the array that the reference is to (offsets are register numbers times register sizes).
 impl Simd for Avx2 {
     type Lanes = [__m256; 4];
+    type Wide = Self;
+
+    #[inline(always)]
+    fn wide(self) -> Self {
+        self
+    }
 
     #[inline(always)]
     fn zero(self) -> Self::Lanes {
@@ -156,6 +162,12 @@ impl Simd for Avx2 {
 
 impl Simd for Avx512 {
     type Lanes = [__m512; 2];
+    type Wide = Self;
+
+    #[inline(always)]
+    fn wide(self) -> Self {
+        self
+    }
 
     #[inline(always)]
     fn zero(self) -> Self::Lanes {

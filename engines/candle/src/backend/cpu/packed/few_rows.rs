@@ -2,13 +2,12 @@
 //!
 //! A row's results do not depend on the rows beside it, nor on how panels are shared among threads.
 
-use super::inputs::Planes;
-use super::{Canonical, MOST_INPUTS, PANEL_ROWS, Packed, unpack_codes, unpack_columns};
-use crate::backend::cpu::kernels::Level;
+use super::{MOST_INPUTS, PANEL_ROWS, Packed, unpack_columns};
+use crate::backend::cpu::kernels::{Level, few};
 use crate::backend::cpu::matmul::Target;
 use std::ops::Range;
 
-/// Products of `[rows, cols]` f32 inputs with a range of panels, in f32: all types, for the plain ones the way that is used.
+/// Products of `[rows, cols]` f32 inputs with a range of panels, in f32, plainly.
 pub(crate) fn floats(_: Level, weights: &Packed, panels: Range<usize>, inputs: &[f32], target: &Target<'_>) {
     let (cols, piece) = (weights.cols(), weights.cell().inputs);
     let mut columns = [0.0; MOST_INPUTS * PANEL_ROWS];
@@ -34,43 +33,18 @@ pub(crate) fn floats(_: Level, weights: &Packed, panels: Range<usize>, inputs: &
     }
 }
 
-/// Products of quantised inputs with a range of panels of a type with blocks, in whole numbers within a run of 32 inputs.
-pub(crate) fn planes(
-    _: Level,
+/// The same with inputs in the form for few rows.
+pub(crate) fn prepared(
     weights: &Packed,
     panels: Range<usize>,
-    inputs: &Planes<'_>,
+    inputs: &few::Inputs<'_>,
     target: &Target<'_>,
 ) {
-    let cell = weights.cell();
-    let mut codes = [0; MOST_INPUTS * PANEL_ROWS];
-    let mut scales = [0.0; MOST_INPUTS / 16 * PANEL_ROWS];
-    let mut shifts = scales;
-    for panel in panels {
-        for row in 0..inputs.rows() {
-            let inputs = inputs.row(row);
-            let mut sums = [0.0f32; PANEL_ROWS];
-            for (number, bytes) in weights.panel(panel).chunks_exact(cell.bytes).enumerate() {
-                let mut canonical = Canonical { codes: &mut codes, scales: &mut scales, shifts: &mut shifts };
-                unpack_codes(weights.dtype(), bytes, &mut canonical);
-                for group in 0..cell.inputs / cell.group {
-                    let first = number * cell.inputs + group * cell.group;
-                    let scale = inputs.scales[first / 32];
-                    let total: i32 = inputs.sums[first / 16..(first + cell.group) / 16].iter().sum();
-                    for (r, sum) in sums.iter_mut().enumerate() {
-                        let mut dot = 0;
-                        for k in first..first + cell.group {
-                            let at = k - number * cell.inputs;
-                            let code = i32::from(codes[at / 4 * 64 + 4 * r + at % 4]);
-                            let q = 128 * i32::from(inputs.high[k]) + i32::from(inputs.low[k]);
-                            dot += code * q;
-                        }
-                        let at = group * PANEL_ROWS + r;
-                        *sum += scale * (scales[at] * dot as f32 + shifts[at] * total as f32);
-                    }
-                }
-            }
-            target.put_panel(weights, panel, row, &sums);
+    let cells = weights.cell().count(weights.cols());
+    let (first, bytes) = (panels.start, weights.stretch(panels));
+    few::products(weights.dtype(), bytes, cells, inputs, &mut |panel, row, sums| {
+        for (index, sums) in sums.iter().enumerate() {
+            target.put_panel(weights, first + panel, row + index, sums);
         }
-    }
+    });
 }

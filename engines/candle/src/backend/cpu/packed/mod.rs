@@ -21,13 +21,14 @@ mod tests;
 pub(crate) use layout::Codes;
 pub(crate) use layout::{Cell, MOST_INPUTS, PANEL_ROWS, matrix_bytes};
 pub(crate) use pack::pack_panel;
-pub(crate) use unpack::{Canonical, fill_columns, unpack_codes, unpack_columns, unpack_row};
+pub(crate) use unpack::{fill_columns, unpack_columns, unpack_row};
 
 use super::buffer::Buffer;
 use super::kernels::Level;
 use crate::backend::Fill;
 use plimsoll_engine::{EngineError, Region};
 use plimsoll_formats::Dtype;
+use std::ops::Range;
 
 /// Bytes of a file that are packed at once: at least one panel's, else at most so many.
 const STAGED: usize = 1 << 20;
@@ -122,7 +123,15 @@ impl Packed {
     /// # Panics
     /// There is no such panel.
     pub(crate) fn panel(&self, index: usize) -> &[u8] {
+        self.stretch(index..index + 1)
+    }
+
+    /// The cells of several panels.
+    ///
+    /// # Panics
+    /// There are no such panels.
+    pub(crate) fn stretch(&self, panels: Range<usize>) -> &[u8] {
         let bytes = self.panel_bytes();
-        &self.buffer.bytes()[index * bytes..(index + 1) * bytes]
+        &self.buffer.bytes()[panels.start * bytes..panels.end * bytes]
     }
 }

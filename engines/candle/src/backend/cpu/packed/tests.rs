@@ -91,28 +91,6 @@ fn columns_begin_at_any_cell() {
 }
 
 #[test]
-fn canonical_panels_have_the_same_numbers() {
-    let mut random = Random::new(63);
-    for (dtype, cell) in types().filter(|(_, cell)| cell.kind != Codes::Plain) {
-        let cols = 2 * cell.inputs;
-        let (matrix, want) = packed(dtype, 16, cols, &stored(dtype, 16 * cols, &mut random));
-        let (mut codes, mut scales) = (vec![0; 16 * cols], vec![0.0; 16 * cols / cell.group]);
-        let mut shifts = scales.clone();
-        let mut canonical = Canonical { codes: &mut codes, scales: &mut scales, shifts: &mut shifts };
-        unpack_codes(dtype, matrix.panel(0), &mut canonical);
-        for row in 0..16 {
-            for k in 0..cols {
-                let at = k / cell.group * 16 + row;
-                let code = f32::from(codes[k / 4 * 64 + 4 * row + k % 4]);
-                let (got, want) = (scales[at] * code + shifts[at], want[row * cols + k]);
-                // The product is rounded, to a part of the scale times the largest code.
-                assert!((got - want).abs() <= 2e-5 * scales[at].abs(), "{dtype} {row} {k}: {got} {want}");
-            }
-        }
-    }
-}
-
-#[test]
 fn sizes_that_cannot_be_are_refused() {
     let mut none = |_: &mut [u8]| Ok(());
     assert!(matches!(Packed::load(Dtype::Q8_0, 1, 33, &mut none), Err(EngineError::Invalid(_))));

@@ -90,46 +90,6 @@ per_level! {
     }
 }
 
-/// A canonical panel: codes of one byte for all types that have blocks, so that one kernel serves them all. The value of a
-/// code is `scale * code + shift`.
-#[derive(Debug)]
-pub(crate) struct Canonical<'a> {
-    /// `[inputs / 4][16 rows][4 inputs]`.
-    pub(crate) codes: &'a mut [u8],
-    /// `[inputs / group][16 rows]`, where `group` is the type's [`Cell::group`].
-    pub(crate) scales: &'a mut [f32],
-    /// As `scales`.
-    pub(crate) shifts: &'a mut [f32],
-}
-
-/// Unpacks whole cells of a panel into the beginning of a canonical one. Codes of types with levels out of a table are the
-/// levels, 128 more each.
-pub(crate) fn unpack_codes(dtype: Dtype, cells: &[u8], into: &mut Canonical<'_>) {
-    let Some(cell) = Cell::of(dtype).filter(|cell| cell.kind != Codes::Plain) else { return };
-    let (per_cell, per_run) = (cell.inputs / cell.group, RUN / cell.group);
-    for (number, bytes) in cells.chunks_exact(cell.bytes).enumerate() {
-        for run in 0..cell.inputs / RUN {
-            let codes =
-                &mut into.codes[(number * cell.inputs + run * RUN) * PANEL_ROWS..][..RUN * PANEL_ROWS];
-            for row in 0..PANEL_ROWS {
-                let unpacked = codes_of(&cell, bytes, run, row);
-                for (k, code) in unpacked.into_iter().enumerate() {
-                    codes[k / 4 * 4 * PANEL_ROWS + 4 * row + k % 4] = match table(dtype) {
-                        Some(levels) => levels[usize::from(code)].cast_unsigned().wrapping_add(128),
-                        None => code,
-                    };
-                }
-                for group in run * per_run..(run + 1) * per_run {
-                    let (scale, shift) = scale_of(dtype, &cell, bytes, group, row);
-                    let at = (number * per_cell + group) * PANEL_ROWS + row;
-                    into.scales[at] = scale;
-                    into.shifts[at] = shift.unwrap_or(-scale * zero_of(dtype));
-                }
-            }
-        }
-    }
-}
-
 /// The values of one row and run of inputs.
 fn unpack_run(dtype: Dtype, cell: &Cell, bytes: &[u8], run: usize, row: usize) -> [f32; RUN] {
     if cell.kind == Codes::Plain {

@@ -212,6 +212,18 @@ unsafe fn piece_of<K: Kind>(job: &Job<'_>, piece: &Piece, unpacked: &mut [f32], 
         }
         from[index] = buffer.cast_const();
     }
+    // The weights that are unpacked next come while the rows go by.
+    for panel in piece.panels.end..(piece.panels.end + 2).min(job.weights.panels()) {
+        let cells = job.weights.panel(panel);
+        let bytes = start / per_cell * K::CELL.bytes..end.div_ceil(per_cell) * K::CELL.bytes;
+        for line in cells[bytes].chunks_exact(TILE_ROW) {
+            // SAFETY: a hint, which no address makes fail.
+            #[allow(unused_unsafe, reason = "newer compilers take it for safe")]
+            unsafe {
+                _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast());
+            }
+        }
+    }
     let (ends, both) = ((start == 0, end == job.steps), piece.panels.len() == 2);
     let mut sums = sums.chunks_exact_mut(4 * SUMS);
     for block in piece.blocks.clone().step_by(2) {
