@@ -58,9 +58,10 @@ impl LoadPlan {
         spec: StepSpec,
     ) -> Result<Self, LoadError> {
         let weights = WeightsPlan::new::<B>(&checkpoint, options.quantize, spec.threads)?;
-        let lists = executor::scratch_bytes(&spec);
-        let workspace_bytes = lists
-            .and_then(|lists| Forward::<B>::workspace_bytes(&spec).ok()?.checked_add(lists))
+        // What a backend cannot do it says here.
+        let forward = Forward::<B>::workspace_bytes(&spec)?;
+        let workspace_bytes = executor::scratch_bytes(&spec)
+            .and_then(|lists| forward.checked_add(lists))
             .ok_or(EngineError::PriceOverflow)?;
         let bytes = |layers| spec.block_bytes(layers).ok_or(EngineError::PriceOverflow);
         let block_bytes = bytes(Layers::Whole)?.checked_add(bytes(Layers::Rolling)?);
