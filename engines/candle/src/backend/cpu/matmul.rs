@@ -44,7 +44,6 @@ const ALONE: usize = 16 * 1024;
 const GEMM_ROWS: usize = 48;
 
 /// How a product with panels is computed.
-#[allow(dead_code, reason = "ways that no type takes yet")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
     /// Few rows, in f32.

@@ -17,8 +17,6 @@ mod unpack;
 #[cfg(test)]
 mod tests;
 
-#[allow(unused_imports, reason = "for kernels that look at kinds of codes")]
-pub(crate) use layout::Codes;
 pub(crate) use layout::{Cell, MOST_INPUTS, PANEL_ROWS, matrix_bytes};
 pub(crate) use pack::pack_panel;
 pub(crate) use unpack::{fill_columns, unpack_columns, unpack_row};

@@ -4,7 +4,7 @@
 //! `256 * scale * (1 + c / 256) + (shift - 256 * scale)`, where a weight is `scale * c + shift`: one shift, one logical
 //! operation and one multiplication with addition for 16 weights, without a conversion.
 
-use super::super::{Cell, Codes};
+use super::super::layout::{Cell, Codes};
 use crate::backend::cpu::kernels::{IQ4_LEVELS, MXFP4_LEVELS, TILE_ROW};
 use plimsoll_formats::Dtype;
 use std::arch::x86_64::*;
