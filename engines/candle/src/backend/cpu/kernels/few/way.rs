@@ -32,9 +32,10 @@ impl Way {
         match level.set() {
             Set::Portable(_) => Way::Plain(Plain),
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: the level is the proof, and AVX-VNNI is just detected.
             Set::Avx2(_) => match is_x86_feature_detected!("avxvnni") {
+                // SAFETY: the level is the proof, and AVX-VNNI is just detected.
                 true => Way::YmmVnni(unsafe { Ymm::new() }),
+                // SAFETY: the level is the proof.
                 false => Way::Ymm(unsafe { Ymm::new() }),
             },
             #[cfg(target_arch = "x86_64")]
