@@ -108,7 +108,9 @@ fn as_q8(values: &[f32]) -> Vec<f32> {
 }
 
 /// Group, head's width, window, tokens held by the last row, rows, cap.
-const SHAPES: [(usize, usize, Option<usize>, usize, usize, Option<f32>); 12] = [
+type Case = (usize, usize, Option<usize>, usize, usize, Option<f32>);
+
+const SHAPES: [Case; 12] = [
     (1, 64, None, 1, 1, None),
     (2, 32, None, 16, 16, None),
     (3, 40, None, 33, 20, Some(5.0)),
