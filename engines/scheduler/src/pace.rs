@@ -20,7 +20,8 @@ pub(crate) struct Taken {
     pub(crate) full: bool,
 }
 
-/// Holds the time between the tokens of running requests at a target by the length of the prompts' chunks.
+/// Holds the time between the tokens of running requests at a target by the length of the prompts' chunks. Where decoding
+/// alone takes more than half of the target, prompts take as long again: else they would starve.
 ///
 /// A step that decodes and takes in `n` tokens of prompts lasts about `base + n * cost`. The base is the mean of steps that
 /// only decode; what a chunk took beyond it gives the cost, and both give the length that meets the target. A step that
@@ -54,10 +55,16 @@ impl Pace {
         self.base.min(if decoding == self.company { target } else { target / 2.0 })
     }
 
+    /// What a step may take: the target, or twice what decoding alone takes, so that prompts have half of the time at least.
+    fn limit(&self, target: f64) -> f64 {
+        target.max(2.0 * self.base)
+    }
+
     /// Tokens of prompts for a step in which so many requests decode.
     pub(crate) fn chunk(&self, decoding: usize) -> usize {
         let room = self.most.saturating_sub(decoding);
         let Some(target) = self.target.filter(|_| decoding > 0) else { return room };
+        let target = self.limit(target);
         // A cost of nothing makes it infinite, and the cast the largest number.
         let fits = self.cost.map_or(TILE, |cost| ((target - self.base(decoding, target)) / cost) as usize);
         let tiles = (fits.min(self.most) + decoding) / TILE * TILE;
@@ -73,6 +80,7 @@ impl Pace {
     pub(crate) fn observe(&mut self, taken: Taken, took: Duration) {
         let (Some(target), took) = (self.target, took.as_secs_f64()) else { return };
         let Taken { decoding, prompt, full } = taken;
+        let target = self.limit(target);
         if prompt == 0 {
             let weight = if self.base > 0.0 { WEIGHT } else { 1.0 };
             self.base += weight * (took - self.base);
@@ -149,12 +157,15 @@ mod tests {
                     let price = |chunk: usize| base + cost * chunk;
                     steps(&mut pace, 60, 4, price);
                     let chunk = pace.chunk(4);
-                    // A base that is wrong leaves it a tile around the target.
-                    let most = if stale == base { 50_000 } else { 52_000 };
+                    let target = 50_000.max(2 * base);
+                    // A base that is wrong leaves it a tile around the target, or around twice that base; which is at most
+                    // what the first step takes.
+                    let wrong = 50_000.max(2 * stale.max(base).min(price(TILE))) + 2_000;
+                    let most = if stale == base { target } else { wrong };
                     assert!(price(chunk) <= most || chunk <= 12, "{base} {cost} {stale}: {chunk}");
                     // Another tile or two would be late, or there is no room for them.
                     let more = price(chunk + 2 * TILE);
-                    assert!(more > 50_000 || chunk == 252 || stale != base, "{base} {cost} {stale}: {chunk}");
+                    assert!(more > target || chunk == 252 || stale != base, "{base} {cost} {stale}: {chunk}");
                 }
             }
         }
