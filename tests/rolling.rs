@@ -68,7 +68,8 @@ fn a_next_turn_goes_on_from_the_window() {
     text.extend(run(&open, &ask_tokens(&text, 25)).ids);
     let next = run(&open, &ask_tokens(&prompt(3, 7), 10));
     text.extend(prompt(3, 7));
-    let scratch = run(&session(&model), &ask_tokens(&text, 10));
+    let other = session(&model);
+    let scratch = run(&other, &ask_tokens(&text, 10));
     assert_eq!(next.ids, scratch.ids);
     assert_eq!((next.outcome.cached_tokens, scratch.outcome.cached_tokens), (64, 0));
     model.check_integrity().unwrap();
