@@ -22,19 +22,23 @@ impl MemoryGuard {
     /// allocated from it, so that nothing is compared.
     ///
     /// # Errors
-    /// [`IntegrityError::Unsettled`] when a session of the engine had a grant or was giving KV back meanwhile; else the first
-    /// purpose of which the engine holds more or less.
+    /// [`IntegrityError::Unsettled`] when a session of the engine had a grant meanwhile, or is giving KV back that is freed and not
+    /// yet released; else the first purpose of which the engine holds more or less.
     pub fn check_holdings(&self, model: ModelId, engine: &dyn Engine) -> Result<(), IntegrityError> {
         // The engine is asked without the lock, since it may call the guard; equal looks before and after show that nothing
         // moved in between.
         let before = self.books.lock().account(model, engine);
         let held = engine.holdings();
         let booked = self.books.lock().account(model, engine);
-        if booked != before || booked.moving > 0 {
-            return Err(IntegrityError::Unsettled { moving: booked.moving.max(before.moving) });
+        let moving = booked.busy + booked.leaving;
+        if booked != before || booked.busy > 0 {
+            return Err(IntegrityError::Unsettled { moving });
         }
-        let compare = |purpose, booked: u64, held: u64| {
-            if booked == held { Ok(()) } else { Err(IntegrityError::Holdings { purpose, booked, held }) }
+        let compare = |purpose, booked: u64, held: u64| match booked == held {
+            true => Ok(()),
+            // Freed, and not yet released.
+            false if moving > 0 => Err(IntegrityError::Unsettled { moving }),
+            false => Err(IntegrityError::Holdings { purpose, booked, held }),
         };
         compare(Purpose::Weights, booked.weights, held.weights)?;
         compare(Purpose::Workspace, booked.workspace, held.workspace)?;
@@ -48,8 +52,10 @@ struct Account {
     weights: u64,
     workspace: u64,
     kv: u64,
-    /// Sessions with a grant, or giving KV back.
-    moving: u64,
+    /// Sessions with a grant.
+    busy: u64,
+    /// Sessions that give KV back.
+    leaving: u64,
     /// Sessions, and what happened to them: alike only if no request began and no KV was taken in between.
     sessions: u64,
     requests: u64,
@@ -62,14 +68,16 @@ impl State {
             weights: self.ledger.owner(Owner::Weights(model)),
             workspace: self.ledger.owner(Owner::Workspace(model)),
             kv: 0,
-            moving: 0,
+            busy: 0,
+            leaving: 0,
             sessions: 0,
             requests: 0,
             evictions: 0,
         };
         for session in self.sessions.iter().filter(|s| std::ptr::addr_eq(s.engine.as_ptr(), engine)) {
             account.kv = account.kv.saturating_add(session.kv);
-            account.moving += u64::from(matches!(session.place, Place::Busy | Place::Leaving));
+            account.busy += u64::from(session.place == Place::Busy);
+            account.leaving += u64::from(session.place == Place::Leaving);
             account.sessions += 1;
             account.requests = account.requests.wrapping_add(session.requests);
             account.evictions = account.evictions.wrapping_add(session.evictions);
