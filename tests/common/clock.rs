@@ -8,8 +8,8 @@ use std::time::Duration;
 /// A held thread goes on by itself after this long, so that a failing test ends.
 const RELEASE: Duration = Duration::from_secs(60);
 
-/// Readings of the clock that a scheduler makes in a tick that runs a step: one before it, one after.
-const READINGS_PER_STEP: u64 = 2;
+/// Readings of the clock that a scheduler makes in a tick that runs a step: at its start, before the step, after it.
+const READINGS_PER_STEP: u64 = 3;
 
 /// Time that a test moves by hand. The schedulers' threads look at the clock in every tick, and there they can be held: so
 /// a request is still waiting or running for as long as a test needs it to be.
