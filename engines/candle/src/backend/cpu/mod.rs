@@ -6,9 +6,9 @@
 //! - `packed`: weights in panels and their products;
 //! - `kernels`, `matmul`, `attention`: the other arithmetic.
 //!
-//! A step of at most [`matmul::FEW_ROWS`] rows allocates nothing. With more rows the `gemm` crate allocates a list of
-//! flags, a few hundred bytes, for the time of each call, and once per thread a packing buffer of the size of the
-//! second-level cache; the products are laid out so that it stays untouched.
+//! A step allocates nothing, but where more than [`matmul::FEW_ROWS`] rows meet f32 weights, or 16-bit ones on a processor
+//! without AMX: there the `gemm` crate allocates a list of flags, a few hundred bytes, for the time of each call, and once per
+//! thread a packing buffer of the size of the second-level cache; the products are laid out so that it stays untouched.
 
 mod arena;
 mod attention;

@@ -152,6 +152,7 @@ pub(crate) fn products(dtype: Dtype, weights: &[u8], cells: usize, inputs: &Inpu
         }
         (Dtype::BF16, Blocks::Floats(blocks)) => of::<sixteen::Bf16>(weights, cells, inputs, blocks, put),
         (Dtype::F16, Blocks::Floats(blocks)) => of::<sixteen::F16>(weights, cells, inputs, blocks, put),
+        // The form follows from the type where the way is chosen, and f32 weights are not packed.
         _ => panic!("{dtype:?} weights and inputs of another form"),
     }
 }
