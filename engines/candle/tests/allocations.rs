@@ -71,22 +71,34 @@ fn decoding_allocates_nothing() {
             seed: Some(3),
             top_logprobs: 5,
         };
-        let plain = bench.submit(request(1, &[1, 2, 3], tokens), 0);
-        let other = bench.submit(request(2, &[4; 30], tokens), 0);
-        let rich = bench.submit(Request { sampling, ..request(3, &[7; 11], tokens) }, 0);
-        let mut tops = Vec::with_capacity(8);
-        let mut read = |ring: &Ring, count: u32| {
-            for _ in 0..count {
-                let next = ring.next(Some(Duration::from_secs(60)), &mut tops);
-                assert!(matches!(next, Next::Token(_)), "{next:?}");
-            }
-        };
-        // Once each has a token, all three have been admitted and fed.
-        for ring in [&other.ring, &rich.ring, &plain.ring] {
-            read(ring, 20);
-        }
-        let before = CALLS.load(Ordering::SeqCst);
-        read(&plain.ring, tokens - 50);
-        assert_eq!(CALLS.load(Ordering::SeqCst) - before, 0, "{model}");
+        // The engine's thread makes its place in its queue's list of waiters when it first has nothing to do, which may be
+        // while this thread still reads what it was quick to write. Only one of two rounds can have met that.
+        let fewest = (0..2).map(|_| calls_while_decoding(&bench, &sampling, tokens)).min();
+        assert_eq!(fewest, Some(0), "{model}");
     }
+}
+
+/// How often memory was asked for while three lanes decoded.
+fn calls_while_decoding(bench: &Bench, rich: &Sampling, tokens: u32) -> u64 {
+    let plain = bench.submit(request(1, &[1, 2, 3], tokens), 0);
+    let other = bench.submit(request(2, &[4; 30], tokens), 0);
+    let rich = bench.submit(Request { sampling: rich.clone(), ..request(3, &[7; 11], tokens) }, 0);
+    let mut tops = Vec::with_capacity(8);
+    let mut read = |ring: &Ring, count: u32| {
+        for _ in 0..count {
+            let next = ring.next(Some(Duration::from_secs(60)), &mut tops);
+            assert!(matches!(next, Next::Token(_)), "{next:?}");
+        }
+    };
+    // Once each has a token, all three have been admitted and fed.
+    for ring in [&other.ring, &rich.ring, &plain.ring] {
+        read(ring, 20);
+    }
+    let before = CALLS.load(Ordering::SeqCst);
+    read(&plain.ring, tokens - 50);
+    let calls = CALLS.load(Ordering::SeqCst) - before;
+    for ring in [&other.ring, &rich.ring, &plain.ring] {
+        while !matches!(ring.next(Some(Duration::from_secs(60)), &mut tops), Next::Finished(_)) {}
+    }
+    calls
 }
