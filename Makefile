@@ -31,7 +31,7 @@ COMMON := $(wildcard examples/common/*.c)
 # The programs find the library beside their own folder, wherever the two are moved together.
 LINK := -Lbuild/lib -lplimsoll -Wl,-rpath,'$$ORIGIN/../lib' -Wl,--enable-new-dtags -lm -lpthread
 
-.PHONY: help build library check-library chat bench install uninstall test deps bench-attacks bench-peers test-peers fuzz score accuracy header abi-accept fmt lint licences clean
+.PHONY: help build library check-library chat bench install uninstall test deps bench-attacks bench-kernels bench-peers test-peers fuzz score accuracy header abi-accept fmt lint licences clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -113,6 +113,9 @@ build/tools/bin/cargo-fuzz:
 bench-attacks: ## how long every hostile input takes until it is refused
 	$(CARGO) bench --bench attacks
 
+bench-kernels: ## each kernel beside raw reads and raw arithmetic of the same process; ARGS="--help" shows what to choose
+	@$(CARGO) bench --quiet -p plimsoll-candle --features kernel-bench --bench kernels -- $(ARGS)
+
 bench-peers: build ## plimsoll beside its peers, which it installs in build/peers; ARGS="--help" shows what to choose
 	python3 benches/peers/run.py $(ARGS)
 
@@ -136,7 +139,7 @@ fmt: ## formats the Rust code
 
 lint: ## rustfmt and clippy, warnings are errors
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --workspace --all-targets --features plimsoll-candle/kernel-bench -- -D warnings
 
 licences: build/tools/bin/cargo-deny ## licences, bans and sources of all dependencies
 	build/tools/bin/cargo-deny check licenses bans sources

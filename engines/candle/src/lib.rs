@@ -21,6 +21,8 @@ mod sampler;
 mod weights;
 
 pub use backend::KvDtype;
+#[cfg(any(test, feature = "kernel-bench"))]
+pub use backend::cpu::bench::{BenchError, bench_kernels};
 pub use engine::{
     BackendKind, Environment, Evaluator, LoadError, LoadKey, LoadPlan, LoadState, NativeEngine, Options,
     Progress,

@@ -4,7 +4,8 @@
 //! - `buffer`, `matrix`, `kv`: weights and KV blocks, in exactly the bytes that were priced;
 //! - `pool`, `parts`: threads, and how they share a slice;
 //! - `packed`: weights in panels and their products;
-//! - `kernels`, `matmul`, `attention`: the other arithmetic.
+//! - `kernels`, `matmul`, `attention`: the other arithmetic;
+//! - `bench`: times them one by one, for `make bench-kernels`.
 //!
 //! A step allocates nothing, but where more than [`matmul::FEW_ROWS`] rows meet f32 weights, or 16-bit ones on a processor
 //! without AMX: there the `gemm` crate allocates a list of flags, a few hundred bytes, for the time of each call, and once per
@@ -12,6 +13,8 @@
 
 mod arena;
 mod attention;
+#[cfg(any(test, feature = "kernel-bench"))]
+pub(crate) mod bench;
 mod buffer;
 pub(crate) mod kernels;
 mod kv;
@@ -109,11 +112,20 @@ impl CpuBackend {
         check_spans(&self.spec, layer, attention, spans)
     }
 
+    /// The first rows of a slot, to be written.
+    ///
+    /// # Errors
+    /// [`EngineError::Execution`] when it has fewer.
+    #[cfg(any(test, feature = "kernel-bench"))]
+    pub(crate) fn written(&mut self, slot: Slot, rows: usize) -> Result<&mut [f32], EngineError> {
+        let [values] = self.arena.areas([Area::Slot(slot, rows)])?;
+        Ok(values)
+    }
+
     /// The first rows of a slot, for tests.
     #[cfg(test)]
     pub(crate) fn slot(&mut self, slot: Slot, rows: usize) -> &mut [f32] {
-        let [values] = self.arena.areas([Area::Slot(slot, rows)]).unwrap();
-        values
+        self.written(slot, rows).unwrap()
     }
 }
 
