@@ -1,0 +1,237 @@
+//! More rows than have their sums in registers.
+
+use super::weights::{Kind, unpack};
+use super::{BLOCK, Job, PANELS, PIECE, ROWS, SUMS, WEIGHTS, inputs, multiply};
+use crate::backend::cpu::kernels::{TILE, TILE_ROW, Tiles};
+use crate::backend::cpu::packed::PANEL_ROWS;
+use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+use std::ops::Range;
+
+/// Any number of rows.
+///
+/// # Safety
+/// As [`few`].
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx512vbmi,fma,f16c")]
+pub(super) unsafe fn many<K: Kind>(job: &Job<'_>, panels: Range<usize>, scratch: &mut [f32]) {
+    let (unpacked, sums) = scratch.split_at_mut(2 * WEIGHTS);
+    let (mut now, mut then) = unpacked.split_at_mut(WEIGHTS);
+    let mut pieces = pieces(panels, job.inputs.rows().div_ceil(BLOCK), job.steps).peekable();
+    if let Some(first) = pieces.peek() {
+        // SAFETY: the caller's promise; nothing else is in the piece's room.
+        unsafe { Unpacking::new::<K>(job, first, now).tiles::<K>(usize::MAX) };
+    }
+    while let Some(piece) = pieces.next() {
+        let mut next = pieces.peek().map(|next| Unpacking::new::<K>(job, next, then));
+        // SAFETY: the caller's promise.
+        unsafe { piece_of::<K>(job, &piece, now, next.as_mut(), sums) };
+        std::mem::swap(&mut now, &mut then);
+    }
+}
+
+/// A part of a product.
+struct Piece {
+    /// One or two.
+    panels: Range<usize>,
+    blocks: Range<usize>,
+    /// At most [`PIECE`].
+    steps: Range<usize>,
+    /// How many panels before these have sums that wait.
+    before: usize,
+}
+
+/// A product's parts: those of the same sums follow each other at a distance of [`PANELS`].
+fn pieces(panels: Range<usize>, blocks: usize, steps: usize) -> impl Iterator<Item = Piece> {
+    parts(panels, PANELS).flat_map(move |group| {
+        parts(0..blocks, ROWS / BLOCK).flat_map(move |blocks| {
+            let group = group.clone();
+            parts(0..steps, PIECE).flat_map(move |steps| {
+                let (blocks, first) = (blocks.clone(), group.start);
+                parts(group.clone(), 2).map(move |panels| Piece {
+                    before: panels.start - first,
+                    blocks: blocks.clone(),
+                    steps: steps.clone(),
+                    panels,
+                })
+            })
+        })
+    })
+}
+
+/// A range in parts of at most `len`.
+fn parts(range: Range<usize>, len: usize) -> impl Iterator<Item = Range<usize>> {
+    let end = range.end;
+    range.step_by(len).map(move |start| start..(start + len).min(end))
+}
+
+/// The weights of a piece on their way to tiles, `[panel][PIECE]`, a few at a time: tiles multiply while other units unpack.
+struct Unpacking<'a> {
+    /// The cells of each panel from the piece on; of one panel, twice the same.
+    cells: [&'a [u8]; 2],
+    /// From these to those that are wanted when the panel is next looked at.
+    ahead: usize,
+    steps: usize,
+    /// Tiles that are done, and all.
+    done: usize,
+    all: usize,
+    tiles: *mut u8,
+}
+
+impl<'a> Unpacking<'a> {
+    fn new<K: Kind>(job: &Job<'a>, piece: &Piece, tiles: &mut [f32]) -> Self {
+        let Range { start, end } = piece.steps;
+        let cells_of_steps = |steps: usize| steps * inputs::STEP / K::CELL.inputs * K::CELL.bytes;
+        let ahead = match end < job.steps {
+            true => cells_of_steps(PIECE),
+            false => (PANELS * job.weights.panel_bytes()).saturating_sub(cells_of_steps(start)),
+        };
+        let cells = |panel: usize| &job.weights.panel(panel)[cells_of_steps(start)..];
+        let all = if K::IS_TILE { 0 } else { piece.panels.len() * (end - start) };
+        let tiles = tiles[..WEIGHTS].as_mut_ptr().cast();
+        Unpacking {
+            cells: [cells(piece.panels.start), cells(piece.panels.end - 1)],
+            ahead,
+            steps: end - start,
+            done: 0,
+            all,
+            tiles,
+        }
+    }
+
+    /// Unpacks at most so many more tiles.
+    ///
+    /// # Safety
+    /// As [`unpack`]; `tiles` are still this piece's alone.
+    #[inline(always)]
+    unsafe fn tiles<K: Kind>(&mut self, count: usize) {
+        let per_cell = K::CELL.inputs / inputs::STEP;
+        for tile in self.done..self.done.saturating_add(count).min(self.all) {
+            let (panel, step) = (tile / self.steps, tile % self.steps);
+            let cell = &self.cells[panel][step / per_cell * K::CELL.bytes..][..K::CELL.bytes];
+            // SAFETY: the cell is whole, and there is room for two panels' pieces in the planes of the type; both are aligned.
+            unsafe {
+                let to = self.tiles.add((panel * PIECE + step) * K::PLANES * TILE);
+                unpack::<K>(cell.as_ptr(), step % per_cell, to);
+            }
+            let share = K::CELL.bytes / per_cell;
+            let from = cell.as_ptr().wrapping_add(self.ahead + step % per_cell * share);
+            for line in 0..share.div_ceil(TILE_ROW) {
+                // SAFETY: a hint, which no address makes fail.
+                #[allow(unused_unsafe, reason = "newer compilers take it for safe")]
+                unsafe {
+                    _mm_prefetch::<_MM_HINT_T1>(from.wrapping_add(line * TILE_ROW).cast());
+                }
+            }
+            self.done = tile + 1;
+        }
+    }
+}
+
+/// Multiplies a piece, whose weights are unpacked, while the next one's are being.
+///
+/// # Safety
+/// As [`few`].
+#[inline(always)]
+unsafe fn piece_of<K: Kind>(
+    job: &Job<'_>,
+    piece: &Piece,
+    unpacked: &[f32],
+    mut next: Option<&mut Unpacking<'_>>,
+    sums: &mut [f32],
+) {
+    let Range { start, end } = piece.steps;
+    let both = piece.panels.len() == 2;
+    let from = match K::IS_TILE {
+        true => {
+            let cells = |panel: usize| job.weights.panel(panel)[start * TILE..].as_ptr();
+            [cells(piece.panels.start), cells(piece.panels.end - 1)]
+        }
+        false => {
+            let (first, second) = unpacked.split_at(K::PLANES * PIECE * SUMS);
+            [first.as_ptr().cast(), second.as_ptr().cast()]
+        }
+    };
+    let pairs = piece.blocks.len().div_ceil(2);
+    let share = next.as_ref().map_or(0, |next| next.all.div_ceil(pairs));
+    let begin = start == 0;
+    let sums = &mut sums[piece.before * 2 * pairs * SUMS..];
+    for (pair, sums) in sums.chunks_exact_mut(4 * SUMS).take(pairs).enumerate() {
+        if let Some(next) = &mut next {
+            // SAFETY: its tiles are not those that are multiplied.
+            unsafe { next.tiles::<K>(share) };
+        }
+        let block = piece.blocks.start + 2 * pair;
+        let two = block + 1 < piece.blocks.end;
+        let other = if two { block + 1 } else { block };
+        let rows =
+            [job.inputs.block(block, start).as_ptr().cast(), job.inputs.block(other, start).as_ptr().cast()];
+        // SAFETY: blocks and pieces have so many steps; there is room for four tiles of sums.
+        unsafe {
+            match (two, both) {
+                (true, true) => tile_sums::<K, 2, 2>(job.tiles, rows, from, end - start, sums, begin),
+                (true, false) => tile_sums::<K, 2, 1>(job.tiles, rows, from, end - start, sums, begin),
+                (false, true) => tile_sums::<K, 1, 2>(job.tiles, rows, from, end - start, sums, begin),
+                (false, false) => tile_sums::<K, 1, 1>(job.tiles, rows, from, end - start, sums, begin),
+            }
+        }
+        if end < job.steps {
+            continue;
+        }
+        for (at, sums) in sums.as_chunks::<SUMS>().0.iter().enumerate() {
+            let (first, panel) = ((block + at / 2) * BLOCK, piece.panels.start + at % 2);
+            if at / 2 > usize::from(two) || panel >= piece.panels.end {
+                continue;
+            }
+            let count = BLOCK.min(job.inputs.rows() - first);
+            for (row, sums) in sums.as_chunks::<PANEL_ROWS>().0.iter().take(count).enumerate() {
+                job.target.put_panel(job.weights, panel, first + row, sums);
+            }
+        }
+    }
+}
+
+/// Adds the products of a piece to the sums of `R` blocks and `N` panels, or begins them.
+///
+/// # Safety
+/// As [`multiply`]; there are four tiles of sums.
+#[inline(always)]
+unsafe fn tile_sums<K: Kind, const R: usize, const N: usize>(
+    tiles: &Tiles,
+    rows: [*const u8; 2],
+    from: [*const u8; 2],
+    steps: usize,
+    sums: &mut [f32],
+    begin: bool,
+) {
+    let sums = sums[..4 * SUMS].as_mut_ptr().cast::<u8>();
+    // SAFETY: the caller's promise.
+    unsafe {
+        if begin {
+            tiles.zero::<0>();
+            tiles.zero::<1>();
+            tiles.zero::<2>();
+            tiles.zero::<3>();
+        } else {
+            tiles.load::<0>(sums, TILE_ROW);
+            if N == 2 {
+                tiles.load::<1>(sums.add(TILE), TILE_ROW);
+            }
+            if R == 2 {
+                tiles.load::<2>(sums.add(2 * TILE), TILE_ROW);
+            }
+            if R == 2 && N == 2 {
+                tiles.load::<3>(sums.add(3 * TILE), TILE_ROW);
+            }
+        }
+        multiply::<K, R, N>(tiles, rows, from, steps);
+        tiles.store::<0>(sums, TILE_ROW);
+        if N == 2 {
+            tiles.store::<1>(sums.add(TILE), TILE_ROW);
+        }
+        if R == 2 {
+            tiles.store::<2>(sums.add(2 * TILE), TILE_ROW);
+        }
+        if R == 2 && N == 2 {
+            tiles.store::<3>(sums.add(3 * TILE), TILE_ROW);
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! The innermost products, from tile to tile.
+
+use super::weights::Kind;
+use crate::backend::cpu::kernels::{TILE, TILE_ROW, Tiles};
+
+/// Adds the products of `R` blocks of rows with `N` panels to registers 0 to 3, `2 * block + panel`.
+///
+/// # Safety
+/// There are so many steps of tiles at each pointer, in the planes of the type.
+#[inline(always)]
+pub(super) unsafe fn multiply<K: Kind, const R: usize, const N: usize>(
+    tiles: &Tiles,
+    rows: [*const u8; 2],
+    from: [*const u8; 2],
+    steps: usize,
+) {
+    let row_planes = if K::IS_PLAIN { 2 } else { 1 };
+    for step in 0..steps {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let rows = shifted(rows, step * row_planes * TILE);
+            let from = shifted(from, step * K::PLANES * TILE);
+            if row_planes == 2 {
+                // The small parts first; what is in the registers serves the next product.
+                one::<R, N, true, true>(tiles, shifted(rows, TILE), from);
+                one::<R, N, true, false>(tiles, rows, from);
+            } else {
+                one::<R, N, true, true>(tiles, rows, from);
+            }
+            if K::PLANES == 2 {
+                one::<R, N, false, true>(tiles, rows, shifted(from, TILE));
+            }
+        }
+    }
+}
+
+/// Both pointers, so many bytes on. Not by `map`, whose closures compilers leave out of line in functions for some processors.
+///
+/// # Safety
+/// There are as many bytes at each.
+#[inline(always)]
+pub(super) unsafe fn shifted(pointers: [*const u8; 2], bytes: usize) -> [*const u8; 2] {
+    // SAFETY: the caller's promise.
+    unsafe { [pointers[0].add(bytes), pointers[1].add(bytes)] }
+}
+
+/// One product of `R` with `N` tiles, after loading the rows' (`A`) and the weights' (`B`), or with those that are loaded.
+///
+/// # Safety
+/// There is a tile at each pointer.
+#[inline(always)]
+unsafe fn one<const R: usize, const N: usize, const A: bool, const B: bool>(
+    tiles: &Tiles,
+    rows: [*const u8; 2],
+    from: [*const u8; 2],
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if B {
+            tiles.load::<6>(from[0], TILE_ROW);
+        }
+        if A {
+            tiles.load::<4>(rows[0], TILE_ROW);
+        }
+        tiles.multiply::<0, 4, 6>();
+        if N == 2 {
+            if B {
+                tiles.load::<7>(from[1], TILE_ROW);
+            }
+            tiles.multiply::<1, 4, 7>();
+        }
+        if R == 2 {
+            if A {
+                tiles.load::<5>(rows[1], TILE_ROW);
+            }
+            tiles.multiply::<2, 5, 6>();
+            if N == 2 {
+                tiles.multiply::<3, 5, 7>();
+            }
+        }
+    }
+}
