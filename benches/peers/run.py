@@ -7,23 +7,14 @@ import pathlib
 import sys
 import time
 
-import chart
-import compare
-import table
 from cells import COMPARED, OWN, cell
-from engines.llama_cpp import LlamaCpp
-from engines.onnxruntime import OnnxRuntime
-from engines.openvino import OpenVino
-from engines.plimsoll import Plimsoll
-from engines.transformers import Transformers
 from home import ROOT, WORKERS, Home
 from machine import LEVELS, describe, pick_cpus
 from process import Failed, Pinned, build
+from report import ENGINES, write
 from rounds import Job, Rounds, say
 from shapes import SHAPES
 from weights import weight_bytes
-
-ENGINES = (OpenVino, LlamaCpp, OnnxRuntime, Transformers, Plimsoll)
 
 
 def names(text):
@@ -99,30 +90,6 @@ def prepare(home, options):
     return engines, jobs, failures
 
 
-PAGE = """# plimsoll beside its peers on one machine
-
-Written by `make bench-peers`; how it measures is in [its README](../benches/peers/README.md).
-
-![ratios to the best peer of each cell](speed.svg)
-
-"""
-
-
-def write(results, rows, cells, out, page):
-    out.mkdir(parents=True, exist_ok=True)
-    machine = results["machine"]
-    caption = f"{machine['processor']}, {results['threads']} threads, {results['level']}, {machine['date']}"
-    summary = [vars(row) | {"met": row.met} for row in rows]
-    (out / "results.json").write_text(json.dumps(results | {"rows": summary}, indent=1) + "\n")
-    report, drawing = table.report(results, rows, cells), chart.svg(rows, caption)
-    (out / "table.md").write_text(report)
-    (out / "chart.svg").write_text(drawing)
-    if page is not None:
-        (page / "speed.md").write_text(PAGE + report)
-        (page / "speed.svg").write_text(drawing)
-    say(f"written to {out}")
-
-
 def main(given):
     options = arguments(given)
     home = Home(options.home.resolve())
@@ -145,12 +112,12 @@ def main(given):
         "failures": failures,
     }
     began = time.monotonic()
-    compared = [cell for cell in options.cells if cell.counted is not None]
+    out = options.out or home.path / "results"
     for _ in rounds.run(options.rounds):
         rounds.results["minutes"] = round((time.monotonic() - began) / 60, 1)
-        rows = compare.rows(rounds.results, engines, options.cells)
-        write(rounds.results, rows, compared, options.out or home.path / "results", options.page)
-    print(table.report(rounds.results, rows, compared))
+        report = write(rounds.results, options.cells, out, options.page)
+        say(f"written to {out}")
+    print(report)
     return 1 if rounds.results["failures"] else 0
 
 

@@ -9,7 +9,7 @@ from engines.engine import PythonEngine, Weights
 class OpenVino(PythonEngine):
     name = "OpenVINO"
     environment = "openvino"
-    weights = (Weights("int8", 8, "-ov-int8"), Weights("int4", 4, "-ov-int4"), Weights("bf16", 16, "-ov-bf16"))
+    weights = (Weights("int8", 8, "-ov-int8"), Weights("int4", 4, "-ov-int4"), Weights("fp16", 16, "-ov-fp16"))
     # On processors with AMX bf16 or f16 is best in prefill; f32, which quantises activations to int8, elsewhere.
     ways = tuple({"INFERENCE_PRECISION_HINT": precision} for precision in ("f32", "bf16", "f16"))
 

@@ -1,5 +1,8 @@
 """Medians, ratios, bounds, targets, and what is shown of them."""
 
+import json
+import pathlib
+import tempfile
 import unittest
 import xml.etree.ElementTree
 
@@ -9,7 +12,9 @@ import table
 from cells import cell
 from compare import by_round, median, ratio_of, rows
 from engines.engine import Engine, Run, Weights
+from engines.openvino import OpenVino
 from engines.plimsoll import Plimsoll
+from report import cells_in, joined, write
 from rounds import Job, Rounds, fastest, known_ways, plan
 from shapes import SHAPES, parameters
 
@@ -37,6 +42,13 @@ def results():
     measured = [MACHINE | {"round": number, "shape": LLAMA} for number in range(3)]
     sizes = {f"{LLAMA} plimsoll Q4_0": 750_000_000}
     return {"samples": samples, "limits": measured, "weight_bytes": sizes, "failures": ["gone: why"]}
+
+
+def whole():
+    return results() | {
+        **{"machine": dict.fromkeys(("processor", "cores", "memory", "kernel", "date"), "<&>"), "threads": 2, "minutes": 1.5},
+        **{"cpus": [0, 1], "level": "native", "rounds": 3, "new": 128, "versions": ["fake==1"]},
+    }
 
 
 class Ratios(unittest.TestCase):
@@ -133,12 +145,39 @@ class Turns(unittest.TestCase):
             self.assertEqual(len(rounds.results["failures"]), 1)
 
 
+class Runs(unittest.TestCase):
+    def second(self):
+        slow = {"samples": [sample("OpenVINO", "int4", 5, 0)], "weight_bytes": {"other": 1}, "failures": ["gone: why", "late"]}
+        return whole() | slow | {"limits": [MACHINE | {"round": 0, "shape": LLAMA}], "rounds": 1, "versions": ["other==2"]}
+
+    def test_ratios_are_never_taken_between_runs(self):
+        both = joined([whole(), self.second()])
+        self.assertEqual(by_round(both["samples"], engine="OpenVINO"), {3: 5})
+        self.assertEqual([measured["round"] for measured in both["limits"]], [0, 1, 2, 3])
+        self.assertEqual((both["rounds"], both["minutes"]), ("3 + 1", 3.0))
+        self.assertEqual((both["versions"], both["failures"]), (["fake==1", "other==2"], ["gone: why", "late"]))
+        self.assertEqual(both["weight_bytes"].keys(), {f"{LLAMA} plimsoll Q4_0", "other"})
+        (found,) = rows(both, [Fake(None), OpenVino(None), Plimsoll(None)], cells_in(both))
+        self.assertEqual((found.peer, found.ratio, found.others["OpenVINO int4"]), ("Fake int4", 1.5, 5))
+
+    def test_runs_that_differ_are_refused(self):
+        for change in ({"new": 64}, {"level": "avx512-vnni"}, {"machine": {"processor": "another"}}):
+            with self.assertRaises(ValueError, msg=str(change)):
+                joined([whole(), self.second() | change])
+
+    def test_what_is_written_can_be_joined_again(self):
+        with tempfile.TemporaryDirectory() as folder:
+            folder = pathlib.Path(folder)
+            report = write(joined([whole(), self.second()]), [cell("decode", 128)], folder, folder)
+            self.assertIn("| OpenVINO | int4 |", report)
+            self.assertTrue((folder / "speed.md").read_text().endswith(report))
+            again = json.loads((folder / "results.json").read_text())
+            self.assertEqual(joined([again, self.second()])["rounds"], "3 + 1 + 1")
+
+
 class Pages(unittest.TestCase):
     def test_table_and_chart_show_the_ratio_and_what_was_left_out(self):
-        made = results() | {
-            **{"machine": dict.fromkeys(("processor", "cores", "memory", "kernel", "date"), "<&>"), "threads": 2},
-            **{"cpus": [0, 1], "level": "native", "rounds": 3, "new": 128, "versions": ["fake==1"]},
-        }
+        made = whole()
         found = rows(made, [Fake(None), Plimsoll(None)], [cell("decode", 128)])
         page = table.report(made, found, [cell("decode", 128)])
         self.assertIn("| decode | Q4_0 | 22.5 | Fake int4 | 10.0 | 1.50 (≥ 1.45) |", page)

@@ -5,11 +5,12 @@ import os
 import unittest
 
 from cells import cell
+from engines import plimsoll
 from engines.engine import Record, checked, parse_lines
 from engines.llama_cpp import groups, parse_batched, parse_bench
 from engines.plimsoll import new_tokens
 from machine import LEVELS
-from process import Failed, Pinned
+from process import Failed, Finished, Pinned
 
 
 def bench(prompt, new, depth, *nanoseconds):
@@ -61,6 +62,28 @@ class LlamaCpp(unittest.TestCase):
         names = ("prefill-512", "decode", "decode-2048", "decode-4096", "batch-4", "batch-8")
         made = [[c.name for c in group] for group in groups([cell(name, 128) for name in names])]
         self.assertEqual(made, [["prefill-512", "decode"], ["decode-2048"], ["decode-4096"], ["batch-4", "batch-8"]])
+
+
+class Plimsoll(unittest.TestCase):
+    def test_batches_are_a_start_of_their_own_without_a_pace(self):
+        class Recorder:
+            threads, commands = 2, []
+
+            def run(self, command, log):
+                self.commands.append(command)
+                names = command[command.index("--cells") + 1].split(",")
+                values = [{"cell": name, "tokens": cell(name, 128).counted, "seconds": 1} for name in names]
+                lines = values + [{"cell": "load"}, {"cell": "memory"}]
+                return Finished("\n".join(map(json.dumps, lines)), len(self.commands))
+
+        recorder, engine = Recorder(), plimsoll.Plimsoll(None)
+        cells = [cell(name, 128) for name in ("batch-4", "decode", "prefill-512", "batch-8")]
+        run = engine.run("model", engine.weights[0], cells, {}, recorder, os.devnull)
+        self.assertEqual([record.cell for record in run.records], ["decode", "prefill-512", "batch-4", "batch-8"])
+        self.assertEqual(run.peak_bytes, 2)
+        paced, free = recorder.commands
+        self.assertNotIn("--set", paced)
+        self.assertEqual(free[free.index("--set") + 1], "native.step_ms=0")
 
 
 class Processes(unittest.TestCase):
