@@ -6,8 +6,21 @@ cd "$(dirname "$0")/../.."
 here=scripts/accuracy
 out=${ACCURACY_OUT:-build/accuracy}
 types=${ACCURACY_TYPES:-F32 BF16 F16 Q8_0 Q6_K Q5_K Q5_1 Q5_0 Q4_K Q4_K_M Q4_1 Q4_0 IQ4_NL IQ4_XS Q3_K Q2_K}
-levels=${ACCURACY_LEVELS:-portable avx2 avx512 avx512-vnni amx}
 mkdir -p "$out"
+
+# The levels of this processor: one that it lacks would run as the best that it has.
+levels=portable
+add_level() {
+    local name=$1 flag
+    shift
+    for flag; do grep -qw "$flag" /proc/cpuinfo || return 0; done
+    levels="$levels $name"
+}
+add_level avx2 avx2 fma f16c
+add_level avx512 avx512f avx512bw avx512dq avx512vl
+add_level avx512-vnni avx512_vnni
+add_level amx amx_int8 amx_bf16 avx512_fp16
+levels=${ACCURACY_LEVELS:-$levels}
 
 # An interpreter with the packages of a requirements file: the one given, or a venv.
 interpreter() {
@@ -19,6 +32,8 @@ interpreter() {
     fi
     echo "$out/$1/bin/python"
 }
+# llama.cpp's products on AMX need a flag with some versions of GCC, and are built here: a wheel need not have them.
+export CMAKE_ARGS="${CMAKE_ARGS:-} -DLLAVA_BUILD=OFF -DCMAKE_CXX_COMPILER_LAUNCHER=$PWD/benches/peers/keep-tiles.sh"
 python=$(interpreter venv "${PYTHON:-}" requirements.txt)
 peer=$(interpreter venv-peer "${LLAMA_PYTHON:-}" requirements-peer.txt)
 
@@ -42,9 +57,11 @@ for type in $types; do
         done
     done
 done
-tokens=$(wc -w <"$out/ids")
 vocabulary=$(sed -n 's/.*"vocab_size": \([0-9]*\).*/\1/p' models/demo/config.json)
-versions=$("$peer" -c 'import llama_cpp; print("llama-cpp-python", llama_cpp.__version__)')
-"$python" $here/compare.py "$out" "$vocabulary" "$(echo $levels | tr ' ' ,)" \
-    --note "$tokens tokens, the bundled model, f32 KV; $versions." | tee "$out/table.md"
+version() { sed -n "s/^#define PLIMSOLL_VERSION_$1 //p" include/plimsoll.h; }
+versions="plimsoll $(version MAJOR).$(version MINOR).$(version PATCH)"
+versions="$versions, $("$peer" -c 'import llama_cpp; print("llama-cpp-python", llama_cpp.__version__)')"
+versions="$versions, $("$python" -c 'import torch, transformers; print("transformers", transformers.__version__, "on torch", torch.__version__)')"
+"$python" $here/compare.py "$out" "$vocabulary" "$(echo $levels | tr ' ' ,)" --versions "$versions" \
+    ${ACCURACY_PAGE:+--page "$ACCURACY_PAGE"} | tee "$out/table.md"
 exit "${PIPESTATUS[0]}"
