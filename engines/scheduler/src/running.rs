@@ -18,6 +18,12 @@ pub(crate) struct Running {
     turn: u64,
     /// Tokens of its prompt that were fed in this turn.
     in_turn: usize,
+    /// Tokens of its prompt that were fed.
+    worked: usize,
+    /// The turn that it came with.
+    came: u64,
+    /// The next newcomer's turn when it got its second token.
+    steady: Option<u64>,
     /// Tokens fed in the step under way; 0 sits it out.
     pub(crate) fed: usize,
     /// Set when that step failed for this lane.
@@ -35,6 +41,9 @@ impl Running {
             last: Duration::ZERO,
             turn,
             in_turn: 0,
+            worked: 0,
+            came: turn,
+            steady: None,
             fed: 0,
             failure: None,
         }
@@ -94,16 +103,26 @@ impl Running {
         self.turn
     }
 
+    /// Whether its tokens should not wait for this prompt, or no longer than for a newcomer's. They may where the two came
+    /// together, before either had two tokens, and the prompt was given less than its own.
+    pub(crate) fn has_claim(&self, prompt: &Running) -> bool {
+        let came_later = self.steady.is_some_and(|steady| prompt.came >= steady);
+        self.decodes() && (came_later || prompt.worked >= self.worked)
+    }
+
     /// Counts what the step fed of its prompt. Where that makes so many tokens in this turn, the turn is over and it takes
     /// the next one.
     pub(crate) fn pass(&mut self, most: usize, next: &mut u64) {
-        if !self.decodes() {
-            self.in_turn += self.fed;
-            if self.in_turn >= most {
-                self.in_turn = 0;
-                self.turn = *next;
-                *next += 1;
-            }
+        if self.decodes() {
+            self.steady.get_or_insert(*next);
+            return;
+        }
+        self.worked += self.fed;
+        self.in_turn += self.fed;
+        if self.in_turn >= most {
+            self.in_turn = 0;
+            self.turn = *next;
+            *next += 1;
         }
     }
 

@@ -27,9 +27,9 @@ pub struct Config {
     pub queue: usize,
     /// Where the executor's blocks live; KV leases of another region are refused.
     pub kv_region: Region,
-    /// What the time between the tokens of running requests should be at most while prompts come in: the shorter it is,
-    /// the shorter are the chunks that prompts are fed in. Zero fills every step. A step that only decodes takes what it
-    /// takes.
+    /// What the time between the tokens of running requests should be at most while a prompt comes in: the shorter it is,
+    /// the shorter are the chunks that prompts are fed in. Where several prompts wait it may be up to four times as long.
+    /// Zero fills every step. A step that only decodes takes what it takes.
     pub step_target: Duration,
 }
 

@@ -1,6 +1,6 @@
 //! One step: which lane feeds what, and who pays when the executor fails.
 
-use crate::pace::{Pace, Taken};
+use crate::pace::{Beside, Pace, Taken};
 use crate::running::Running;
 use crate::{Lane, StepExecutor};
 use plimsoll_engine::EngineError;
@@ -27,19 +27,21 @@ pub(crate) fn compose<E: StepExecutor>(
         running.feed(lane, usize::from(decodes), now);
         taken.decoding += usize::from(decodes);
     }
-    let mut room = pace.chunk(taken.decoding);
+    let waiting = running.iter().filter(|running| !running.decodes()).count();
     let mut after = None;
     while let Some((turn, next)) = next_turn(running, after) {
+        let claims = running.iter().filter(|other| other.has_claim(&running[next])).count();
+        let beside = Beside { decoding: taken.decoding, claims, waiting };
+        // No prompt makes the step longer than it could alone, whatever those before it may.
+        let room = pace.chunk(beside).saturating_sub(taken.prompt);
         let (lane, running) = (&mut lanes[next], &mut running[next]);
-        let left = lane.tokens.len() - lane.position;
-        let feed = left.min(room);
-        taken.full |= feed < left;
+        let feed = (lane.tokens.len() - lane.position).min(room);
+        taken.full |= feed == room;
         if feed == 0 {
             break;
         }
         running.feed(lane, feed, now);
         taken.prompt += feed;
-        room -= feed;
         after = Some(turn);
     }
     taken

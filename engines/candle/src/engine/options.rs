@@ -35,8 +35,8 @@ pub struct Options {
     /// Most tokens fed in one step, over all requests: at least `max_sequences`, at most 8192.
     pub max_step_tokens: u32,
     /// Milliseconds that a running request should wait at most for its next token while prompts of others come in: at most
-    /// 60,000. Their chunks are cut to it, but have half of a step's time at least. 0 fills every step with as many tokens as
-    /// it takes.
+    /// 60,000. Their chunks are cut to it, but have half of a step's time at least. Where several prompts come at once they
+    /// may have more, and a step up to four times as long. 0 fills every step with as many tokens as it takes.
     pub step_ms: u32,
     /// Most tokens of one request, prompt and generated; 0 takes what the model was made for, which is also the most.
     pub context_length: u32,

@@ -52,8 +52,12 @@ impl Bench {
     }
 
     pub fn with(limits: Limits, queue: usize) -> Self {
+        Self::paced(limits, queue, Config::default().step_target)
+    }
+
+    pub fn paced(limits: Limits, queue: usize, step_target: Duration) -> Self {
         let clock = Arc::new(ManualClock::default());
-        let config = Config { queue, ..Config::default() };
+        let config = Config { queue, step_target, ..Config::default() };
         let scheduler = Scheduler::new(Scripted::new(limits), &config, clock.clone()).unwrap();
         Bench { scheduler, books: Arc::default(), clock, next_id: 0 }
     }
