@@ -4,6 +4,7 @@
 //! every part, and later ones look only into parts that can hold what they seek. A part is a lane of a group: in
 //! each run of [`GROUP`] logits, those whose places are equal modulo [`LANES`]. That takes no work across lanes.
 
+use super::nucleus::LISTED;
 use crate::backend::cpu::kernels::{LANES, Level, per_level};
 
 /// Logits of a group.
@@ -128,15 +129,16 @@ pub(super) fn top_k<'a>(
     ids: &'a mut [u32],
 ) -> &'a [u32] {
     let least = kth_maximum(maxima, k, ids).unwrap_or(f32::NEG_INFINITY);
-    let found = between(level, logits, Some(maxima), least, f32::INFINITY, ids);
-    let order = |a: &u32, b: &u32| by_logit(logits, *a, *b);
-    let found = &mut ids[..found];
-    if k < found.len() {
-        found.select_nth_unstable_by(k, order);
+    // Many may be equal to it: of those the first ones are listed, as many as are missing.
+    let above = least.next_up();
+    let found = between(level, logits, Some(maxima), above, f32::INFINITY, ids);
+    if k < found {
+        ids[..found].select_nth_unstable_by(k, |a, b| by_logit(logits, *a, *b));
+    } else {
+        between(level, logits, Some(maxima), least, above, &mut ids[found..k]);
     }
-    let kept = k.min(found.len());
-    found[..kept].sort_unstable_by(order);
-    &found[..kept]
+    order(logits, &mut ids[..k]);
+    &ids[..k]
 }
 
 /// The `k`-th largest maximum, where there are so many: as many logits reach up to it, so the `k` likeliest are not below.
@@ -157,6 +159,21 @@ fn kth_maximum(maxima: &[f32], k: usize, keys: &mut [u32]) -> Option<f32> {
 pub(super) fn by_logit(logits: &[f32], a: u32, b: u32) -> std::cmp::Ordering {
     let (first, second) = (logits[a as usize], logits[b as usize]);
     second.partial_cmp(&first).unwrap_or(std::cmp::Ordering::Equal).then(a.cmp(&b))
+}
+
+/// Puts ids in the order of [`by_logit`].
+pub(super) fn order(logits: &[f32], ids: &mut [u32]) {
+    let mut keys = [0; LISTED];
+    let Some(keys) = keys.get_mut(..ids.len()) else {
+        return ids.sort_unstable_by(|a, b| by_logit(logits, *a, *b));
+    };
+    for (place, id) in keys.iter_mut().zip(&*ids) {
+        // Adding 0 makes -0 equal to it, as it is among logits.
+        let rank = !(key(logits[*id as usize] + 0.0).cast_unsigned() ^ (1 << 31));
+        *place = u64::from(rank) << 32 | u64::from(*id);
+    }
+    keys.sort_unstable();
+    ids.iter_mut().zip(keys).for_each(|(id, key)| *id = *key as u32);
 }
 
 #[cfg(test)]

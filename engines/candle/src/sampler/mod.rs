@@ -7,6 +7,7 @@
 //! What a request keeps is a [`Sampler`]; what all requests share while one of them chooses is a [`Scratch`], allocated
 //! when the model loads. Choosing allocates nothing.
 
+mod border;
 mod counts;
 mod distribution;
 mod maxima;
@@ -20,9 +21,10 @@ mod tests;
 
 pub(crate) use scratch::Scratch;
 
+use border::Enough;
 use counts::Counts;
 use distribution::Distribution;
-use nucleus::Weighed;
+use nucleus::{LISTED, Weighed};
 use plimsoll_engine::{EngineError, Entropy, Request, Sampling, Shape, TokenEvent, TopLogprob};
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -111,7 +113,8 @@ impl Sampler {
         let scale = temperature.recip().min(f32::MAX);
         let k = top_k as usize;
         // The likeliest token weighs 1, so `min_p` is a bound on the weight itself.
-        if k > 0 && k < logits.len() {
+        let truncates = k > 0 && k < logits.len();
+        if truncates && k <= LISTED {
             let likeliest = maxima::top_k(*level, logits, maxima, k, candidates);
             let weigh = |id: &u32| distribution::weight(logits[*id as usize], largest, scale);
             likeliest.iter().for_each(|id| weights[*id as usize] = weigh(id));
@@ -124,17 +127,21 @@ impl Sampler {
             };
             return nucleus::pick(kept, weights, min_p, uniform);
         }
-        let total = match total {
+        let mut total = match total {
             Some(total) if scale == 1.0 => total,
             _ => distribution::weigh(*level, logits, largest, scale, weights),
         };
+        let weighed = Weighed { level: *level, logits, maxima, largest, scale };
+        if truncates {
+            nucleus::cut(weighed, weights, Enough::Count(k), total, candidates);
+            total = distribution::sum(*level, weights, 0.0).0;
+        }
         if top_p < 1.0 {
-            let weighed = Weighed { level: *level, logits, maxima, largest, scale };
             let enough = f64::from(top_p) * total;
             if let Some(kept) = nucleus::list(weighed, weights, enough, candidates) {
                 return nucleus::pick(kept, weights, min_p, uniform);
             }
-            nucleus::cut(weighed, weights, enough, candidates);
+            nucleus::cut(weighed, weights, Enough::Weight(enough), total, candidates);
         }
         distribution::pick(*level, weights, min_p, uniform)
     }

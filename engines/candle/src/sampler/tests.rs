@@ -159,10 +159,11 @@ fn nuclei(logits: &[f32], temperature: f32, top_p: f32) -> (Option<Vec<u32>>, Ve
     let largest = scratch.survey(logits).largest;
     let Scratch { weights, candidates, maxima, level, .. } = &mut scratch;
     let scale = temperature.recip();
-    let enough = f64::from(top_p) * distribution::weigh(*level, logits, largest, scale, weights);
+    let total = distribution::weigh(*level, logits, largest, scale, weights);
+    let enough = f64::from(top_p) * total;
     let weighed = Weighed { level: *level, logits, maxima, largest, scale };
     let listed = nucleus::list(weighed, weights, enough, candidates).map(<[u32]>::to_vec);
-    nucleus::cut(weighed, weights, enough, candidates);
+    nucleus::cut(weighed, weights, Enough::Weight(enough), total, candidates);
     let kept = weights.iter().enumerate().filter(|(_, weight)| **weight > 0.0);
     (listed, kept.map(|(id, _)| id as u32).collect())
 }
@@ -191,6 +192,81 @@ fn both_ways_to_a_nucleus_keep_the_sorted_prefix() {
         }
     }
     assert!(were_listed && were_many);
+}
+
+/// Makes logits of random numbers between -1 and 1.
+type Form = fn(f32) -> f32;
+
+#[test]
+fn a_cut_keeps_what_sorting_keeps() {
+    // Steep; flat; nearly equal, so that different logits have equal weights; classes of equal ones; one of them; steps so
+    // high that most weigh nothing; and a part without a chance.
+    let shapes: [Form; 7] = [
+        |x| x * 40.0,
+        |x| x / 2.0,
+        |x| x * 1e-6,
+        |x| (x * 4.0).round() + 0.0,
+        |_| -3.0,
+        |x| (x * 2.0).round() * 60.0,
+        |x| if x < 0.2 { f32::NEG_INFINITY } else { x },
+    ];
+    for (seed, shape) in (20..).zip(shapes) {
+        for len in [40, 2049, 30_011] {
+            let logits: Vec<f32> = logits(seed, len, 1.0).into_iter().map(shape).collect();
+            let mut sorted: Vec<u32> = (0..len as u32).collect();
+            sorted.sort_by(|a, b| maxima::by_logit(&logits, *a, *b));
+            let mut scratch = Scratch::new(len).unwrap();
+            let largest = scratch.survey(&logits).largest;
+            let Scratch { weights, candidates, maxima, level, .. } = &mut scratch;
+            let weighed = Weighed { level: *level, logits: &logits, maxima, largest, scale: 1.0 };
+            for share in [0.0, 0.001, 0.3, 0.5, 0.9, 0.999, 1.0] {
+                let count = ((share * len as f64) as usize).max(1);
+                let total = distribution::weigh(*level, &logits, largest, 1.0, weights);
+                let mut most: Vec<u32> = sorted[..count].to_vec();
+                most.retain(|id| weights[*id as usize] > 0.0);
+                most.sort_unstable();
+                let weighs = weights.clone();
+                nucleus::cut(weighed, weights, Enough::Count(count), total, candidates);
+                let kept = |weights: &[f32]| -> Vec<u32> {
+                    (0..len as u32).filter(|id| weights[*id as usize] > 0.0).collect()
+                };
+                assert_eq!(kept(weights), most, "{count} of {len}, seed {seed}");
+
+                weights.copy_from_slice(&weighs);
+                // A share of 1 is no cut: tails may weigh less than what sums are rounded by.
+                let enough = share.min(0.999) * total;
+                nucleus::cut(weighed, weights, Enough::Weight(enough), total, candidates);
+                let got = kept(weights);
+                let mut prefix = nucleus::prefix(&sorted, &weighs, enough).to_vec();
+                prefix.retain(|id| weighs[*id as usize] > 0.0);
+                // Sums of groups are rounded, so the border may lie some tokens beside it; the order is the same.
+                let mut same: Vec<u32> = sorted[..got.len()].to_vec();
+                same.sort_unstable();
+                assert_eq!(got, same, "{share} of {len}, seed {seed}");
+                let slack = prefix.len() / 5000 + usize::from(share > 0.99) * len / 300 + 1;
+                assert!(got.len().abs_diff(prefix.len()) <= slack, "{share} {len} {seed}: {}", got.len());
+                weights.iter().zip(&weighs).for_each(|(got, was)| assert!(*got == 0.0 || got == was));
+            }
+        }
+    }
+}
+
+#[test]
+fn many_likely_tokens_are_drawn_from_as_few() {
+    let logits = logits(7, 6000, 0.5);
+    let base = Sampling { temperature: 0.8, ..Sampling::default() };
+    for sampling in [Sampling { top_k: 3000, ..base.clone() }, Sampling { top_k: 3000, top_p: 0.4, ..base }] {
+        let wide: Vec<f64> = logits.iter().map(|logit| f64::from(*logit)).collect();
+        let want = reference::probabilities(&sampling, &wide);
+        let got = frequencies(&sampling, &[0], &logits, 4000);
+        let outside = got.iter().zip(&want).filter(|(got, want)| **got > 0.0 && **want == 0.0);
+        assert!(outside.count() <= 1, "rounding may move the border by a token");
+        for tenth in 0..10 {
+            let ids = tenth * 600..(tenth + 1) * 600;
+            let (got, want) = (got[ids.clone()].iter().sum::<f64>(), want[ids].iter().sum::<f64>());
+            assert!((got - want).abs() <= 5.0 * (want * (1.0 - want) / 4000.0).sqrt(), "{got} {want}");
+        }
+    }
 }
 
 #[test]
