@@ -2,12 +2,15 @@
 //!
 //! - `inputs`: the rows, quantised and laid out in groups;
 //! - `piece`: 256 inputs of a panel, unpacked to codes of one byte, the same for all types;
-//! - `tile`: the products of a piece with a group, for a level; `vnni`, `narrow` and `plain` are their bodies.
+//! - `tile`: the products of a piece with a group, for a level; `vnni`, `narrow` and `plain` are their bodies;
+//! - `direct`: both at once, for few rows.
 //!
 //! A few panels at a time are unpacked piece by piece and multiplied with every group while they lie in the first-level cache;
 //! sums wait in the thread's scratch from piece to piece. Every row's sums are made in the same order, however many rows there
 //! are, and whatever thread they run on.
 
+#[cfg(target_arch = "x86_64")]
+mod direct;
 pub(crate) mod inputs;
 #[cfg(target_arch = "x86_64")]
 mod inputs_x86;
@@ -72,6 +75,9 @@ fn products_with(
     scratch: &mut [f32],
 ) {
     let groups = inputs.groups();
+    if let (Some(direct), 1) = (kernels.direct, groups.count) {
+        return directly(kernels, direct, weights, panels, inputs, target);
+    }
     let (pieces, sums) =
         scratch.split_at_mut(scratch.len().min(PANELS * size_of::<Piece>() / size_of::<f32>()));
     // SAFETY: pieces are plain floats and bytes, for which any bits will do; `align_to_mut` minds size and alignment.
@@ -92,6 +98,50 @@ fn products_with(
                         target.put_panel(weights, panel, row, sums);
                     }
                 }
+            }
+        }
+    }
+}
+
+/// The products of a single group, unpacking in registers: two panels in turn, as two streams of memory keep more reads in
+/// flight than one.
+fn directly(
+    kernels: &Kernels,
+    direct: unsafe fn(&[u8], &Operands),
+    weights: &Packed,
+    panels: Range<usize>,
+    inputs: &Bytes<'_>,
+    target: &Target<'_>,
+) {
+    let stored = MOST_INPUTS / kernels.plan.cell.inputs * kernels.plan.cell.bytes;
+    let all_runs = weights.cols().div_ceil(RUN);
+    let half = panels.len().div_ceil(2);
+    for first in panels.start..panels.start + half {
+        let mut sums = [[[0.0; PANEL_ROWS]; MOST_ROWS]; 2];
+        let both = || [first, first + half].into_iter().filter(|panel| *panel < panels.end);
+        for (number, first_run) in (0..all_runs).step_by(RUNS).enumerate() {
+            let runs = RUNS.min(all_runs - first_run);
+            let (main, halves) = inputs.runs(0, first_run, runs);
+            for (panel, sums) in both().zip(&mut sums) {
+                let operands = Operands {
+                    piece: std::ptr::null(),
+                    main: main.as_ptr(),
+                    halves: halves.as_ptr(),
+                    runs,
+                    first: number == 0,
+                    sums: sums.as_mut_ptr(),
+                    ahead: std::ptr::null(),
+                    lines: 0,
+                };
+                let bytes = &weights.panel(panel)[number * stored..];
+                // SAFETY: the kernels are of a level that this processor has, and of tiles of so many rows, which are no more
+                // than there are sums; the slices are as long as `Operands` wants them.
+                unsafe { direct(&bytes[..bytes.len().min(stored)], &operands) };
+            }
+        }
+        for (panel, sums) in both().zip(&sums) {
+            for (row, sums) in (0..inputs.rows()).zip(sums) {
+                target.put_panel(weights, panel, row, sums);
             }
         }
     }

@@ -93,6 +93,13 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// Scales of a cell, for each row.
+    pub(super) const fn groups(&self) -> usize {
+        self.cell.inputs / self.cell.group
+    }
+}
+
 /// Vectors of a [`Line`] and of [`Rows`]. A value is the proof that the processor has their instructions.
 pub(super) trait Vectors: Copy {
     /// 64 bytes.
@@ -146,6 +153,17 @@ macro_rules! with_number {
 }
 pub(super) use with_number;
 
+/// The plan for the type with this number in [`Dtype::ALL`]: a constant, so that nothing is left of the other types.
+#[inline(always)]
+pub(super) const fn plan<const NUMBER: usize, const NARROW: bool>() -> &'static Plan {
+    const {
+        match Plan::of(Dtype::ALL[NUMBER], if NARROW { Code::Narrow } else { Code::Raised }) {
+            Some(plan) => &Plan { ..plan },
+            None => panic!("types that are unpacked have codes"),
+        }
+    }
+}
+
 /// Unpacks whole cells of the type with this number in [`Dtype::ALL`] into the beginning of a piece.
 #[inline(always)]
 pub(super) fn unpack<V: Vectors, const NUMBER: usize, const NARROW: bool>(
@@ -153,47 +171,43 @@ pub(super) fn unpack<V: Vectors, const NUMBER: usize, const NARROW: bool>(
     cells: &[u8],
     piece: &mut Piece,
 ) {
-    // A constant, so that nothing is left of the other types.
-    let plan = const {
-        match Plan::of(Dtype::ALL[NUMBER], if NARROW { Code::Narrow } else { Code::Raised }) {
-            Some(plan) => &Plan { ..plan },
-            None => panic!("types that are unpacked have codes"),
-        }
-    };
+    let plan = plan::<NUMBER, NARROW>();
     let runs = plan.cell.inputs / RUN;
     for (number, cell) in cells.chunks_exact(plan.cell.bytes).take(RUNS / runs).enumerate() {
-        codes(v, plan, cell, &mut piece.codes[number * runs..][..runs]);
-        scales(v, plan, cell, number, piece);
+        for (run, lines) in piece.codes[number * runs..][..runs].iter_mut().enumerate() {
+            codes(v, plan, cell, run, lines);
+        }
+        let groups = number * plan.groups()..(number + 1) * plan.groups();
+        scales(v, plan, cell, &mut piece.scales[groups.clone()], &mut piece.shifts[groups]);
     }
 }
 
+/// The codes of a run of a cell.
 #[inline(always)]
-fn codes<V: Vectors>(v: V, plan: &Plan, cell: &[u8], runs: &mut [[Line; RUN / 4]]) {
+pub(super) fn codes<V: Vectors>(v: V, plan: &Plan, cell: &[u8], run: usize, lines: &mut [Line; RUN / 4]) {
     match (plan.dtype, plan.left) {
-        (Dtype::Q8_0, _) => bytes(v, plan, cell, runs),
-        (Dtype::Q4_0, 4) => nibbles::<V, 4>(v, plan, cell, runs),
-        (Dtype::Q4_0 | Dtype::Q4_1 | Dtype::Q4K, _) => nibbles::<V, 0>(v, plan, cell, runs),
-        (Dtype::Q5_0, 3) => fifths::<V, 3>(v, plan, cell, runs),
-        (Dtype::Q5_0 | Dtype::Q5_1 | Dtype::Q5K, _) => fifths::<V, 0>(v, plan, cell, runs),
-        (Dtype::Q6K, 2) => sixths::<V, 2>(v, plan, cell, runs),
-        (Dtype::Q6K, _) => sixths::<V, 0>(v, plan, cell, runs),
-        (Dtype::Q3K, 5) => thirds::<V, 5>(v, plan, cell, runs),
-        (Dtype::Q3K, _) => thirds::<V, 0>(v, plan, cell, runs),
-        (Dtype::Q2K, _) => pairs::<V, 0>(v, plan, cell, runs),
-        (Dtype::IQ4NL | Dtype::IQ4XS, _) => levels(v, plan, &IQ4_LEVELS, cell, runs),
-        (Dtype::MXFP4, _) => levels(v, plan, &MXFP4_LEVELS, cell, runs),
+        (Dtype::Q8_0, _) => bytes(v, plan, cell, run, lines),
+        (Dtype::Q4_0, 4) => nibbles::<V, 4>(v, plan, cell, run, lines),
+        (Dtype::Q4_0 | Dtype::Q4_1 | Dtype::Q4K, _) => nibbles::<V, 0>(v, plan, cell, run, lines),
+        (Dtype::Q5_0, 3) => fifths::<V, 3>(v, plan, cell, run, lines),
+        (Dtype::Q5_0 | Dtype::Q5_1 | Dtype::Q5K, _) => fifths::<V, 0>(v, plan, cell, run, lines),
+        (Dtype::Q6K, 2) => sixths::<V, 2>(v, plan, cell, run, lines),
+        (Dtype::Q6K, _) => sixths::<V, 0>(v, plan, cell, run, lines),
+        (Dtype::Q3K, 5) => thirds::<V, 5>(v, plan, cell, run, lines),
+        (Dtype::Q3K, _) => thirds::<V, 0>(v, plan, cell, run, lines),
+        (Dtype::Q2K, _) => pairs::<V, 0>(v, plan, cell, run, lines),
+        (Dtype::IQ4NL | Dtype::IQ4XS, _) => levels(v, plan, &IQ4_LEVELS, cell, run, lines),
+        (Dtype::MXFP4, _) => levels(v, plan, &MXFP4_LEVELS, cell, run, lines),
         // Without codes, so without a plan.
         (Dtype::F32 | Dtype::F16 | Dtype::BF16, _) => {}
     }
 }
 
 #[inline(always)]
-fn bytes<V: Vectors>(v: V, plan: &Plan, cell: &[u8], runs: &mut [[Line; 8]]) {
-    for (run, lines) in runs.iter_mut().enumerate() {
-        for (g, line) in lines.iter_mut().enumerate() {
-            let codes = v.load(section(cell, plan.cell.codes, 8 * run + g));
-            v.store(v.flip(codes, plan.flip), line);
-        }
+fn bytes<V: Vectors>(v: V, plan: &Plan, cell: &[u8], run: usize, lines: &mut [Line; 8]) {
+    for (g, line) in lines.iter_mut().enumerate() {
+        let codes = v.load(section(cell, plan.cell.codes, 8 * run + g));
+        v.store(v.flip(codes, plan.flip), line);
     }
 }
 
@@ -211,25 +225,21 @@ fn nibble_lines<V: Vectors, const LEFT: i32>(
 }
 
 #[inline(always)]
-fn nibbles<V: Vectors, const LEFT: i32>(v: V, plan: &Plan, cell: &[u8], runs: &mut [[Line; 8]]) {
-    for (run, lines) in runs.iter_mut().enumerate() {
-        for g in 0..4 {
-            let [lower, upper] = nibble_lines::<V, LEFT>(v, plan, cell, run, g);
-            v.store(lower, &mut lines[g]);
-            v.store(upper, &mut lines[g + 4]);
-        }
+fn nibbles<V: Vectors, const LEFT: i32>(v: V, plan: &Plan, cell: &[u8], run: usize, lines: &mut [Line; 8]) {
+    for g in 0..4 {
+        let [lower, upper] = nibble_lines::<V, LEFT>(v, plan, cell, run, g);
+        v.store(lower, &mut lines[g]);
+        v.store(upper, &mut lines[g + 4]);
     }
 }
 
 #[inline(always)]
-fn fifths<V: Vectors, const LEFT: i32>(v: V, plan: &Plan, cell: &[u8], runs: &mut [[Line; 8]]) {
-    for (run, lines) in runs.iter_mut().enumerate() {
-        for g in 0..4 {
-            for (index, line) in nibble_lines::<V, LEFT>(v, plan, cell, run, g).into_iter().enumerate() {
-                let g = g + 4 * index;
-                let bits = u64::from_le_bytes(*section(cell, plan.cell.upper, 8 * run + g));
-                v.store(v.add_bits(line, bits, 16 << LEFT), &mut lines[g]);
-            }
+fn fifths<V: Vectors, const LEFT: i32>(v: V, plan: &Plan, cell: &[u8], run: usize, lines: &mut [Line; 8]) {
+    for g in 0..4 {
+        for (index, line) in nibble_lines::<V, LEFT>(v, plan, cell, run, g).into_iter().enumerate() {
+            let g = g + 4 * index;
+            let bits = u64::from_le_bytes(*section(cell, plan.cell.upper, 8 * run + g));
+            v.store(v.add_bits(line, bits, 16 << LEFT), &mut lines[g]);
         }
     }
 }
@@ -241,63 +251,53 @@ fn pair_line<V: Vectors, const LEFT: i32>(v: V, from: usize, cell: &[u8], run: u
 }
 
 #[inline(always)]
-fn sixths<V: Vectors, const LEFT: i32>(v: V, plan: &Plan, cell: &[u8], runs: &mut [[Line; 8]]) {
-    for (run, lines) in runs.iter_mut().enumerate() {
-        for g in 0..4 {
-            for (index, line) in nibble_lines::<V, LEFT>(v, plan, cell, run, g).into_iter().enumerate() {
-                let g = g + 4 * index;
-                let upper = match LEFT {
-                    0 => pair_line::<V, 4>(v, plan.cell.upper, cell, run, g),
-                    _ => pair_line::<V, 6>(v, plan.cell.upper, cell, run, g),
-                };
-                v.store(v.or(line, upper), &mut lines[g]);
-            }
+fn sixths<V: Vectors, const LEFT: i32>(v: V, plan: &Plan, cell: &[u8], run: usize, lines: &mut [Line; 8]) {
+    for g in 0..4 {
+        for (index, line) in nibble_lines::<V, LEFT>(v, plan, cell, run, g).into_iter().enumerate() {
+            let g = g + 4 * index;
+            let upper = match LEFT {
+                0 => pair_line::<V, 4>(v, plan.cell.upper, cell, run, g),
+                _ => pair_line::<V, 6>(v, plan.cell.upper, cell, run, g),
+            };
+            v.store(v.or(line, upper), &mut lines[g]);
         }
     }
 }
 
 #[inline(always)]
-fn pairs<V: Vectors, const LEFT: i32>(v: V, plan: &Plan, cell: &[u8], runs: &mut [[Line; 8]]) {
-    for (run, lines) in runs.iter_mut().enumerate() {
-        for (g, line) in lines.iter_mut().enumerate() {
-            v.store(pair_line::<V, LEFT>(v, plan.cell.codes, cell, run, g), line);
-        }
+fn pairs<V: Vectors, const LEFT: i32>(v: V, plan: &Plan, cell: &[u8], run: usize, lines: &mut [Line; 8]) {
+    for (g, line) in lines.iter_mut().enumerate() {
+        v.store(pair_line::<V, LEFT>(v, plan.cell.codes, cell, run, g), line);
     }
 }
 
 #[inline(always)]
-fn thirds<V: Vectors, const LEFT: i32>(v: V, plan: &Plan, cell: &[u8], runs: &mut [[Line; 8]]) {
-    for (run, lines) in runs.iter_mut().enumerate() {
-        for (g, line) in lines.iter_mut().enumerate() {
-            let bits = u64::from_le_bytes(*section(cell, plan.cell.upper, 8 * run + g));
-            let lower = pair_line::<V, LEFT>(v, plan.cell.codes, cell, run, g);
-            v.store(v.add_bits(lower, bits, 4 << LEFT), line);
-        }
+fn thirds<V: Vectors, const LEFT: i32>(v: V, plan: &Plan, cell: &[u8], run: usize, lines: &mut [Line; 8]) {
+    for (g, line) in lines.iter_mut().enumerate() {
+        let bits = u64::from_le_bytes(*section(cell, plan.cell.upper, 8 * run + g));
+        let lower = pair_line::<V, LEFT>(v, plan.cell.codes, cell, run, g);
+        v.store(v.add_bits(lower, bits, 4 << LEFT), line);
     }
 }
 
 #[inline(always)]
-fn levels<V: Vectors>(v: V, plan: &Plan, table: &[i8; 16], cell: &[u8], runs: &mut [[Line; 8]]) {
+fn levels<V: Vectors>(v: V, plan: &Plan, table: &[i8; 16], cell: &[u8], run: usize, lines: &mut [Line; 8]) {
     let table = table.map(|level| level.cast_unsigned() ^ 128 ^ plan.flip);
-    for (run, lines) in runs.iter_mut().enumerate() {
-        for g in 0..4 {
-            let [lower, upper] = nibble_lines::<V, 0>(v, plan, cell, run, g);
-            v.store(v.look_up(&table, lower), &mut lines[g]);
-            v.store(v.look_up(&table, upper), &mut lines[g + 4]);
-        }
+    for g in 0..4 {
+        let [lower, upper] = nibble_lines::<V, 0>(v, plan, cell, run, g);
+        v.store(v.look_up(&table, lower), &mut lines[g]);
+        v.store(v.look_up(&table, upper), &mut lines[g + 4]);
     }
 }
 
-/// The scales and shifts of one cell, the first cell of the piece being number 0.
+/// The scales and shifts of one cell.
 #[inline(always)]
-fn scales<V: Vectors>(v: V, plan: &Plan, bytes: &[u8], number: usize, piece: &mut Piece) {
+pub(super) fn scales<V: Vectors>(v: V, plan: &Plan, bytes: &[u8], scales: &mut [Rows], shifts: &mut [Rows]) {
     let cell = &plan.cell;
-    let groups = cell.inputs / cell.group;
-    let (scales, shifts) = (&mut piece.scales[number * groups..], &mut piece.shifts[number * groups..]);
     let factor = v.splat(plan.factor);
     let block = v.halves(section(bytes, 0, 0));
     let block_min = v.mul(v.halves(section(bytes, cell.mins, 0)), v.splat(-1.0));
-    for (group, (scale, shift)) in scales[..groups].iter_mut().zip(shifts).enumerate() {
+    for (group, (scale, shift)) in scales.iter_mut().zip(shifts).enumerate() {
         let of_run = || v.halves(section(bytes, 0, group));
         let of_block = |factors| v.mul(block, factors);
         let value = match plan.dtype {

@@ -6,7 +6,7 @@ use std::arch::x86_64::*;
 
 /// 512 bits. A value is made only in functions that are compiled for its instructions.
 #[derive(Clone, Copy)]
-struct Wide;
+pub(super) struct Wide;
 /// Twice 256 bits. The same holds.
 #[derive(Clone, Copy)]
 struct Slim;

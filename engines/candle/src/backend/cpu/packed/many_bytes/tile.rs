@@ -5,7 +5,7 @@ use super::inputs::{LEAST_ROWS, MOST_ROWS};
 use super::piece::{Code, Piece, Plan, Rows, unpack, with_number};
 use super::plain;
 #[cfg(target_arch = "x86_64")]
-use super::{narrow, piece_x86, vnni};
+use super::{direct, narrow, piece_x86, vnni};
 use crate::backend::cpu::kernels::{Level, Portable, Set};
 use plimsoll_formats::Dtype;
 
@@ -37,6 +37,8 @@ pub(super) struct Kernels {
     pub(super) unpack: unsafe fn(&[u8], &mut Piece),
     /// The product: see [`Operands`].
     pub(super) tile: unsafe fn(&Operands),
+    /// Both at once for whole cells, where this is faster: the operands need no piece.
+    pub(super) direct: Option<unsafe fn(&[u8], &Operands)>,
 }
 
 /// A tile of a number of rows that is known when the program runs.
@@ -99,7 +101,19 @@ impl Kernels {
             #[cfg(target_arch = "x86_64")]
             Set::Vnni(_) | Set::Amx(_) => with_number!(dtype, N => piece_x86::avx512::<N, false> as _),
         };
-        Some(Kernels { plan, unpack: unpack?, tile })
+        let direct: Option<unsafe fn(&[u8], &Operands)> = match level.set() {
+            #[cfg(target_arch = "x86_64")]
+            Set::Vnni(_) | Set::Amx(_) if rows <= direct::MOST_DIRECT => {
+                with_number!(dtype, N => match rows {
+                    5 => direct::products::<N, 5> as _,
+                    6 => direct::products::<N, 6> as _,
+                    7 => direct::products::<N, 7> as _,
+                    _ => direct::products::<N, 8> as _,
+                })
+            }
+            _ => None,
+        };
+        Some(Kernels { plan, unpack: unpack?, tile, direct })
     }
 
     /// The codes that a level's tiles take.
@@ -124,7 +138,7 @@ impl Kernels {
             true => with_number!(dtype, N => unpack_plain::<N, true> as _),
             false => with_number!(dtype, N => unpack_plain::<N, false> as _),
         };
-        Some(Kernels { plan, unpack: unpack?, tile })
+        Some(Kernels { plan, unpack: unpack?, tile, direct: None })
     }
 }
 

@@ -5,6 +5,7 @@
 //! instructions but products. Multiplying the scales of weights and inputs first leaves one fused operation to each sum.
 
 use super::inputs::{HALVES, MAIN};
+use super::piece::{Line, Rows};
 use super::tile::Operands;
 use std::arch::x86_64::*;
 
@@ -25,7 +26,6 @@ pub(super) unsafe fn tile<const ROWS: usize, const GROUPS: usize, const SHIFTED:
             *total = unsafe { _mm512_loadu_ps(sums.add(row).cast()) };
         }
     }
-    let parts = 8 / GROUPS;
     for run in 0..runs {
         for line in 0..lines {
             // A hint, for any address.
@@ -34,29 +34,53 @@ pub(super) unsafe fn tile<const ROWS: usize, const GROUPS: usize, const SHIFTED:
         // SAFETY: by the caller's promise, here and below: there are `runs` runs of inputs and of the piece, and what is read
         // of each is within what `MAIN` and `HALVES` count.
         let (main, halves) = unsafe { (main.add(run * ROWS * MAIN), halves.add(run * ROWS * HALVES)) };
-        for part in 0..parts {
-            let (starts, shares) = match GROUPS {
-                // SAFETY: as above.
-                8 => unsafe { (main.add(9 * ROWS), main.add(10 * ROWS)) },
-                // SAFETY: as above.
-                _ => unsafe { (halves.add(part * ROWS), halves.add((2 + part) * ROWS)) },
+        // SAFETY: as above; a run has as many scales as parts.
+        unsafe {
+            let (codes, at) = (&(*piece).codes[run], run * (8 / GROUPS));
+            let (scales, shifts) = (&(&(*piece).scales)[at..], &(&(*piece).shifts)[at..]);
+            add_run(GROUPS, SHIFTED, codes, scales, shifts, (main, halves), &mut totals);
+        }
+    }
+    for (row, total) in totals.into_iter().enumerate() {
+        // SAFETY: there are `ROWS` sums, which are this tile's.
+        unsafe { _mm512_storeu_ps(sums.add(row).cast(), total) };
+    }
+}
+
+/// Adds the products of 32 inputs: `groups` groups of four, 8 or 4, share a scale; `shifted` types have offsets.
+///
+/// # Safety
+/// The processor has AVX-512 with VNNI. There are the inputs of a run of `ROWS` rows at the two pointers.
+#[inline(always)]
+pub(super) unsafe fn add_run<const ROWS: usize>(
+    groups: usize,
+    shifted: bool,
+    codes: &[Line; 8],
+    scales: &[Rows],
+    shifts: &[Rows],
+    (main, halves): (*const f32, *const f32),
+    totals: &mut [__m512; ROWS],
+) {
+    // SAFETY: the caller's promise; of each run, what is read is within what `MAIN` and `HALVES` count.
+    unsafe {
+        for (part, scales) in scales.iter().enumerate().take(8 / groups) {
+            let (starts, shares) = match groups {
+                8 => (main.add(9 * ROWS), main.add(10 * ROWS)),
+                _ => (halves.add(part * ROWS), halves.add((2 + part) * ROWS)),
             };
             let mut dots = [_mm512_setzero_si512(); ROWS];
-            if !SHIFTED {
+            if !shifted {
                 for (row, dot) in dots.iter_mut().enumerate() {
-                    // SAFETY: as above.
-                    *dot = _mm512_set1_epi32(unsafe { starts.add(row).cast::<i32>().read() });
+                    *dot = _mm512_set1_epi32(starts.add(row).cast::<i32>().read());
                 }
             }
             // Of few rows every other product goes to a sum of its own: one sum's products wait for each other.
             let mut others = [_mm512_setzero_si512(); ROWS];
-            for g in part * GROUPS..(part + 1) * GROUPS {
+            for g in part * groups..(part + 1) * groups {
                 let dots = if ROWS <= SPLIT && g % 2 == 1 { &mut others } else { &mut dots };
-                // SAFETY: as above.
-                let codes = unsafe { _mm512_load_si512((&raw const (*piece).codes[run][g]).cast()) };
+                let codes = _mm512_loadu_si512(codes[g].as_ptr().cast());
                 for (row, dot) in dots.iter_mut().enumerate() {
-                    // SAFETY: as above.
-                    let inputs = _mm512_set1_epi32(unsafe { main.add(g * ROWS + row).cast::<i32>().read() });
+                    let inputs = _mm512_set1_epi32(main.add(g * ROWS + row).cast::<i32>().read());
                     *dot = _mm512_dpbusd_epi32(*dot, codes, inputs);
                 }
             }
@@ -65,27 +89,17 @@ pub(super) unsafe fn tile<const ROWS: usize, const GROUPS: usize, const SHIFTED:
                     *dot = _mm512_add_epi32(*dot, other);
                 }
             }
-            // SAFETY: as above.
-            let scales = unsafe { _mm512_load_ps((&raw const (*piece).scales[run * parts + part]).cast()) };
+            let scales = _mm512_loadu_ps(scales.as_ptr());
             for (row, (total, dot)) in totals.iter_mut().zip(dots).enumerate() {
-                // SAFETY: as above.
-                let scale = _mm512_mul_ps(scales, _mm512_set1_ps(unsafe { main.add(8 * ROWS + row).read() }));
+                let scale = _mm512_mul_ps(scales, _mm512_set1_ps(main.add(8 * ROWS + row).read()));
                 *total = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), scale, *total);
             }
-            if SHIFTED {
-                // SAFETY: as above.
-                let shifts =
-                    unsafe { _mm512_load_ps((&raw const (*piece).shifts[run * parts + part]).cast()) };
+            if shifted {
+                let shifts = _mm512_loadu_ps(shifts[part].as_ptr());
                 for (row, total) in totals.iter_mut().enumerate() {
-                    // SAFETY: as above.
-                    *total =
-                        _mm512_fmadd_ps(shifts, _mm512_set1_ps(unsafe { shares.add(row).read() }), *total);
+                    *total = _mm512_fmadd_ps(shifts, _mm512_set1_ps(shares.add(row).read()), *total);
                 }
             }
         }
-    }
-    for (row, total) in totals.into_iter().enumerate() {
-        // SAFETY: there are `ROWS` sums, which are this tile's.
-        unsafe { _mm512_storeu_ps(sums.add(row).cast(), total) };
     }
 }
