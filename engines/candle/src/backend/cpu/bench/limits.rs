@@ -97,7 +97,7 @@ pub(super) fn timed(threads: usize, run: impl FnOnce()) -> f64 {
 /// Seconds that this thread has run.
 fn ran() -> f64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the clock is there on every Linux, and the pointer is to a whole value.
+    // SAFETY: the clock is there on Linux and macOS, and the pointer is to a whole value.
     unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
     time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
 }

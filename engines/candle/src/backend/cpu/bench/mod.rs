@@ -37,7 +37,7 @@ const TURNS: usize = 5;
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum BenchError {
-    /// The command line is wrong, or help was asked for: the text says more.
+    /// The command line is wrong.
     #[error("{0}")]
     Usage(String),
     /// A kernel or its memory.
@@ -54,6 +54,9 @@ pub enum BenchError {
 /// See [`BenchError`].
 pub fn bench_kernels(arguments: impl Iterator<Item = String>, out: &mut dyn Write) -> Result<(), BenchError> {
     let options = Options::parse(arguments).map_err(BenchError::Usage)?;
+    if options.help {
+        return Ok(writeln!(out, "{}", options::HELP)?);
+    }
     let level = Level::detect();
     let pool = Pool::new(options.threads)?;
     let limits = Limits::new(level, options.set_bytes)?;
@@ -247,5 +250,6 @@ mod tests {
         assert!(wrong("--thread 2").contains("--thread"));
         assert!(wrong("--threads 0").contains("0"));
         assert!(wrong("--set").contains("--set"));
+        assert!(lines("--help").concat().contains("--threads N"));
     }
 }

@@ -3,7 +3,7 @@
 use crate::backend::MAX_THREADS;
 use std::thread::available_parallelism;
 
-const HELP: &str = "\
+pub(super) const HELP: &str = "\
 times single kernels of the CPU backend against raw reads and raw arithmetic of the same process
 
   --only WORD     a kernel, type, shape or number of rows; given several times, all must fit
@@ -24,6 +24,7 @@ pub(super) struct Options {
     pub(super) set_bytes: usize,
     pub(super) seconds: f64,
     pub(super) json: bool,
+    pub(super) help: bool,
 }
 
 impl Options {
@@ -35,6 +36,7 @@ impl Options {
             set_bytes: 1 << 30,
             seconds: 0.3,
             json: false,
+            help: false,
         };
         while let Some(name) = arguments.next() {
             let mut value = || arguments.next().ok_or_else(|| format!("{name} wants a value"));
@@ -50,7 +52,7 @@ impl Options {
                 "--json" => options.json = true,
                 // What cargo adds.
                 "--bench" => {}
-                "--help" => return Err(HELP.to_owned()),
+                "--help" => options.help = true,
                 _ => return Err(format!("{name} is not known\n\n{HELP}")),
             }
         }

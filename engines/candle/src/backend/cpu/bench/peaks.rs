@@ -37,9 +37,12 @@ pub(super) enum Arithmetic {
 }
 
 /// Sums that do not wait for each other: more than an instruction takes cycles.
+#[cfg(target_arch = "x86_64")]
 const SUMS: usize = 14;
 /// Rounds of a run, with vectors and with tiles.
+#[cfg(target_arch = "x86_64")]
 const ROUNDS: usize = 1 << 15;
+#[cfg(target_arch = "x86_64")]
 const TILE_ROUNDS: usize = ROUNDS / 8;
 
 #[cfg(not(target_arch = "x86_64"))]

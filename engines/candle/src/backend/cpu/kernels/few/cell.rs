@@ -27,8 +27,9 @@ pub(super) unsafe trait Cell: Sized + 'static {
 }
 
 /// How far ahead of a stream lines are asked for, in bytes: into the second cache, and from there into the first.
-const FAR: usize = 8 * 1024;
-const NEAR: usize = 2304;
+/// Measured with two streams: 8 KiB and 2 KiB are 5 to 15 % slower, in every type.
+const FAR: usize = 3072;
+const NEAR: usize = 576;
 
 /// Asks for a block's share of the lines that lie so far behind its cell. They may be lines of the next panel, of another
 /// thread's, or of nothing at all: a hint never faults.

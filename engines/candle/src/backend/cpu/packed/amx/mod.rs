@@ -41,7 +41,7 @@ const PANELS: usize = 16;
 /// Steps of 32 inputs in a piece.
 const PIECE: usize = 8;
 /// Bytes that weights are asked for ahead of their use, into the first- and the second-level cache.
-const AHEAD: (usize, usize) = (2304, 8192);
+const AHEAD: (usize, usize) = (576, 3072);
 
 /// Values of a tile of sums.
 const SUMS: usize = TILE / size_of::<f32>();

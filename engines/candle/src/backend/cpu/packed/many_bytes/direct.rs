@@ -14,8 +14,8 @@ use std::arch::x86_64::*;
 pub(super) const MOST_DIRECT: usize = 8;
 
 /// Bytes that weights are asked for ahead of their use, into the first- and the second-level cache.
-const NEAR: usize = 2304;
-const FAR: usize = 8192;
+const NEAR: usize = 576;
+const FAR: usize = 3072;
 
 /// The products of whole cells of the type with this number, to the same bits as [`super::vnni::tile`] with a piece of them,
 /// which it wants none of.
