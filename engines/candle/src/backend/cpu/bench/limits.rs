@@ -103,7 +103,8 @@ fn ran() -> f64 {
 }
 
 per_level! {
-    /// A sum that the compiler makes wide and takes no time but for reading.
+    /// A sum that the compiler makes wide and takes no time but for reading. It asks for nothing ahead and leaves that to the
+    /// processor, as `benches/peers/limits.c` does, so a single thread's kernel that asks in two places may well read faster.
     fn sum[_simd](words: &[u64]) -> u64 {
         let mut sums = [0u64; 32];
         for line in words.as_chunks::<32>().0 {
