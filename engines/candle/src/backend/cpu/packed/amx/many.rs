@@ -1,6 +1,6 @@
 //! More rows than have their sums in registers.
 
-use super::weights::{Kind, unpack};
+use super::weights::{Kind, PARTS, Scales, unpack, unpack_part};
 use super::{BLOCK, Job, PANELS, PIECE, ROWS, SUMS, WEIGHTS, inputs, multiply};
 use crate::backend::cpu::kernels::{TILE, TILE_ROW, Tiles};
 use crate::backend::cpu::packed::PANEL_ROWS;
@@ -18,12 +18,12 @@ pub(super) unsafe fn many<K: Kind>(job: &Job<'_>, panels: Range<usize>, scratch:
     let mut pieces = pieces(panels, job.inputs.rows().div_ceil(BLOCK), job.steps).peekable();
     if let Some(first) = pieces.peek() {
         // SAFETY: the caller's promise; nothing else is in the piece's room.
-        unsafe { Unpacking::new::<K>(job, first, now).tiles::<K>(usize::MAX) };
+        unsafe { Unpacking::new::<K>(job, first, now).parts::<K>(2 * PIECE * PARTS) };
     }
     while let Some(piece) = pieces.next() {
-        let mut next = pieces.peek().map(|next| Unpacking::new::<K>(job, next, then));
+        let next = pieces.peek().map(|next| Unpacking::new::<K>(job, next, then));
         // SAFETY: the caller's promise.
-        unsafe { piece_of::<K>(job, &piece, now, next.as_mut(), sums) };
+        unsafe { piece_of::<K>(job, &piece, now, next, sums) };
         std::mem::swap(&mut now, &mut then);
     }
 }
@@ -64,15 +64,18 @@ fn parts(range: Range<usize>, len: usize) -> impl Iterator<Item = Range<usize>> 
 }
 
 /// The weights of a piece on their way to tiles, `[panel][PIECE]`, a few at a time: tiles multiply while other units unpack.
-struct Unpacking<'a> {
+pub(super) struct Unpacking<'a> {
     /// The cells of each panel from the piece on; of one panel, twice the same.
     cells: [&'a [u8]; 2],
     /// From these to those that are wanted when the panel is next looked at.
     ahead: usize,
     steps: usize,
-    /// Tiles that are done, and all.
+    /// [`PARTS`] of tiles that are done, should be, and are there.
     done: usize,
+    due: usize,
     all: usize,
+    /// Of the part before.
+    scales: Scales,
     tiles: *mut u8,
 }
 
@@ -85,45 +88,61 @@ impl<'a> Unpacking<'a> {
             false => (PANELS * job.weights.panel_bytes()).saturating_sub(cells_of_steps(start)),
         };
         let cells = |panel: usize| &job.weights.panel(panel)[cells_of_steps(start)..];
-        let all = if K::IS_TILE { 0 } else { piece.panels.len() * (end - start) };
-        let tiles = tiles[..WEIGHTS].as_mut_ptr().cast();
         Unpacking {
             cells: [cells(piece.panels.start), cells(piece.panels.end - 1)],
             ahead,
             steps: end - start,
             done: 0,
-            all,
-            tiles,
+            due: 0,
+            all: if K::IS_TILE { 0 } else { piece.panels.len() * (end - start) * PARTS },
+            scales: Scales::none(),
+            tiles: tiles[..WEIGHTS].as_mut_ptr().cast(),
         }
     }
 
-    /// Unpacks at most so many more tiles.
+    /// Unpacks so many more parts of tiles: one by one where they are few and alike, else whole tiles as they fall due, whose
+    /// code has no cases.
     ///
     /// # Safety
-    /// As [`unpack`]; `tiles` are still this piece's alone.
+    /// As [`unpack_part`]; `tiles` are still this piece's alone.
     #[inline(always)]
-    unsafe fn tiles<K: Kind>(&mut self, count: usize) {
-        let per_cell = K::CELL.inputs / inputs::STEP;
-        for tile in self.done..self.done.saturating_add(count).min(self.all) {
-            let (panel, step) = (tile / self.steps, tile % self.steps);
+    pub(super) unsafe fn parts<K: Kind>(&mut self, count: usize) {
+        self.due = (self.due + count).min(self.all);
+        let whole = K::CELL.group == 16 || count >= PARTS;
+        while self.done + if whole { PARTS - 1 } else { 0 } < self.due {
+            let (tile, part) = (self.done / PARTS, self.done % PARTS);
+            let (panel, step) = if tile < self.steps { (0, tile) } else { (1, tile - self.steps) };
+            let per_cell = K::CELL.inputs / inputs::STEP;
+            let (run, share) = (step % per_cell, K::CELL.bytes / per_cell);
             let cell = &self.cells[panel][step / per_cell * K::CELL.bytes..][..K::CELL.bytes];
             // SAFETY: the cell is whole, and there is room for two panels' pieces in the planes of the type; both are aligned.
             unsafe {
                 let to = self.tiles.add((panel * PIECE + step) * K::PLANES * TILE);
-                unpack::<K>(cell.as_ptr(), step % per_cell, to);
+                match whole {
+                    true => unpack::<K>(cell.as_ptr(), run, to),
+                    false => unpack_part::<K>(cell.as_ptr(), run, part, &mut self.scales, to),
+                }
             }
-            let share = K::CELL.bytes / per_cell;
-            let from = cell.as_ptr().wrapping_add(self.ahead + step % per_cell * share);
-            for line in 0..share.div_ceil(TILE_ROW) {
+            let parts = if whole { PARTS } else { 1 };
+            let lines = share.div_ceil(TILE_ROW);
+            for line in part * lines / PARTS..(part + parts) * lines / PARTS {
+                let from = cell.as_ptr().wrapping_add(self.ahead + run * share + line * TILE_ROW);
                 // SAFETY: a hint, which no address makes fail.
                 #[allow(unused_unsafe, reason = "newer compilers take it for safe")]
                 unsafe {
-                    _mm_prefetch::<_MM_HINT_T1>(from.wrapping_add(line * TILE_ROW).cast());
+                    _mm_prefetch::<_MM_HINT_T1>(from.cast());
                 }
             }
-            self.done = tile + 1;
+            self.done += parts;
         }
     }
+}
+
+/// What is done beside the products.
+pub(super) struct Beside<'a> {
+    pub(super) unpacking: Option<Unpacking<'a>>,
+    /// Parts with each step.
+    pub(super) share: usize,
 }
 
 /// Multiplies a piece, whose weights are unpacked, while the next one's are being.
@@ -135,7 +154,7 @@ unsafe fn piece_of<K: Kind>(
     job: &Job<'_>,
     piece: &Piece,
     unpacked: &[f32],
-    mut next: Option<&mut Unpacking<'_>>,
+    next: Option<Unpacking<'_>>,
     sums: &mut [f32],
 ) {
     let Range { start, end } = piece.steps;
@@ -151,14 +170,12 @@ unsafe fn piece_of<K: Kind>(
         }
     };
     let pairs = piece.blocks.len().div_ceil(2);
-    let share = next.as_ref().map_or(0, |next| next.all.div_ceil(pairs));
+    // What is left after the last rows is less than a step's share each.
+    let share = next.as_ref().map_or(0, |next| next.all.div_ceil(pairs * (end - start)));
     let begin = start == 0;
     let sums = &mut sums[piece.before * 2 * pairs * SUMS..];
+    let mut beside = Beside { unpacking: next, share };
     for (pair, sums) in sums.chunks_exact_mut(4 * SUMS).take(pairs).enumerate() {
-        if let Some(next) = &mut next {
-            // SAFETY: its tiles are not those that are multiplied.
-            unsafe { next.tiles::<K>(share) };
-        }
         let block = piece.blocks.start + 2 * pair;
         let two = block + 1 < piece.blocks.end;
         let other = if two { block + 1 } else { block };
@@ -167,10 +184,18 @@ unsafe fn piece_of<K: Kind>(
         // SAFETY: blocks and pieces have so many steps; there is room for four tiles of sums.
         unsafe {
             match (two, both) {
-                (true, true) => tile_sums::<K, 2, 2>(job.tiles, rows, from, end - start, sums, begin),
-                (true, false) => tile_sums::<K, 2, 1>(job.tiles, rows, from, end - start, sums, begin),
-                (false, true) => tile_sums::<K, 1, 2>(job.tiles, rows, from, end - start, sums, begin),
-                (false, false) => tile_sums::<K, 1, 1>(job.tiles, rows, from, end - start, sums, begin),
+                (true, true) => {
+                    tile_sums::<K, 2, 2>(job.tiles, rows, from, end - start, &mut beside, sums, begin)
+                }
+                (true, false) => {
+                    tile_sums::<K, 2, 1>(job.tiles, rows, from, end - start, &mut beside, sums, begin)
+                }
+                (false, true) => {
+                    tile_sums::<K, 1, 2>(job.tiles, rows, from, end - start, &mut beside, sums, begin)
+                }
+                (false, false) => {
+                    tile_sums::<K, 1, 1>(job.tiles, rows, from, end - start, &mut beside, sums, begin)
+                }
             }
         }
         if end < job.steps {
@@ -199,6 +224,7 @@ unsafe fn tile_sums<K: Kind, const R: usize, const N: usize>(
     rows: [*const u8; 2],
     from: [*const u8; 2],
     steps: usize,
+    beside: &mut Beside<'_>,
     sums: &mut [f32],
     begin: bool,
 ) {
@@ -222,7 +248,7 @@ unsafe fn tile_sums<K: Kind, const R: usize, const N: usize>(
                 tiles.load::<3>(sums.add(3 * TILE), TILE_ROW);
             }
         }
-        multiply::<K, R, N>(tiles, rows, from, steps);
+        multiply::<K, R, N>(tiles, rows, from, steps, beside);
         tiles.store::<0>(sums, TILE_ROW);
         if N == 2 {
             tiles.store::<1>(sums.add(TILE), TILE_ROW);

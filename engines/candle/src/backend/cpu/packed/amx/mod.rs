@@ -25,7 +25,7 @@ pub(crate) use inputs::{BLOCK, Tiled, block_len, most_block_len, prepare};
 use super::{PANEL_ROWS, Packed};
 use crate::backend::cpu::kernels::{Amx, TILE, TILE_ROW, Tiles};
 use crate::backend::cpu::matmul::Target;
-use many::many;
+use many::{Beside, many};
 use multiply::{multiply, shifted};
 use plimsoll_formats::Dtype;
 use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
@@ -108,6 +108,7 @@ unsafe fn few<K: Kind, const R: usize>(job: &Job<'_>, panels: Range<usize>, scra
     let (sums, unpacked) = scratch.split_at_mut(R * SUMS);
     let blocks = [inputs.block(0, 0).as_ptr().cast::<u8>(), inputs.block(R - 1, 0).as_ptr().cast()];
     let per_step = inputs.planes() * TILE;
+    let mut nothing = Beside { unpacking: None, share: 0 };
     for panel in panels {
         tiles.zero::<0>();
         tiles.zero::<2>();
@@ -137,7 +138,7 @@ unsafe fn few<K: Kind, const R: usize>(job: &Job<'_>, panels: Range<usize>, scra
                         }
                     };
                     let rows = shifted(blocks, step * per_step);
-                    multiply::<K, R, 1>(tiles, rows, [from, from], 1);
+                    multiply::<K, R, 1>(tiles, rows, [from, from], 1, &mut nothing);
                 }
                 step += 1;
             }

@@ -1,18 +1,20 @@
 //! The innermost products, from tile to tile.
 
+use super::many::Beside;
 use super::weights::Kind;
 use crate::backend::cpu::kernels::{TILE, TILE_ROW, Tiles};
 
 /// Adds the products of `R` blocks of rows with `N` panels to registers 0 to 3, `2 * block + panel`.
 ///
 /// # Safety
-/// There are so many steps of tiles at each pointer, in the planes of the type.
+/// There are so many steps of tiles at each pointer, in the planes of the type; what is unpacked beside is another piece.
 #[inline(always)]
 pub(super) unsafe fn multiply<K: Kind, const R: usize, const N: usize>(
     tiles: &Tiles,
     rows: [*const u8; 2],
     from: [*const u8; 2],
     steps: usize,
+    beside: &mut Beside<'_>,
 ) {
     let row_planes = if K::IS_PLAIN { 2 } else { 1 };
     for step in 0..steps {
@@ -29,6 +31,9 @@ pub(super) unsafe fn multiply<K: Kind, const R: usize, const N: usize>(
             }
             if K::PLANES == 2 {
                 one::<R, N, false, true>(tiles, rows, shifted(from, TILE));
+            }
+            if let Some(unpacking) = &mut beside.unpacking {
+                unpacking.parts::<K>(beside.share);
             }
         }
     }

@@ -5,7 +5,7 @@
 //! operation and one multiplication with addition for 16 weights, without a conversion.
 
 use super::super::layout::{Cell, Codes};
-use crate::backend::cpu::kernels::{IQ4_LEVELS, MXFP4_LEVELS, TILE_ROW};
+use crate::backend::cpu::kernels::{IQ4_LEVELS, MXFP4_LEVELS, TILE, TILE_ROW};
 use plimsoll_formats::Dtype;
 use std::arch::x86_64::*;
 
@@ -52,10 +52,21 @@ kinds!(F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2K, Q3K, Q4K, Q5K, Q6K, IQ4NL, 
 
 /// 256 times the scales of the panel's rows, and what is added to the products with them.
 #[derive(Clone, Copy)]
-struct Scales {
+pub(super) struct Scales {
     scale: __m512,
     shift: __m512,
 }
+
+impl Scales {
+    /// What the first part replaces.
+    pub(super) fn none() -> Self {
+        // SAFETY: vectors of floats, for which zeros will do.
+        unsafe { std::mem::zeroed() }
+    }
+}
+
+/// Parts of a tile that can be unpacked by themselves, of two lines each.
+pub(super) const PARTS: usize = 8;
 
 /// Unpacks 32 inputs of a cell, from `32 * run` on, into a tile, or [`Kind::PLANES`] of them.
 ///
@@ -64,47 +75,69 @@ struct Scales {
 /// cache lines.
 #[inline(always)]
 pub(super) unsafe fn unpack<K: Kind>(cell: *const u8, run: usize, tile: *mut u8) {
-    // SAFETY: the caller's promise; offsets are those of the cell's sections.
+    // SAFETY: the caller's promise.
     unsafe {
-        if K::IS_PLAIN {
-            return plain(cell, tile);
-        }
-        let first = scales::<K>(cell, run * 32 / K::CELL.group);
-        let second = if K::CELL.group == 16 { scales::<K>(cell, 2 * run + 1) } else { first };
-        for group in 0..8 {
-            let scales = if group < 4 { first } else { second };
-            let codes = codes::<K>(cell, run, group);
-            let a = values(_mm512_slli_epi32::<15>(codes), scales);
-            let b = values(_mm512_slli_epi32::<7>(codes), scales);
-            let c = values(_mm512_srli_epi32::<1>(codes), scales);
-            let d = values(_mm512_srli_epi32::<9>(codes), scales);
-            let line = tile.add(2 * TILE_ROW * group);
-            _mm512_store_si512(line.cast(), paired(a, b));
-            _mm512_store_si512(line.add(TILE_ROW).cast(), paired(c, d));
+        let mut scales = Scales::none();
+        for part in 0..PARTS {
+            unpack_part::<K>(cell, run, part, &mut scales, tile);
         }
     }
 }
 
-/// f16 to two tiles: the nearest bf16, then what is left, which is exact.
+/// The same for one of the [`PARTS`]; the scales are those that the part before it left.
 ///
 /// # Safety
 /// As [`unpack`].
 #[inline(always)]
-unsafe fn plain(cell: *const u8, tile: *mut u8) {
-    // SAFETY: the caller's promise: a cell is 16 lines, and so is a tile.
+pub(super) unsafe fn unpack_part<K: Kind>(
+    cell: *const u8,
+    run: usize,
+    part: usize,
+    scales: &mut Scales,
+    tile: *mut u8,
+) {
+    // SAFETY: the caller's promise; offsets are those of the cell's sections.
     unsafe {
-        for line in 0..16 {
-            let halves = _mm512_load_si512(cell.add(TILE_ROW * line).cast());
-            let low = _mm512_cvtph_ps(_mm512_castsi512_si256(halves));
-            let high = _mm512_cvtph_ps(_mm512_extracti64x4_epi64::<1>(halves));
-            let upper: __m512i = std::mem::transmute(_mm512_cvtne2ps_pbh(high, low));
-            let widen = |half| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(half)));
-            let low = _mm512_sub_ps(low, widen(_mm512_castsi512_si256(upper)));
-            let high = _mm512_sub_ps(high, widen(_mm512_extracti64x4_epi64::<1>(upper)));
-            let rest: __m512i = std::mem::transmute(_mm512_cvtne2ps_pbh(high, low));
-            _mm512_store_si512(tile.add(TILE_ROW * line).cast(), upper);
-            _mm512_store_si512(tile.add(TILE_ROW * (16 + line)).cast(), rest);
+        if K::IS_PLAIN {
+            for line in 2 * part..2 * part + 2 {
+                plain(cell.add(TILE_ROW * line), tile.add(TILE_ROW * line));
+            }
+            return;
         }
+        if part == 0 {
+            *scales = self::scales::<K>(cell, run * 32 / K::CELL.group);
+        } else if part == PARTS / 2 && K::CELL.group == 16 {
+            *scales = self::scales::<K>(cell, 2 * run + 1);
+        }
+        let codes = codes::<K>(cell, run, part);
+        let a = values(_mm512_slli_epi32::<15>(codes), *scales);
+        let b = values(_mm512_slli_epi32::<7>(codes), *scales);
+        let c = values(_mm512_srli_epi32::<1>(codes), *scales);
+        let d = values(_mm512_srli_epi32::<9>(codes), *scales);
+        let line = tile.add(2 * TILE_ROW * part);
+        _mm512_store_si512(line.cast(), paired(a, b));
+        _mm512_store_si512(line.add(TILE_ROW).cast(), paired(c, d));
+    }
+}
+
+/// A line of f16 to two: the nearest bf16, then, a tile further on, what is left, which is exact.
+///
+/// # Safety
+/// As [`unpack`].
+#[inline(always)]
+unsafe fn plain(halves: *const u8, line: *mut u8) {
+    // SAFETY: the caller's promise: a line of the cell and of each tile.
+    unsafe {
+        let halves = _mm512_load_si512(halves.cast());
+        let low = _mm512_cvtph_ps(_mm512_castsi512_si256(halves));
+        let high = _mm512_cvtph_ps(_mm512_extracti64x4_epi64::<1>(halves));
+        let upper: __m512i = std::mem::transmute(_mm512_cvtne2ps_pbh(high, low));
+        let widen = |half| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(half)));
+        let low = _mm512_sub_ps(low, widen(_mm512_castsi512_si256(upper)));
+        let high = _mm512_sub_ps(high, widen(_mm512_extracti64x4_epi64::<1>(upper)));
+        let rest: __m512i = std::mem::transmute(_mm512_cvtne2ps_pbh(high, low));
+        _mm512_store_si512(line.cast(), upper);
+        _mm512_store_si512(line.add(TILE).cast(), rest);
     }
 }
 
