@@ -86,6 +86,14 @@ class Plimsoll(unittest.TestCase):
         self.assertEqual(free[free.index("--set") + 1], "native.step_ms=0")
 
 
+    def test_a_batch_counts_while_all_of_it_decodes(self):
+        record = Record("batch-4", 128, 9.0, {"all_decoding_per_second": 64, "whole_seconds": 10})
+        self.assertEqual(plimsoll.all_decoding(record).speed, 64)
+        self.assertEqual(plimsoll.all_decoding(Record("decode", 128, 2.0)).seconds, 2)
+        with self.assertRaises(Failed):
+            checked([plimsoll.all_decoding(Record("batch-4", 256, 9.0, {"all_decoding_per_second": 0}))], [cell("batch-4", 128)])
+
+
 class Processes(unittest.TestCase):
     def pinned(self, timeout):
         return Pinned(1, (min(os.sched_getaffinity(0)),), LEVELS["native"], "", timeout)

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import sys
 import time
 
 import numpy as np
@@ -69,21 +70,28 @@ request_ids = itertools.count()
 
 
 def together(pipe, sequences, count, new):
-    """Seconds from the first step to the last, and all tokens."""
+    """The time after each step, and how many tokens each sequence then had."""
     handles = [pipe.add_request(next(request_ids), ov.Tensor(ids(count)), generation(new)) for _ in range(sequences)]
-    start = time.perf_counter()
+    steps, produced = [], [0] * sequences
     while pipe.has_non_finished_requests():
         pipe.step()
-    seconds = time.perf_counter() - start
-    return seconds, sum(len(output.generated_ids) for handle in handles for output in handle.read_all())
+        for number, handle in enumerate(handles):
+            if handle.can_read():
+                produced[number] += sum(len(output.generated_ids) for output in handle.read().values())
+        steps.append((time.perf_counter(), list(produced)))
+    return steps
 
 
 def batch(cell):
-    """What further tokens take: a run with them less a run with one token each."""
-    first, one = together(batching(), cell.sequences, cell.prompt, 1)
-    check(cell, cell.sequences, one)
-    whole, produced = together(batching(), cell.sequences, cell.prompt, cell.new + 1)
-    return whole - first, produced - one
+    """What the further tokens take at the speed at which all decode together: a prompt's pieces come in beside others' tokens."""
+    steps = together(batching(), cell.sequences, cell.prompt, cell.new + 1)
+    check(cell, cell.sequences * (cell.new + 1), sum(steps[-1][1]))
+    alike = [(at, sum(counts)) for at, counts in steps if min(counts) and max(counts) <= cell.new]
+    if len(alike) < 2:
+        sys.exit(f"{cell.name}: {cell.new} tokens are too few for all sequences to decode together")
+    (began, before), (ended, after) = alike[0], alike[-1]
+    wanted = cell.sequences * cell.new
+    return (ended - began) / (after - before) * wanted, wanted
 
 
 measure(Runner(prefill, decode, batch), options.cells)
