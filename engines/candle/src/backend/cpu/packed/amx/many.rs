@@ -10,7 +10,7 @@ use std::ops::Range;
 /// Any number of rows.
 ///
 /// # Safety
-/// As [`few`].
+/// As [`super::few`].
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx512vbmi,fma,f16c")]
 pub(super) unsafe fn many<K: Kind>(job: &Job<'_>, panels: Range<usize>, scratch: &mut [f32]) {
     let (unpacked, sums) = scratch.split_at_mut(2 * WEIGHTS);
@@ -148,7 +148,7 @@ pub(super) struct Beside<'a> {
 /// Multiplies a piece, whose weights are unpacked, while the next one's are being.
 ///
 /// # Safety
-/// As [`few`].
+/// As [`super::few`].
 #[inline(always)]
 unsafe fn piece_of<K: Kind>(
     job: &Job<'_>,
@@ -170,7 +170,7 @@ unsafe fn piece_of<K: Kind>(
         }
     };
     let pairs = piece.blocks.len().div_ceil(2);
-    // What is left after the last rows is less than a step's share each.
+    // Rounded up, so that all is done with the last rows.
     let share = next.as_ref().map_or(0, |next| next.all.div_ceil(pairs * (end - start)));
     let begin = start == 0;
     let sums = &mut sums[piece.before * 2 * pairs * SUMS..];
