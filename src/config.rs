@@ -46,7 +46,7 @@ const KEYS: &[(&str, Scope, Kind, &str)] = &[
         "native.kv_type",
         Scope::Model,
         Kind::OneOf(&["f16", "f32", "q8_0"]),
-        "element type of the KV cache [f16]",
+        "element type of the KV cache; f32 rounds no input of 16-bit weights [f16]",
     ),
     (
         "native.quantize",

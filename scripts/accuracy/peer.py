@@ -1,7 +1,7 @@
 """llama.cpp's side, through llama-cpp-python.
 
     python peer.py quantize FOLDER TYPE...     FOLDER/TYPE.gguf, all matrices of one type, from FOLDER/F32.gguf
-    python peer.py logits FOLDER IDS TYPE...   FOLDER/TYPE.peer-CHUNK.f32: logits of every position
+    python peer.py logits FOLDER IDS TYPE...   FOLDER/TYPE.peer-CHUNK.f32: logits of every position; TYPE-KV16 is TYPE with KV in f16
 """
 
 import ctypes
@@ -16,6 +16,9 @@ FILE_TYPES = {
     "Q6_K": 18, "IQ4_NL": 25, "IQ4_XS": 30, "BF16": 32,
 }  # fmt: skip
 THREADS = 2
+# Of the cache: ggml's numbers of f32 and f16.
+F32, F16 = 0, 1
+HALVED = "-KV16"
 # Tokens that are fed together.
 CHUNKS = (64, 1)
 
@@ -31,10 +34,10 @@ def quantize(source, kind, out):
         raise SystemExit(f"llama.cpp does not make {kind}")
 
 
-def logits(path, texts, out, chunk):
+def logits(path, texts, out, chunk, kv):
     model = llama_cpp.Llama(
         model_path=path, n_ctx=max(map(len, texts)), n_batch=chunk, n_ubatch=chunk, n_threads=THREADS,
-        n_threads_batch=THREADS, logits_all=True, flash_attn=False, type_k=0, type_v=0, verbose=False,
+        n_threads_batch=THREADS, logits_all=True, flash_attn=False, type_k=kv, type_v=kv, verbose=False,
     )  # fmt: skip
     with open(out, "wb") as file:
         for text in texts:
@@ -54,7 +57,9 @@ def main():
     texts = [list(map(int, line.split())) for line in open(ids)]
     for kind in kinds:
         for chunk in CHUNKS:
-            logits(f"{folder}/{kind}.gguf", texts, f"{folder}/{kind}.peer-{chunk}.f32", chunk)
+            model = f"{folder}/{kind.removesuffix(HALVED)}.gguf"
+            kv = F16 if kind.endswith(HALVED) else F32
+            logits(model, texts, f"{folder}/{kind}.peer-{chunk}.f32", chunk, kv)
 
 
 if __name__ == "__main__":

@@ -41,19 +41,25 @@ peer=$(interpreter venv-peer "${LLAMA_PYTHON:-}" requirements-peer.txt)
 cargo build --quiet -p plimsoll-candle --example logits
 logits=${CARGO_TARGET_DIR:-target}/debug/examples/logits
 
-# What is not there yet of these files: `absent SUFFIX`.
-absent() { for type in $types; do [ -e "$out/$type.$1" ] || echo "$type"; done; }
+# With KV in f16, inputs of bf16 weights are rounded too, on both sides.
+halved=
+case " $types " in *" BF16 "*) halved=BF16-KV16 ;; esac
+
+# What is not there yet of these files: `absent SUFFIX TYPE...`.
+absent() { for type in "${@:2}"; do [ -e "$out/$type.$1" ] || echo "$type"; done; }
 "$python" $here/texts.py "$out/ids.new"
 cmp -s "$out/ids" "$out/ids.new" || rm -f "$out"/*.reference.f32 "$out"/*.peer-*.f32
 mv "$out/ids.new" "$out/ids"
 [ -e "$out/F32.gguf" ] || "$python" $here/files.py "$out/F32.gguf"
-"$peer" $here/peer.py quantize "$out" $(absent gguf) >"$out/quantize.log" 2>&1 || { tail "$out/quantize.log"; exit 1; }
-"$python" $here/reference.py "$out/ids" "$out" $(absent reference.f32)
-"$peer" $here/peer.py logits "$out" "$out/ids" $(absent peer-1.f32)
-for type in $types; do
+"$peer" $here/peer.py quantize "$out" $(absent gguf $types) >"$out/quantize.log" 2>&1 || { tail "$out/quantize.log"; exit 1; }
+"$python" $here/reference.py "$out/ids" "$out" $(absent reference.f32 $types)
+"$peer" $here/peer.py logits "$out" "$out/ids" $(absent peer-1.f32 $types $halved)
+for type in $types $halved; do
+    kv=f32
+    [ "$type" != "$halved" ] || kv=f16
     for chunk in 64 1; do
         for level in $levels; do
-            PLIMSOLL_CPU=$level "$logits" "$out/$type.gguf" "$out/ids" "$out/$type.$level-$chunk.f32" $chunk f32
+            PLIMSOLL_CPU=$level "$logits" "$out/${type%-KV16}.gguf" "$out/ids" "$out/$type.$level-$chunk.f32" $chunk $kv
         done
     done
 done

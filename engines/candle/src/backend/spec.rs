@@ -108,6 +108,11 @@ pub struct StepSpec {
 }
 
 impl StepSpec {
+    /// Whether KV in f32 asks for all bits: then inputs of 16-bit weights keep at least as many as these.
+    pub fn is_exact(&self) -> bool {
+        self.kv_dtype == KvDtype::F32
+    }
+
     /// Bytes of one KV block over the layers of a kind:
     /// `layers * block_tokens * kv_heads * 2 * bytes of a head`, see [`KvDtype::bytes`]; `None` on overflow.
     pub fn block_bytes(&self, layers: Layers) -> Option<u64> {

@@ -22,7 +22,8 @@ pub enum BackendKind {
 pub struct Options {
     /// Which backend computes.
     pub backend: BackendKind,
-    /// Element type of the KV cache.
+    /// Element type of the KV cache. [`KvDtype::F32`] also keeps 16 bits or more of what meets 16-bit weights, where a processor's
+    /// tiles would round it to bf16.
     pub kv_dtype: KvDtype,
     /// What matrices of plain numbers become when they are read; `None` keeps them as they are in the file.
     pub quantize: Option<Quantize>,

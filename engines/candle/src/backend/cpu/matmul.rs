@@ -68,19 +68,19 @@ pub(super) enum Way {
 }
 
 impl Way {
-    /// The way for so many rows with weights of this type.
-    pub(super) fn of(level: Level, dtype: Dtype, rows: usize) -> Way {
+    /// The way for so many rows with weights of this type; `exact` inputs keep 16 bits at least where weights are plain.
+    pub(super) fn of(level: Level, dtype: Dtype, rows: usize, exact: bool) -> Way {
         #[cfg(target_arch = "x86_64")]
         if level.amx().is_some() {
-            match amx::planes(dtype) {
-                1 if rows >= TILE_ROWS => return Way::Tiles,
-                1 => {}
-                _ if rows > EXACT_ROWS => return Way::TilePairs,
+            match (dtype.is_quantized(), amx::planes(dtype, exact)) {
+                (true, _) if rows >= TILE_ROWS => return Way::Tiles,
+                (false, 1) if rows > EXACT_ROWS => return Way::Tiles,
+                (false, _) if rows > EXACT_ROWS => return Way::TilePairs,
                 _ => {}
             }
         }
         #[cfg(not(target_arch = "x86_64"))]
-        let _ = level;
+        let _ = (level, exact);
         match (rows <= FEW_ROWS, dtype.is_quantized()) {
             (_, true) if rows > EXACT_ROWS => Way::ManyBytes,
             (true, false) => Way::FewFloats,
@@ -116,6 +116,8 @@ pub(super) struct Workers<'a> {
     pub(super) pool: &'a Pool,
     /// The pool's.
     pub(super) threads: usize,
+    /// Whether inputs keep 16 bits at least where weights are plain.
+    pub(super) exact: bool,
 }
 
 /// What a product works in.
@@ -149,7 +151,7 @@ pub(super) fn matmul(
             Ok(made)
         }
         Stored::Panels(weights) => {
-            let way = Way::of(workers.level, weights.dtype(), rows);
+            let way = Way::of(workers.level, weights.dtype(), rows, workers.exact);
             if way.takes_stretches() {
                 let job = Job::new(workers, way, (rows, weights.cols()), inputs, room)?;
                 stretches(workers, weights.panels(), &|panels, thread| {

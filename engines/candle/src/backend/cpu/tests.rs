@@ -160,10 +160,14 @@ fn read(backend: &mut CpuBackend, slot: Slot, rows: usize) -> Vec<f32> {
 #[test]
 fn products_follow_the_definition_for_every_format_and_number_of_rows() {
     let mut random = Random::new(7);
-    for dtype in Dtype::ALL {
+    for (dtype, kv_dtype) in
+        Dtype::ALL.into_iter().flat_map(|dtype| [(dtype, KvDtype::F16), (dtype, KvDtype::F32)])
+    {
         // Inputs beyond one panel, in whole blocks.
         let cols = if dtype.block_len() == 256 { 768 } else { 544 };
-        let mut backend = CpuBackend::new(StepSpec { hidden: cols, intermediate: 83, ..spec() }).unwrap();
+        let spec = StepSpec { hidden: cols, intermediate: 83, kv_dtype, ..spec() };
+        let exact = spec.is_exact();
+        let mut backend = CpuBackend::new(spec).unwrap();
         let bytes = stored(dtype, 83 * cols, &mut random);
         let matrix = CpuBackend::load_matrix(dtype, 83, cols, &mut from_bytes(&bytes)).unwrap();
         let bias = vector::<CpuBackend>(83, &mut random);
@@ -188,12 +192,14 @@ fn products_follow_the_definition_for_every_format_and_number_of_rows() {
                     let mut want: f64 = products.iter().sum();
                     let magnitude: f64 = products.iter().map(|product| product.abs()).sum();
                     let tiled = Level::detect().name() == "amx" && rows > matmul::EXACT_ROWS;
-                    // On tiles each factor is rounded to bf16, inputs to twice as many bits where weights are plain.
-                    let halved = match (tiled, dtype.is_quantized()) {
-                        _ if dtype == Dtype::F32 => 0.0,
-                        (true, true) => 1.0 / 124.0,
-                        (true, false) => 1.0 / 32000.0,
-                        _ => 0.0,
+                    // On tiles blocks and their inputs are rounded to bf16; so are inputs of bf16 weights, or to twice as many
+                    // bits, as those of f16.
+                    let halved = match dtype {
+                        Dtype::F32 => 0.0,
+                        _ if !tiled => 0.0,
+                        Dtype::BF16 if !exact => 1.0 / 250.0,
+                        Dtype::BF16 | Dtype::F16 => 1.0 / 32000.0,
+                        _ => 1.0 / 124.0,
                     };
                     // Inputs, which are below 1, are rounded to whole numbers of 15 bits or of 8.
                     let rounded = match (dtype.is_quantized(), rows <= matmul::EXACT_ROWS) {

@@ -36,7 +36,7 @@ impl<'a, const N: usize> Together<'a, N> {
                 "a matrix and its operands",
             )?;
             let Stored::Panels(packed) = &matrix.stored else { return Ok(None) };
-            let way = Way::of(backend.level, packed.dtype(), rows);
+            let way = Way::of(backend.level, packed.dtype(), rows, backend.spec.is_exact());
             if !way.takes_stretches() || *ways.get_or_insert(way) != way {
                 return Ok(None);
             }
@@ -80,7 +80,12 @@ impl<'a, const N: usize> Run<'a, N> {
         let inputs = [Area::Packed(src, rows, cols), Area::Inputs, Area::Scratch];
         let made = backend.arena.inputs_of(src, rows, cols);
         let ([inputs, records, scratch], outputs) = backend.arena.two_lists(inputs, outputs)?;
-        let workers = Workers { level: backend.level, pool: &backend.pool, threads: backend.spec.threads };
+        let workers = Workers {
+            level: backend.level,
+            pool: &backend.pool,
+            threads: backend.spec.threads,
+            exact: backend.spec.is_exact(),
+        };
         let room = Room { records, made, scratch, scratch_width };
         let job = Job::new(workers, together.way, (rows, cols), inputs, room)?;
         let mut products = products.iter();

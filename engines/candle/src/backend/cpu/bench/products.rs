@@ -69,14 +69,14 @@ fn matrices(dtype: Dtype, rows: usize, cols: usize, set: usize) -> Result<Vec<Ma
 /// What a product computes with, and how often for each operation of its result.
 fn arithmetic(bench: &Bench<'_>, dtype: Dtype, rows: usize) -> Option<(Arithmetic, f64)> {
     let level = bench.level;
-    match Way::of(level, dtype, rows) {
+    match Way::of(level, dtype, rows, false) {
         Way::FewFloats | Way::ManyFloats => Arithmetic::floats(level).map(|floats| (floats, 1.0)),
         Way::FewPlanes => Arithmetic::planes(level),
         Way::ManyBytes => Arithmetic::bytes(level).map(|bytes| (bytes, 1.0)),
         #[cfg(target_arch = "x86_64")]
         Way::Tiles => Arithmetic::tiles(level).map(|tiles| (tiles, 1.0)),
-        // Of bf16 weights; f16 would take three.
+        // Of f16, whose weights are pairs as well.
         #[cfg(target_arch = "x86_64")]
-        Way::TilePairs => Arithmetic::tiles(level).map(|tiles| (tiles, 2.0)),
+        Way::TilePairs => Arithmetic::tiles(level).map(|tiles| (tiles, 3.0)),
     }
 }

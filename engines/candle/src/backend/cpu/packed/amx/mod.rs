@@ -10,7 +10,8 @@
 //! scratch.
 //!
 //! Types with blocks are rounded to bf16, and so are their activations: 8 bits of mantissa each, with f32 sums over all
-//! inputs. bf16 and f16 weights are taken as they are, with activations of 16 bits in two planes.
+//! inputs. bf16 and f16 weights are taken as they are; f16 ones, and bf16 ones where all is to be exact, with activations of 16
+//! bits in two planes.
 
 mod inputs;
 mod many;
@@ -48,9 +49,10 @@ const SUMS: usize = TILE / size_of::<f32>();
 /// Values for two panels' pieces in two planes.
 const WEIGHTS: usize = 2 * 2 * PIECE * TILE / size_of::<f32>();
 
-/// Planes that activations have for weights of a type.
-pub(crate) fn planes(dtype: Dtype) -> usize {
-    if dtype.is_quantized() { 1 } else { 2 }
+/// Planes that activations have for weights of a type: two for f16, which has more bits than bf16, and where bf16 weights are to
+/// meet `exact` inputs.
+pub(crate) fn planes(dtype: Dtype, exact: bool) -> usize {
+    if dtype == Dtype::F16 || dtype == Dtype::BF16 && exact { 2 } else { 1 }
 }
 
 /// Values of 4 bytes that [`products`] wants as scratch, for steps of at most so many rows; `None` on overflow.
@@ -59,8 +61,8 @@ pub(crate) fn scratch_len(rows: usize) -> Option<usize> {
     (blocks * PANELS * SUMS).checked_add(2 * WEIGHTS)
 }
 
-/// Products of the inputs with a range of panels. The inputs have the [`planes`] of the weights' type and steps for all of
-/// their inputs; `scratch` has [`scratch_len`] values and is aligned to cache lines.
+/// Products of the inputs with a range of panels. The inputs have [`planes`] of the weights' type and steps for all of their
+/// inputs; `scratch` has [`scratch_len`] values and is aligned to cache lines.
 pub(crate) fn products(
     amx: Amx,
     weights: &Packed,
@@ -70,7 +72,10 @@ pub(crate) fn products(
     scratch: &mut [f32],
 ) {
     let steps = weights.cell().count(weights.cols()) * weights.cell().inputs / inputs::STEP;
-    assert!(inputs.steps() >= steps && inputs.planes() == planes(weights.dtype()));
+    assert!(
+        inputs.steps() >= steps
+            && [false, true].map(|exact| planes(weights.dtype(), exact)).contains(&inputs.planes())
+    );
     assert!(
         scratch.as_ptr().addr().is_multiple_of(TILE_ROW)
             && scratch_len(inputs.rows()).is_some_and(|len| len <= scratch.len())
@@ -78,7 +83,7 @@ pub(crate) fn products(
     let tiles = Tiles::new(amx);
     let job = Job { tiles: &tiles, weights, inputs, target, steps };
     // SAFETY: the processor has AMX and so all of the features below it; sizes are checked above.
-    with_kind!(weights.dtype(), K => unsafe {
+    with_kind!(weights.dtype(), inputs.planes(), K => unsafe {
         match inputs.rows() {
             0 => {}
             1..=BLOCK => few::<K, 1>(&job, panels, scratch),

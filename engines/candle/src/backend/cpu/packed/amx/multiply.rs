@@ -16,13 +16,12 @@ pub(super) unsafe fn multiply<K: Kind, const R: usize, const N: usize>(
     steps: usize,
     beside: &mut Beside<'_>,
 ) {
-    let row_planes = if K::IS_PLAIN { 2 } else { 1 };
     for step in 0..steps {
         // SAFETY: the caller's promise.
         unsafe {
-            let rows = shifted(rows, step * row_planes * TILE);
+            let rows = shifted(rows, step * K::ROW_PLANES * TILE);
             let from = shifted(from, step * K::PLANES * TILE);
-            if row_planes == 2 {
+            if K::ROW_PLANES == 2 {
                 // The small parts first; what is in the registers serves the next product.
                 one::<R, N, true, true>(tiles, shifted(rows, TILE), from);
                 one::<R, N, true, false>(tiles, rows, from);

@@ -18,12 +18,12 @@ pub(super) trait Kind {
         Some(cell) => cell,
         None => panic!("this type has no panels"),
     };
-    /// Whether the weights are plain numbers, whose activations have two planes.
-    const IS_PLAIN: bool = matches!(Self::DTYPE, Dtype::BF16 | Dtype::F16);
     /// Whether the cell is a tile already.
     const IS_TILE: bool = matches!(Self::DTYPE, Dtype::BF16);
     /// Tiles for 32 inputs: f16 has more bits than bf16, and the rest goes into a second tile.
     const PLANES: usize = if matches!(Self::DTYPE, Dtype::F16) { 2 } else { 1 };
+    /// Tiles of activations for 32 inputs.
+    const ROW_PLANES: usize = Self::PLANES;
 }
 
 macro_rules! kinds {
@@ -36,11 +36,13 @@ macro_rules! kinds {
             }
         )*
 
-        /// Evaluates an expression for the [`Kind`] of a type that has panels; for f32, which has none, nothing.
+        /// Evaluates an expression for the [`Kind`] of a type that has panels, with so many planes of activations; for f32,
+        /// which has none, nothing.
         macro_rules! with_kind {
-            ($dtype:expr, $kind:ident => $body:expr) => {
+            ($dtype:expr, $planes:expr, $kind:ident => $body:expr) => {
                 match $dtype {
                     Dtype::F32 => {}
+                    Dtype::BF16 if $planes == 2 => { type $kind = weights::ExactBf16; $body }
                     $(Dtype::$name => { type $kind = weights::$name; $body })*
                 }
             };
@@ -48,6 +50,15 @@ macro_rules! kinds {
         pub(super) use with_kind;
     };
 }
+
+/// bf16 weights with activations in two planes.
+pub(super) struct ExactBf16;
+
+impl Kind for ExactBf16 {
+    const DTYPE: Dtype = Dtype::BF16;
+    const ROW_PLANES: usize = 2;
+}
+
 kinds!(F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2K, Q3K, Q4K, Q5K, Q6K, IQ4NL, IQ4XS, MXFP4);
 
 /// 256 times the scales of the panel's rows, and what is added to the products with them.
@@ -98,7 +109,7 @@ pub(super) unsafe fn unpack_part<K: Kind>(
 ) {
     // SAFETY: the caller's promise; offsets are those of the cell's sections.
     unsafe {
-        if K::IS_PLAIN {
+        if matches!(K::CELL.kind, Codes::Plain) {
             for line in 2 * part..2 * part + 2 {
                 plain(cell.add(TILE_ROW * line), tile.add(TILE_ROW * line));
             }
