@@ -22,6 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 #[cfg(feature = "capi")]
 fn header(root: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=src/capi");
+    println!("cargo:rerun-if-changed=engines/plugin/src/abi.rs");
     println!("cargo:rerun-if-changed=cbindgen.toml");
     let mut config = cbindgen::Config::from_file(root.join("cbindgen.toml"))?;
     let version = |part| env::var(format!("CARGO_PKG_VERSION_{part}"));
@@ -34,11 +35,14 @@ fn header(root: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
     ));
     // In the order in which a reader meets them.
     let order = [
-        "version", "status", "error", "text", "config", "log", "runtime", "memory", "model", "session",
-        "request", "cancel", "admit", "generate", "stream",
+        "version", "status", "error", "text", "config", "log", "runtime", "memory", "model", "plugin",
+        "session", "request", "cancel", "admit", "generate", "stream",
     ];
     let mut builder = cbindgen::Builder::new().with_config(config);
     for name in order {
+        if name == "plugin" {
+            builder = builder.with_src(root.join("engines/plugin/src/abi.rs"));
+        }
         builder = builder.with_src(root.join("src/capi").join(name).with_extension("rs"));
     }
     let inner = ["mod", "boundary", "convert"];

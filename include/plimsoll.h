@@ -273,6 +273,12 @@
 #define PLIMSOLL_LOAD_FAILED 5
 
 /**
+ * The version of the interface between library and plug-ins. A plug-in puts the one of its header into its table; the library
+ * takes all up to its own.
+ */
+#define PLIMSOLL_ENGINE_ABI_VERSION 1
+
+/**
  * It runs as asked.
  */
 #define PLIMSOLL_DECISION_ACCEPT 1
@@ -599,6 +605,412 @@ typedef struct {
      */
     plimsoll_str content;
 } plimsoll_message;
+
+/**
+ * What a plug-in engine is, and what it holds besides its requests. Filled by the plug-in's `describe`; the library has set
+ * struct_size and all else to 0, and checks what comes back.
+ */
+typedef struct {
+    /**
+     * Bytes of this struct; write no member beyond them.
+     */
+    size_t struct_size;
+    /**
+     * Most tokens of a conversation: 1 to 2^30.
+     */
+    uint32_t context_length;
+    /**
+     * Token ids are below this: 1 to 2^30.
+     */
+    uint32_t vocab_size;
+    /**
+     * Tokens per KV block: 1 to context_length.
+     */
+    uint32_t block_tokens;
+    /**
+     * Most requests that run at once: 1 to 65536.
+     */
+    uint32_t max_sequences;
+    /**
+     * Bytes of weights, leased before `load`.
+     */
+    uint64_t weights_bytes;
+    /**
+     * Bytes of workspace that all requests share, leased before `load`.
+     */
+    uint64_t workspace_bytes;
+    /**
+     * The engine's name, UTF-8, 1 to 64 bytes; copied.
+     */
+    const char *name;
+    /**
+     * Bytes of the name.
+     */
+    size_t name_len;
+} plimsoll_engine_description;
+
+/**
+ * A token that a plug-in has chosen.
+ */
+typedef struct {
+    /**
+     * Bytes of this struct, set by the plug-in.
+     */
+    size_t struct_size;
+    /**
+     * Its id, below the vocabulary's size.
+     */
+    uint32_t token;
+    /**
+     * The natural logarithm of its probability under the model: finite, at most 0.
+     */
+    float logprob;
+    /**
+     * The likeliest tokens at this position, likeliest first: top_count ids; copied.
+     */
+    const uint32_t *top_tokens;
+    /**
+     * The natural logarithms of their probabilities, as many.
+     */
+    const float *top_logprobs;
+    /**
+     * How many; what was not asked for is left out.
+     */
+    size_t top_count;
+} plimsoll_engine_token;
+
+/**
+ * How a request has ended.
+ */
+typedef struct {
+    /**
+     * Bytes of this struct, set by the plug-in.
+     */
+    size_t struct_size;
+    /**
+     * `PLIMSOLL_OK`, or the `PLIMSOLL_ERR_*` code with which the request failed.
+     */
+    int32_t status;
+    /**
+     * Where it did not fail: `PLIMSOLL_ENDING_END_OF_TEXT`, `_LENGTH`, `_CANCELLED` or `_DEADLINE`.
+     */
+    int32_t ending;
+    /**
+     * Leading tokens whose KV the session held before and that were not computed: at most shared_prefix, and not all.
+     */
+    size_t cached_tokens;
+    /**
+     * Leading tokens, of the prompt and then of the answer, whose KV the session holds now.
+     */
+    size_t kv_tokens;
+    /**
+     * Of a failure, what happened, UTF-8; copied. NULL with length 0 for none.
+     */
+    const char *message;
+    /**
+     * Bytes of the message.
+     */
+    size_t message_len;
+} plimsoll_engine_end;
+
+/**
+ * What the library does for a plug-in. It is given to `load` and lives, like all it points to, until `free` returns; without a
+ * `free`, until the call that lets the engine go. Every function takes `context` first, may be called from any thread, also
+ * inside `start`, `cancel` and `reclaim`, waits for nothing, and answers `PLIMSOLL_OK` or a `PLIMSOLL_ERR_*` code. Calls for a
+ * request that has ended are counted, told to the log, and otherwise ignored (`INVALID_ARGUMENT`).
+ */
+typedef struct {
+    /**
+     * Bytes of this struct.
+     */
+    size_t struct_size;
+    /**
+     * The library's `PLIMSOLL_ENGINE_ABI_VERSION`.
+     */
+    uint32_t abi_version;
+    /**
+     * Always 0.
+     */
+    uint32_t reserved;
+    /**
+     * The first argument of every function.
+     */
+    void *context;
+    /**
+     * The request leaves the plug-in's queue: from here on its time counts as computing. Without it, the first bytes or the
+     * first token say so.
+     */
+    int32_t (*begin)(void *context, uint64_t request);
+    /**
+     * Takes bytes of KV for a session out of what its running request was admitted with: to be called before they are
+     * allocated. `MEMORY_REFUSED` when the request has fewer left: then nothing was taken, and the request should fail.
+     */
+    int32_t (*lease_grow)(void *context, uint64_t session, uint64_t bytes);
+    /**
+     * Gives bytes of a session's KV back: to be called after they are freed. While its request runs they can be taken again; of
+     * an idle session they return to the guard, which is for answers to `reclaim`. `INVALID_ARGUMENT` for more than it holds.
+     */
+    int32_t (*lease_shrink)(void *context, uint64_t session, uint64_t bytes);
+    /**
+     * A token for the reader. `token` lives until it returns. One that makes no sense (an id beyond the vocabulary, more tokens
+     * than were granted, a probability above 1) fails the request.
+     */
+    int32_t (*emit_token)(void *context, uint64_t request, const plimsoll_engine_token *token);
+    /**
+     * The request's end: to be called exactly once for each request that `start` has taken, when its host bytes are freed and
+     * its session's lease is what the session holds. The next request of the session may come before this returns. An end that
+     * makes no sense is a failed one.
+     */
+    int32_t (*emit_end)(void *context, uint64_t request, const plimsoll_engine_end *end);
+    /**
+     * Whether the request should end now: 0, `PLIMSOLL_ENDING_CANCELLED`, `PLIMSOLL_ENDING_DEADLINE`, or
+     * `PLIMSOLL_ENDING_STOPPED` for one that has ended. To be asked before each token.
+     */
+    int32_t (*interrupted)(void *context, uint64_t request);
+    /**
+     * The answer to a `reclaim` that returned `PLIMSOLL_ERR_BUSY`: whatever it gives back was given by lease_shrink().
+     */
+    int32_t (*reclaimed)(void *context, uint64_t session);
+    /**
+     * A line for the log: `level` is one of `PLIMSOLL_LOG_ERROR` to `PLIMSOLL_LOG_TRACE`, `text` UTF-8 of `text_len` bytes.
+     */
+    int32_t (*log)(void *context, int32_t level, const char *text, size_t text_len);
+} plimsoll_engine_host;
+
+/**
+ * All that the price of a request depends on.
+ */
+typedef struct {
+    /**
+     * Bytes of this struct.
+     */
+    size_t struct_size;
+    /**
+     * Tokens of the whole conversation, those that the engine already holds included.
+     */
+    uint32_t prompt_tokens;
+    /**
+     * Tokens that may be generated.
+     */
+    uint32_t max_tokens;
+    /**
+     * Alternatives reported per token.
+     */
+    uint32_t top_logprobs;
+    /**
+     * 1 when tokens already seen are penalised, so that counts of them are kept; else 0.
+     */
+    int32_t penalties;
+} plimsoll_engine_shape;
+
+/**
+ * What a request of some shape holds at its largest. Filled by the plug-in's `estimate`.
+ */
+typedef struct {
+    /**
+     * Bytes of this struct; write no member beyond them.
+     */
+    size_t struct_size;
+    /**
+     * Bytes of the session's KV, those that it already holds included: whole blocks, no more than prompt and granted tokens
+     * need. The sum of all lease_grow() of a session without KV.
+     */
+    uint64_t kv_bytes;
+    /**
+     * Bytes of one KV block; the same for every shape.
+     */
+    uint64_t kv_block_bytes;
+    /**
+     * Host bytes of the request itself, paid for as long as it runs. The tokens on their way to the reader are the library's
+     * and not to be counted.
+     */
+    uint64_t request_bytes;
+} plimsoll_engine_price;
+
+/**
+ * A request. It and all it points to live until `start` returns: copy what is needed.
+ */
+typedef struct {
+    /**
+     * Bytes of this struct.
+     */
+    size_t struct_size;
+    /**
+     * Its number, which host functions take. Never used again.
+     */
+    uint64_t request;
+    /**
+     * The number of the session whose KV it extends. It has no other request under way.
+     */
+    uint64_t session;
+    /**
+     * The whole conversation so far: token_count ids, at least 1, each below the vocabulary's size.
+     */
+    const uint32_t *tokens;
+    /**
+     * How many.
+     */
+    size_t token_count;
+    /**
+     * Ids that end the answer and are not part of it: stop_count of them.
+     */
+    const uint32_t *stop_tokens;
+    /**
+     * How many; 0 to generate on after end-of-text tokens.
+     */
+    size_t stop_count;
+    /**
+     * KV of at most this many leading tokens may be reused from what the session holds: they are the same as before.
+     */
+    size_t shared_prefix;
+    /**
+     * Tokens that may be generated: what was granted.
+     */
+    uint32_t max_tokens;
+    /**
+     * Alternatives to report per token.
+     */
+    uint32_t top_logprobs;
+    /**
+     * Bytes of KV that lease_grow() will give in all: what was admitted less what the session holds.
+     */
+    uint64_t kv_bytes;
+    /**
+     * Host bytes of the request itself, paid for until its end.
+     */
+    uint64_t request_bytes;
+    /**
+     * The seed of its draws, where has_seed is not 0.
+     */
+    uint64_t seed;
+    /**
+     * Whether there is a seed.
+     */
+    int32_t has_seed;
+    /**
+     * Not 0: the session's KV is kept when the request ends. 0: all of it is given back.
+     */
+    int32_t keep_kv;
+    /**
+     * 0 is greedy.
+     */
+    float temperature;
+    /**
+     * Choose among the k likeliest tokens; 0 for all.
+     */
+    uint32_t top_k;
+    /**
+     * Choose among the likeliest tokens whose probabilities reach this sum; 1 for all.
+     */
+    float top_p;
+    /**
+     * Choose among tokens at least this fraction as likely as the likeliest; 0 for all.
+     */
+    float min_p;
+    /**
+     * Divides positive and multiplies negative logits of tokens already seen; 1 for none.
+     */
+    float repetition_penalty;
+    /**
+     * Subtracted from the logit of every token generated before; 0 for none.
+     */
+    float presence_penalty;
+    /**
+     * Subtracted from a token's logit for each time it was generated; 0 for none.
+     */
+    float frequency_penalty;
+    /**
+     * Always 0.
+     */
+    uint32_t reserved;
+} plimsoll_engine_request;
+
+/**
+ * What a plug-in's allocators hold.
+ */
+typedef struct {
+    /**
+     * Bytes of this struct; write no member beyond them.
+     */
+    size_t struct_size;
+    /**
+     * Bytes of weights.
+     */
+    uint64_t weights_bytes;
+    /**
+     * Bytes of workspace.
+     */
+    uint64_t workspace_bytes;
+    /**
+     * Bytes of KV, of running requests and of idle sessions.
+     */
+    uint64_t kv_bytes;
+} plimsoll_engine_holdings;
+
+/**
+ * The functions of a plug-in engine. Set struct_size to the struct's sizeof, abi_version to `PLIMSOLL_ENGINE_ABI_VERSION`, and
+ * slots that are not there to NULL; the table is copied. A slot returns `PLIMSOLL_OK` or a `PLIMSOLL_ERR_*` code, and must not
+ * throw. `engine` is what `load` has made. No lock of the library is held while a slot runs.
+ */
+typedef struct {
+    /**
+     * Bytes of this struct.
+     */
+    size_t struct_size;
+    /**
+     * `PLIMSOLL_ENGINE_ABI_VERSION` of the header that the plug-in was compiled with.
+     */
+    uint32_t abi_version;
+    /**
+     * Always 0.
+     */
+    uint32_t reserved;
+    /**
+     * Required. Says what the engine is, before anything is loaded. Called once, by the thread that attaches.
+     */
+    int32_t (*describe)(void *user_data, plimsoll_engine_description *description);
+    /**
+     * Required. Makes the engine: its weights and workspace are leased. Called once, by the thread that attaches.
+     */
+    int32_t (*load)(void *user_data, const plimsoll_engine_host *host, void **engine);
+    /**
+     * Required. The price of a request: a function of the shape alone, which grows with max_tokens. Called from any thread,
+     * several at once, often: it must not wait.
+     */
+    int32_t (*estimate)(void *engine, const plimsoll_engine_shape *shape, plimsoll_engine_price *price);
+    /**
+     * Required. Takes a request, to be run on a thread of the plug-in's own; it must not wait. Called from any thread, several
+     * at once. `QUEUE_FULL` sends the caller away until later; any other error fails the request. After `PLIMSOLL_OK` the
+     * plug-in owes one emit_end().
+     */
+    int32_t (*start)(void *engine, const plimsoll_engine_request *request);
+    /**
+     * Optional. A request was cancelled or its deadline has passed: it should end soon. One that is unknown has ended and is to
+     * be ignored. Without it, a plug-in learns of it by interrupted(). Called from threads of the library, several at once. A
+     * request that has not ended a while later (plugin.grace_ms) is ended for its reader, and keeps its bytes booked until
+     * the plug-in ends it.
+     */
+    int32_t (*cancel)(void *engine, uint64_t request);
+    /**
+     * Optional. Asks for `bytes`, all KV of an idle session, to be freed, given back by lease_shrink(), and answered within
+     * `deadline_ms`: by returning `PLIMSOLL_OK`, or `PLIMSOLL_ERR_BUSY` and later host->reclaimed(). A plug-in that gives
+     * nothing back answers all the same. Who waits for the bytes is refused when the time is over; a late answer still counts.
+     * Also called when the session has closed. Called from threads of the library, several at once. A plug-in without it keeps
+     * no KV between requests: at each end what the session held counts as given back.
+     */
+    int32_t (*reclaim)(void *engine, uint64_t session, uint64_t bytes, uint32_t deadline_ms);
+    /**
+     * Optional. What the plug-in's allocators hold now, which plimsoll_model_check_integrity() compares with the ledger. Without
+     * it, what was leased counts as held. Called from any thread, several at once: it must not wait.
+     */
+    int32_t (*holdings)(void *engine, plimsoll_engine_holdings *holdings);
+    /**
+     * Optional. Ends the plug-in's threads and frees all that the engine holds; no other slot runs or will. Requests that have
+     * not ended are ended by the library when it returns, and all leases return. Called once, from any thread but the
+     * plug-in's own.
+     */
+    void (*free)(void *engine);
+} plimsoll_engine_table;
 
 /**
  * What was decided about a request, and every number behind it. Sizes are bytes.
@@ -1001,7 +1413,8 @@ plimsoll_status plimsoll_model_load(const plimsoll_runtime *runtime,
 
 /**
  * Attaches a further engine to a model. `config` names it by the key `engine.kind`. A loaded model has its native engine
- * from the start, so "native" changes nothing; "vllm", "trtllm" and "plugin" are not supported yet and say so.
+ * from the start, so "native" changes nothing; "vllm" and "trtllm" are not supported yet and say so, and so does "plugin":
+ * a plug-in makes a model of its own with plimsoll_model_attach().
  *
  * Ownership: borrows both. Threads: any. Errors: `UNSUPPORTED`, `INVALID_CONFIG`, `NULL_POINTER`. Since: 0.1.
  */
@@ -1083,6 +1496,33 @@ plimsoll_status plimsoll_model_check_integrity(const plimsoll_model *model,
  * Ownership: takes the model. Threads: one. Errors: none. Since: 0.1.
  */
 void plimsoll_model_unload(plimsoll_model *model);
+
+/**
+ * Makes a model over an engine of the host's own, a plug-in: the functions of `table`. The guard must grant the weights and the
+ * workspace that it describes before it is loaded, and prices its requests by its `estimate`. `text_path` names what turns text
+ * into ids and back: a model's folder or .gguf file, of which the tokenizer, the chat template and the ids that end an answer are
+ * used and no weights are read, or a tokenizer.json alone; NULL with length 0 for a model of token ids only, whose answers have
+ * no text. `config` takes the keys that begin with `plugin.`; NULL is every default. `on_drop`, when not NULL, is called exactly
+ * once with `user_data`: when the engine is gone, or at once when this call fails.
+ *
+ * Ownership: copies table, name, path and `config`; keeps `user_data` until `on_drop`; the caller frees `*out` with
+ * plimsoll_model_unload(). The engine goes with its last model handle and session. Threads: any; `describe` and `load` run
+ * inside. Errors: `INVALID_STRUCT_SIZE`, `UNSUPPORTED` for a table of a later version, `INVALID_ARGUMENT` for a required slot that
+ * is NULL and for a description that makes no sense, `MEMORY_REFUSED` with the numbers, `ENGINE_FAILED` where the plug-in does not
+ * load, `OUT_OF_MEMORY`, `MODEL_*` and `TOKENIZER` for what is wrong with the text's files, `INVALID_CONFIG`, `NULL_POINTER`.
+ * Since: 0.1.
+ */
+plimsoll_status plimsoll_model_attach(const plimsoll_runtime *runtime,
+                                      const char *name,
+                                      size_t name_len,
+                                      const char *text_path,
+                                      size_t text_path_len,
+                                      const plimsoll_engine_table *table,
+                                      void *user_data,
+                                      plimsoll_on_drop on_drop,
+                                      const plimsoll_config *config,
+                                      plimsoll_model **out,
+                                      plimsoll_error **error);
 
 /**
  * Opens a session. It remembers its conversation: each request adds to it. `config` takes the keys that begin with

@@ -76,6 +76,12 @@ const KEYS: &[(&str, Scope, Kind, &str)] = &[
         Kind::OneOf(&["native", "vllm", "trtllm", "plugin"]),
         "the engine to attach",
     ),
+    (
+        "plugin.grace_ms",
+        Scope::Model,
+        Kind::Integer(1, 3_600_000),
+        "a plug-in's cancelled request is waited for so long [2000]",
+    ),
     ("session.kv_limit_mb", Scope::Session, Kind::Mebibytes, "most KV of this session [the guard's]"),
 ];
 

@@ -36,6 +36,7 @@
 //! | feature | |
 //! |---|---|
 //! | `native` (default) | the native engine: `Runtime::load_model`. Without it there is no candle in the build, and the guard, sessions and text serve engines of the host's own: [`Runtime::model`] |
+//! | `plugin` (default) | engines that come as a C table of functions: `Runtime::plugin` |
 //! | `capi` (default) | the exported C functions; a Rust program needs none of them |
 //! | `alloc-mimalloc`, `alloc-system` | a global allocator that counts, for the C library only. A Rust host has its own |
 
@@ -52,6 +53,8 @@ pub mod guard;
 mod model;
 #[cfg(feature = "native")]
 mod native;
+#[cfg(feature = "plugin")]
+mod plugin;
 mod request;
 mod runtime;
 mod session;
@@ -67,6 +70,8 @@ pub use error::{Error, ErrorCode, Numbers, Result, Section};
 pub use guard::{Decision, Reason, Verdict};
 pub use model::{Model, TextSide};
 pub use plimsoll_engine::{Cancel, LoadState, Progress, Sampling, TokenEvent, TopLogprob};
+#[cfg(feature = "plugin")]
+pub use plimsoll_plugin::Plugin;
 pub use request::{Input, Message, Request};
 pub use runtime::Runtime;
 pub use session::{Flow, Session};

@@ -169,6 +169,10 @@ impl Model {
         config.only_model()?;
         match config.name("engine.kind") {
             Some("native") => Ok(()),
+            Some("plugin") => Err(Error::new(
+                ErrorCode::Unsupported,
+                "a plug-in makes a model of its own: plimsoll_model_attach(), Runtime::plugin()",
+            )),
             Some(kind) => Err(Error::new(
                 ErrorCode::Unsupported,
                 format!("engines of kind {kind:?} are not supported yet"),

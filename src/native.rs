@@ -1,14 +1,13 @@
 //! Loading into the native engine: from a path to a model.
 
 use crate::config::Config;
-use crate::error::{Error, ErrorCode, Numbers, Result};
-use crate::guard::Refusal;
+use crate::error::{Error, ErrorCode, Result};
 use crate::model::{Loaded, Model, TextSide, template_error, tokenizer_error};
 use crate::runtime::{Inner, Runtime};
 use crate::shared::Shared;
 use crate::text::{ChatTemplate, GgufVocab, Tokenizer};
 use plimsoll_candle::{BackendKind, Environment, KvDtype, LoadError, LoadKey, LoadPlan, Options, Quantize};
-use plimsoll_engine::{EngineError, LoadState, Owner, Progress, Region, SystemEntropy};
+use plimsoll_engine::{EngineError, LoadState, Owner, Progress, SystemEntropy};
 use plimsoll_formats::{self as formats, FormatError};
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -54,10 +53,8 @@ impl Runtime {
 fn load(inner: &Arc<Inner>, plan: LoadPlan, progress: &dyn Fn(&Progress) -> bool) -> Result<Arc<Loaded>> {
     let text = text_side(plan.checkpoint())?;
     let id = inner.next_model();
-    let lease =
-        |owner, bytes| inner.guard.lease(Region::Host, owner, bytes).map_err(|refused| refusal(&refused));
-    let weights = lease(Owner::Weights(id), plan.weights_bytes())?;
-    let workspace = lease(Owner::Workspace(id), plan.workspace_bytes())?;
+    let weights = inner.lease(Owner::Weights(id), plan.weights_bytes())?;
+    let workspace = inner.lease(Owner::Workspace(id), plan.workspace_bytes())?;
     let environment =
         Environment { clock: Arc::clone(&inner.clock), entropy: Arc::new(SystemEntropy::default()) };
     let report = |now: Progress| match progress(&now) {
@@ -140,23 +137,26 @@ fn options(config: &Config) -> Result<Options> {
     Ok(options)
 }
 
-fn refusal(refused: &Refusal) -> Error {
-    Error::caused(ErrorCode::MemoryRefused, refused).with_numbers(Numbers {
-        bytes_asked: refused.bytes_asked,
-        bytes_free: refused.bytes_free,
-        ..Numbers::default()
-    })
+/// The text side of a model, whose weights are not read.
+#[cfg(feature = "plugin")]
+pub(crate) fn text_of(path: &Path) -> Result<TextSide> {
+    let checkpoint = formats::open(path).map_err(|error| Error::caused(format_code(&error), &error))?;
+    text_side(&checkpoint)
+}
+
+fn format_code(error: &FormatError) -> ErrorCode {
+    match error {
+        FormatError::Io { .. } | FormatError::Missing { .. } => ErrorCode::ModelNotFound,
+        FormatError::Unsupported { .. } => ErrorCode::ModelUnsupported,
+        _ => ErrorCode::ModelMalformed,
+    }
 }
 
 fn load_error(error: LoadError) -> Error {
     let code = match &error {
         LoadError::Option { .. } => ErrorCode::InvalidConfig,
         LoadError::Cancelled => ErrorCode::LoadCancelled,
-        LoadError::Format(format) => match format {
-            FormatError::Io { .. } | FormatError::Missing { .. } => ErrorCode::ModelNotFound,
-            FormatError::Unsupported { .. } => ErrorCode::ModelUnsupported,
-            _ => ErrorCode::ModelMalformed,
-        },
+        LoadError::Format(format) => format_code(format),
         // Nobody has made a request yet: what is invalid or too large came from the files.
         LoadError::Engine(EngineError::Invalid(_) | EngineError::PriceOverflow) => ErrorCode::ModelMalformed,
         LoadError::Engine(engine) => return engine.clone().into(),

@@ -9,6 +9,11 @@ use plimsoll_engine::{Clock, Engine, MemoryProbe, ModelId, SessionKey, SystemClo
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
+#[cfg(any(feature = "native", feature = "plugin"))]
+use {
+    crate::error::Numbers,
+    plimsoll_engine::{Lease, Owner, Region},
+};
 
 /// How often idle sessions and expired tickets are looked for.
 const SWEEP: Duration = Duration::from_millis(500);
@@ -97,7 +102,7 @@ impl Runtime {
         Model::new(Arc::clone(&self.inner), name, Arc::new(loaded))
     }
 
-    #[cfg(feature = "native")]
+    #[cfg(any(feature = "native", feature = "plugin"))]
     pub(crate) fn inner(&self) -> &Arc<Inner> {
         &self.inner
     }
@@ -150,6 +155,18 @@ impl Runtime {
 impl Inner {
     pub(crate) fn next_model(&self) -> ModelId {
         ModelId(self.models.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Books host bytes for a model that is being loaded.
+    #[cfg(any(feature = "native", feature = "plugin"))]
+    pub(crate) fn lease(&self, owner: Owner, bytes: u64) -> Result<Lease> {
+        self.guard.lease(Region::Host, owner, bytes).map_err(|refused| {
+            Error::caused(ErrorCode::MemoryRefused, &refused).with_numbers(Numbers {
+                bytes_asked: refused.bytes_asked,
+                bytes_free: refused.bytes_free,
+                ..Numbers::default()
+            })
+        })
     }
 
     pub(crate) fn issue_ticket(&self, session: SessionKey, granted: Granted) -> Ticket {

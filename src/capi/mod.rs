@@ -16,6 +16,7 @@ mod generate;
 mod log;
 mod memory;
 mod model;
+mod plugin;
 #[allow(rustdoc::broken_intra_doc_links, reason = "defaults stand in brackets, as in the header")]
 mod request;
 mod runtime;
@@ -33,6 +34,7 @@ pub use generate::*;
 pub use log::*;
 pub use memory::*;
 pub use model::*;
+pub use plugin::*;
 pub use request::*;
 pub use runtime::*;
 pub use session::*;

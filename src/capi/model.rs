@@ -147,7 +147,8 @@ fn report(progress: &Progress) -> plimsoll_progress {
 }
 
 /// Attaches a further engine to a model. `config` names it by the key `engine.kind`. A loaded model has its native engine
-/// from the start, so "native" changes nothing; "vllm", "trtllm" and "plugin" are not supported yet and say so.
+/// from the start, so "native" changes nothing; "vllm" and "trtllm" are not supported yet and say so, and so does "plugin":
+/// a plug-in makes a model of its own with plimsoll_model_attach().
 ///
 /// Ownership: borrows both. Threads: any. Errors: `UNSUPPORTED`, `INVALID_CONFIG`, `NULL_POINTER`. Since: 0.1.
 #[unsafe(no_mangle)]

@@ -49,6 +49,8 @@ type Spoil = fn(&mut Job);
 
 /// Submits spoilt jobs; each must fail with an error of this kind, lose nothing and leave its session usable.
 fn fails(subject: &Subject, spoil: Spoil, kind: fn(&EngineError) -> bool, what: &str) -> Result<(), String> {
+    // The case before has closed its session, whose KV an engine may free beside the jobs that follow.
+    subject.wait_until("a closed session gives its KV back", || subject.booked_kv() == 0)?;
     let mut talk = Talk::open(subject)?;
     let prompt = (subject.prompt)(1, LONG);
     let (mut job, turn) = talk.job(&prompt, FEW, &Manner::default())?;
