@@ -36,7 +36,7 @@ LINK := -Lbuild/lib -lplimsoll -Wl,-rpath,'$$ORIGIN/../lib' -Wl,--enable-new-dta
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
-build: build/bin/chat build/bin/chat-cpp build/bin/bench build/include/plimsoll.h $(HPP:%=build/%) build/lib/pkgconfig/plimsoll.pc ## the library, its header, and the programs, in build/
+build: build/bin/chat build/bin/chat-cpp build/bin/bench build/bin/plugin_engine build/include/plimsoll.h $(HPP:%=build/%) build/lib/pkgconfig/plimsoll.pc ## the library, its header, and the programs, in build/
 
 library:
 	$(CARGO) build --release --features alloc-mimalloc
@@ -63,6 +63,11 @@ build/lib/pkgconfig/plimsoll.pc: scripts/install/plimsoll.pc.in include/plimsoll
 build/bin/chat-cpp: examples/chat.cpp $(wildcard examples/common/*.hpp) $(HPP) include/plimsoll.h | library
 	@mkdir -p build/bin
 	$(CXX) $(CXXFLAGS) $(STRICT_CXX) -Iinclude -Iexamples/common $< $(LINK) -o $@
+
+# An engine of one's own, and what it needs.
+build/bin/plugin_engine: examples/plugin_engine.c $(wildcard examples/lookup/*) include/plimsoll.h | library
+	@mkdir -p build/bin
+	$(CC) $(CFLAGS) $(STRICT) -Iinclude -Iexamples $< examples/lookup/lookup.c $(LINK) -o $@
 
 build/bin/%: examples/%.c $(COMMON) $(wildcard examples/common/*.h) include/plimsoll.h | library
 	@mkdir -p build/bin

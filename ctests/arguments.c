@@ -1,6 +1,8 @@
 /* Arguments that are wrong: NULL, text that is not UTF-8, sizes that are not set, values out of range. */
 #include "check.h"
 
+#include "lookup/lookup.h"
+
 #include <math.h>
 
 SUITE("arguments");
@@ -74,6 +76,12 @@ static void null_is_refused(void) {
     CHECK_ERROR(NUL, try_load(runtime, TINY, NULL, &error));
     CHECK_ERROR(NUL, plimsoll_model_load(runtime, "a", 1, NULL, 1, NULL, NULL, NULL, &loaded, &error));
     CHECK_ERROR(NUL, plimsoll_model_load(runtime, NULL, 1, TINY, strlen(TINY), NULL, NULL, NULL, &loaded, &error));
+    plimsoll_engine_table table = lookup_table();
+    CHECK_ERROR(NUL, plimsoll_model_attach(NULL, "a", 1, NULL, 0, &table, NULL, NULL, NULL, &loaded, &error));
+    CHECK_ERROR(NUL, plimsoll_model_attach(runtime, "a", 1, NULL, 0, NULL, NULL, NULL, NULL, &loaded, &error));
+    CHECK_ERROR(NUL, plimsoll_model_attach(runtime, "a", 1, NULL, 0, &table, NULL, NULL, NULL, NULL, &error));
+    CHECK_ERROR(NUL, plimsoll_model_attach(runtime, NULL, 1, NULL, 0, &table, NULL, NULL, NULL, &loaded, &error));
+    CHECK_ERROR(NUL, plimsoll_model_attach(runtime, "a", 1, NULL, 1, &table, NULL, NULL, NULL, &loaded, &error));
     CHECK_ERROR(NUL, plimsoll_engine_attach(NULL, config, &error));
     CHECK_ERROR(NUL, plimsoll_model_get_facts(NULL, &facts, &error));
     CHECK_ERROR(NUL, plimsoll_model_get_facts(model, NULL, &error));

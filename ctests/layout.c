@@ -173,6 +173,106 @@ AT(plimsoll_result, leased_bytes, 64);
 AT(plimsoll_result, kv_bytes, 72);
 AT(plimsoll_result, bytes_free, 80);
 
+AT_LEAST(plimsoll_engine_description, 56);
+AT(plimsoll_engine_description, struct_size, 0);
+AT(plimsoll_engine_description, context_length, 8);
+AT(plimsoll_engine_description, vocab_size, 12);
+AT(plimsoll_engine_description, block_tokens, 16);
+AT(plimsoll_engine_description, max_sequences, 20);
+AT(plimsoll_engine_description, weights_bytes, 24);
+AT(plimsoll_engine_description, workspace_bytes, 32);
+AT(plimsoll_engine_description, name, 40);
+AT(plimsoll_engine_description, name_len, 48);
+
+AT_LEAST(plimsoll_engine_shape, 24);
+AT(plimsoll_engine_shape, struct_size, 0);
+AT(plimsoll_engine_shape, prompt_tokens, 8);
+AT(plimsoll_engine_shape, max_tokens, 12);
+AT(plimsoll_engine_shape, top_logprobs, 16);
+AT(plimsoll_engine_shape, penalties, 20);
+
+AT_LEAST(plimsoll_engine_price, 32);
+AT(plimsoll_engine_price, struct_size, 0);
+AT(plimsoll_engine_price, kv_bytes, 8);
+AT(plimsoll_engine_price, kv_block_bytes, 16);
+AT(plimsoll_engine_price, request_bytes, 24);
+
+AT_LEAST(plimsoll_engine_request, 136);
+AT(plimsoll_engine_request, struct_size, 0);
+AT(plimsoll_engine_request, request, 8);
+AT(plimsoll_engine_request, session, 16);
+AT(plimsoll_engine_request, tokens, 24);
+AT(plimsoll_engine_request, token_count, 32);
+AT(plimsoll_engine_request, stop_tokens, 40);
+AT(plimsoll_engine_request, stop_count, 48);
+AT(plimsoll_engine_request, shared_prefix, 56);
+AT(plimsoll_engine_request, max_tokens, 64);
+AT(plimsoll_engine_request, top_logprobs, 68);
+AT(plimsoll_engine_request, kv_bytes, 72);
+AT(plimsoll_engine_request, request_bytes, 80);
+AT(plimsoll_engine_request, seed, 88);
+AT(plimsoll_engine_request, has_seed, 96);
+AT(plimsoll_engine_request, keep_kv, 100);
+AT(plimsoll_engine_request, temperature, 104);
+AT(plimsoll_engine_request, top_k, 108);
+AT(plimsoll_engine_request, top_p, 112);
+AT(plimsoll_engine_request, min_p, 116);
+AT(plimsoll_engine_request, repetition_penalty, 120);
+AT(plimsoll_engine_request, presence_penalty, 124);
+AT(plimsoll_engine_request, frequency_penalty, 128);
+AT(plimsoll_engine_request, reserved, 132);
+
+AT_LEAST(plimsoll_engine_token, 40);
+AT(plimsoll_engine_token, struct_size, 0);
+AT(plimsoll_engine_token, token, 8);
+AT(plimsoll_engine_token, logprob, 12);
+AT(plimsoll_engine_token, top_tokens, 16);
+AT(plimsoll_engine_token, top_logprobs, 24);
+AT(plimsoll_engine_token, top_count, 32);
+
+AT_LEAST(plimsoll_engine_end, 48);
+AT(plimsoll_engine_end, struct_size, 0);
+AT(plimsoll_engine_end, status, 8);
+AT(plimsoll_engine_end, ending, 12);
+AT(plimsoll_engine_end, cached_tokens, 16);
+AT(plimsoll_engine_end, kv_tokens, 24);
+AT(plimsoll_engine_end, message, 32);
+AT(plimsoll_engine_end, message_len, 40);
+
+AT_LEAST(plimsoll_engine_holdings, 32);
+AT(plimsoll_engine_holdings, struct_size, 0);
+AT(plimsoll_engine_holdings, weights_bytes, 8);
+AT(plimsoll_engine_holdings, workspace_bytes, 16);
+AT(plimsoll_engine_holdings, kv_bytes, 24);
+
+AT_LEAST(plimsoll_engine_host, 88);
+AT(plimsoll_engine_host, struct_size, 0);
+AT(plimsoll_engine_host, abi_version, 8);
+AT(plimsoll_engine_host, reserved, 12);
+AT(plimsoll_engine_host, context, 16);
+AT(plimsoll_engine_host, begin, 24);
+AT(plimsoll_engine_host, lease_grow, 32);
+AT(plimsoll_engine_host, lease_shrink, 40);
+AT(plimsoll_engine_host, emit_token, 48);
+AT(plimsoll_engine_host, emit_end, 56);
+AT(plimsoll_engine_host, interrupted, 64);
+AT(plimsoll_engine_host, reclaimed, 72);
+AT(plimsoll_engine_host, log, 80);
+
+AT_LEAST(plimsoll_engine_table, 80);
+AT(plimsoll_engine_table, struct_size, 0);
+AT(plimsoll_engine_table, abi_version, 8);
+AT(plimsoll_engine_table, reserved, 12);
+AT(plimsoll_engine_table, describe, 16);
+AT(plimsoll_engine_table, load, 24);
+AT(plimsoll_engine_table, estimate, 32);
+AT(plimsoll_engine_table, start, 40);
+AT(plimsoll_engine_table, cancel, 48);
+AT(plimsoll_engine_table, reclaim, 56);
+AT(plimsoll_engine_table, holdings, 64);
+AT(plimsoll_engine_table, free, 72);
+
+VALUE(PLIMSOLL_ENGINE_ABI_VERSION, 1);
 SIZE(plimsoll_status, 4);
 #endif
 

@@ -26,6 +26,7 @@ static plimsoll_model_facts facts = {.struct_size = sizeof facts};
 static plimsoll_verdict verdict = {.struct_size = sizeof verdict};
 static plimsoll_result result = {.struct_size = sizeof result};
 static plimsoll_event event = {.struct_size = sizeof event};
+static plimsoll_engine_table table = {.struct_size = sizeof table};
 
 /* Every call that returns a status, so that ctests/run.sh can compare the list with the header. */
 #define CALLS(X)                                                                                                       \
@@ -36,6 +37,7 @@ static plimsoll_event event = {.struct_size = sizeof event};
     X(plimsoll_memory_stats, (runtime, &memory, error))                                                                \
     X(plimsoll_memory_stats_json, (runtime, &text, error))                                                             \
     X(plimsoll_model_load, (runtime, "a", 1, TINY, strlen(TINY), NULL, NULL, NULL, &loaded, error))                    \
+    X(plimsoll_model_attach, (runtime, "a", 1, NULL, 0, &table, NULL, NULL, NULL, &loaded, error))                     \
     X(plimsoll_engine_attach, (model, config, error))                                                                  \
     X(plimsoll_model_get_facts, (model, &facts, error))                                                                \
     X(plimsoll_model_tokenize, (model, "a", 1, ids, 4, &count, error))                                                 \

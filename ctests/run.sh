@@ -5,7 +5,7 @@
 #     [PARTS="header library ..."] ctests/run.sh [LIB_DIR [CHECK_LIB_DIR [BIN_DIR]]]
 #
 # LIB_DIR has the released library; CHECK_LIB_DIR one over the system's allocator with the feature `faults`; BIN_DIR chat,
-# chat-cpp and bench. Each part is a file of this folder; without PARTS all of them run. Prints a line per test and the sums; the exit
+# chat-cpp, bench and plugin_engine. Each part is a file of this folder; without PARTS all of them run. Prints a line per test and the sums; the exit
 # status is 0 when all passed. What a tool is missing for is said.
 set -u
 cd "$(dirname "$0")/.."
@@ -13,7 +13,7 @@ lib=$(realpath "${1:-build/lib}") check_lib=$(realpath "${2:-build/check/lib}") 
 out=build/ctests
 header=include/plimsoll.h
 warnings="-Wall -Wextra -Wpedantic -Werror"
-programs="arguments generate streams tickets memory handles threads models"
+programs="arguments generate streams tickets memory handles threads models plugin"
 rm -rf "$out" && mkdir -p "$out"
 . ctests/common.sh
 # valgrind runs what programs and cpp built.

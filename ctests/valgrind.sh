@@ -18,6 +18,7 @@ else
         done
         test_that "valgrind: bench" under_memcheck "$bin/bench" --model tests/golden/models/llama3 --new 4 --reps 1 \
             --cells prefill-16,decode-32,batch-4,arrival-16,turn-16
+        test_that "valgrind: plugin_engine" under_memcheck "$bin/plugin_engine"
         test_that "valgrind: chat" under_memcheck "$bin/chat" --model "$chat_model" --threads 2 --json \
             -p "hello" --max-tokens 8 --ignore-eos
         test_that "valgrind: chat-cpp" under_memcheck "$bin/chat-cpp" --model "$chat_model" --threads 2 --json \

@@ -692,7 +692,7 @@ typedef struct {
      */
     int32_t status;
     /**
-     * Where it did not fail: `PLIMSOLL_ENDING_END_OF_TEXT`, `_LENGTH`, `_CANCELLED` or `_DEADLINE`.
+     * Where it did not fail: `PLIMSOLL_ENDING_END_OF_TEXT`, `PLIMSOLL_ENDING_LENGTH`, or what interrupted() answered.
      */
     int32_t ending;
     /**

@@ -24,6 +24,7 @@
 #include "plimsoll/callback.hpp"
 #include "plimsoll/cancel.hpp"
 #include "plimsoll/config.hpp"
+#include "plimsoll/engine.hpp"
 #include "plimsoll/enums.hpp"
 #include "plimsoll/error.hpp"
 #include "plimsoll/handle.hpp"

@@ -1,5 +1,6 @@
 // Every call of plimsoll.hpp for hosts without exceptions and RTTI: values or errors are returned.
 #include "check.hpp"
+#include "engine.hpp"
 
 #if defined(__cpp_exceptions) || !defined(PLIMSOLL_NO_EXCEPTIONS)
 #error "compile this with -fno-exceptions and PLIMSOLL_NO_EXCEPTIONS"
@@ -98,6 +99,17 @@ void a_model() {
     CHECK(static_cast<bool>(model.check_integrity()));
     CHECK(static_cast<bool>(model.attach_engine(got(pl::config::create({{"engine.kind", "native"}})))));
     CHECK_EQ(code_of(model.attach_engine(got(pl::config::create({{"engine.kind", "vllm"}})))), pl::status::unsupported);
+    check::engine_trace trace;
+    {
+        const pl::model own = got(runtime.attach("own", "", std::make_unique<check::repeater>(trace)));
+        CHECK_EQ(got(own.facts()).engine, "repeater");
+        pl::request ids = got(pl::request::create());
+        const std::array<std::uint32_t, 2> prompt{5, 6};
+        CHECK(ids.set_tokens(prompt) && ids.set_max_tokens(3));
+        CHECK_EQ(got(got(own.open_session()).generate(ids)).generated_tokens, 3U);
+    }
+    CHECK_EQ(code_of(runtime.attach("own", "", nullptr)), pl::status::null_pointer);
+    CHECK_EQ(trace.live, 0);
     CHECK_EQ(code_of(runtime.load("test", "no/such/model")), pl::status::model_not_found);
 
     pl::request request = got(pl::request::create());

@@ -29,7 +29,8 @@ public:
     }
 
     /// Attaches a further engine, named by the key "engine.kind". A loaded model has its native engine from the start, so
-    /// "native" changes nothing; "vllm", "trtllm" and "plugin" are not supported yet and say so.
+    /// "native" changes nothing; "vllm" and "trtllm" are not supported yet and say so, and so does "plugin": see
+    /// runtime::attach().
     ///
     /// Ownership: borrows the configuration. Threads: one at a time. Errors: `unsupported`, `invalid_config`. Since: 0.1.
     returned<void> attach_engine(const config &settings) {

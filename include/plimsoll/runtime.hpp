@@ -2,6 +2,7 @@
 #ifndef PLIMSOLL_RUNTIME_HPP
 #define PLIMSOLL_RUNTIME_HPP
 
+#include "engine.hpp"
 #include "model.hpp"
 
 namespace plimsoll {
@@ -62,6 +63,23 @@ public:
         return loaded(name, path, &settings, on_progress);
     }
 
+    /// A model over an engine of the host's own. `text_path` names what turns text into ids and back: a model's folder or .gguf
+    /// file, whose weights are not read, or a tokenizer.json alone; empty for a model of token ids only. `settings` has the keys
+    /// that begin with "plugin."; without it every default holds.
+    ///
+    /// Ownership: takes the engine, also when the call fails; copies the rest. Threads: any; describe() and load() of the engine
+    /// run inside. Errors: `invalid_argument` for a description that makes no sense, `memory_refused` with the numbers,
+    /// `engine_failed` and `out_of_memory` where it does not load, `model_*` and `tokenizer` for the text's files,
+    /// `invalid_config`, `null_pointer` for no engine and for an empty configuration; std::bad_alloc. Since: 0.1.
+    returned<model> attach(std::string_view name, std::string_view text_path, std::unique_ptr<engine> own) const {
+        return attached(name, text_path, std::move(own), nullptr);
+    }
+    /// The same with settings.
+    returned<model> attach(std::string_view name, std::string_view text_path, std::unique_ptr<engine> own,
+                           const config &settings) const {
+        return attached(name, text_path, std::move(own), &settings);
+    }
+
     /// Whether the host may take `bytes` of memory for itself, and `margin` of them more, without coming near the limit. A
     /// cheap check: nothing is reserved. False when moved from.
     ///
@@ -100,6 +118,23 @@ public:
 private:
     friend handle;
     runtime(adopted, plimsoll_runtime *raw) noexcept : handle(raw) {}
+
+    returned<model> attached(std::string_view name, std::string_view text_path, std::unique_ptr<engine> own,
+                             const config *settings) const {
+        detail::call_error failure;
+        plimsoll_model *raw = nullptr;
+        plimsoll_status code = PLIMSOLL_ERR_NULL_POINTER;
+        if (own != nullptr && (settings == nullptr || *settings)) {
+            auto kept = std::make_unique<detail::plugged>();
+            kept->own = std::move(own);
+            const plimsoll_engine_table table = detail::plugged::table();
+            /* The library drops it exactly once, also when the call fails. */
+            code = plimsoll_model_attach(get(), name.data(), name.size(), text_path.data(), text_path.size(), &table,
+                                         kept.release(), detail::plugged::drop,
+                                         settings == nullptr ? nullptr : settings->get(), &raw, failure.out());
+        }
+        return detail::finish(code, failure, [raw] { return model::adopt(raw); });
+    }
 
     returned<model> loaded(std::string_view name, std::string_view path, const config *settings,
                            const progress_callback &on_progress) const {
