@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CONTEXT = 1024, VOCABULARY = 1 << 20, BLOCKS = 24 };
+enum { CONTEXT = 1024, VOCABULARY = 1 << 20, BLOCKS = 26 };
 
 /* Ends the program with the error's text when a call has failed. */
 static void must(plimsoll_status status, plimsoll_error *error) {
@@ -89,7 +89,7 @@ static void turn(const char *who, const plimsoll_session *session, const char *t
     MUST(plimsoll_request_set_max_tokens(request, max_tokens, &error));
     MUST(plimsoll_request_set_min_tokens(request, min_tokens, &error));
     MUST(plimsoll_request_set_ignore_eos(request, 1, &error));
-    printf("%s: \"%s\" ->\"", who, text);
+    printf("%s: \"%s\" -> \"", who, text);
     plimsoll_status status = plimsoll_generate(session, request, NULL, NULL, max_tokens < 20 ? print : NULL, NULL, &result, &failure);
     if (status == PLIMSOLL_OK) {
         printf("%s\"\n  %u prompt tokens, %u of them held before, %u generated; %" PRIu64 " bytes of KV are kept\n",

@@ -15,9 +15,9 @@ use std::time::Duration;
 const MOST_BYTES: u64 = 1 << 28;
 /// How long a reader waits for the end of a request that it has cancelled.
 const GRACE: Duration = Duration::from_secs(2);
-/// A tokenizer that knows no text.
+/// A tokenizer that knows no text: its only token is empty, and no text is short enough for it.
 const NO_TEXT: &[u8] =
-    br#"{"version":"1.0","added_tokens":[],"model":{"type":"WordLevel","vocab":{},"unk_token":"none"}}"#;
+    br#"{"version":"1.0","added_tokens":[],"model":{"type":"WordLevel","vocab":{"":0},"unk_token":""}}"#;
 
 impl Runtime {
     /// A model over a plug-in, under a logical name. The guard must grant the weights and the workspace that the plug-in
@@ -66,8 +66,9 @@ impl TextSide {
     /// # Errors
     /// None but `Internal`.
     pub fn ids_only() -> Result<TextSide> {
-        let tokenizer =
-            Tokenizer::from_json(NO_TEXT).map_err(|error| Error::caused(ErrorCode::Internal, &error))?;
+        let tokenizer = Tokenizer::from_json(NO_TEXT)
+            .map_err(|error| Error::caused(ErrorCode::Internal, &error))?
+            .with_max_text(0);
         Ok(TextSide { tokenizer, template: None, stop_tokens: Arc::default() })
     }
 }
@@ -142,6 +143,7 @@ mod tests {
         assert!(text.tokenizer.encode("hello", false).is_err());
         let mut out = String::new();
         let mut detokenizer = text.tokenizer.detokenizer();
+        detokenizer.push(0, &mut out);
         detokenizer.push(7, &mut out);
         detokenizer.finish(&mut out);
         assert_eq!(out, "");
