@@ -99,7 +99,7 @@ static void sessions_make_room(void) {
     plimsoll_model *model = attach(options);
     uint64_t fixed = memory_of(runtime).used_bytes;
     plimsoll_model_unload(model);
-    runtime = runtime_of_bytes(fixed + 10 * lookup_block_bytes() + 4096);
+    runtime = runtime_of_bytes(fixed + 10 * lookup_block_bytes() + 1024);
     model = attach(options);
     plimsoll_session *holds = open_session(model), *wants = open_session(model);
     plimsoll_request *request = ids_of(5, 100, 12);
@@ -110,7 +110,7 @@ static void sessions_make_room(void) {
     CHECK_EQ(memory_of(runtime).evictions, 1);
     check_idle(runtime, model);
     plimsoll_request_free(request);
-    request = ids_of(5, 200, 50);
+    request = ids_of(5, 100, 12); /* with what was said before it never fits */
     plimsoll_error *error = NULL;
     CHECK_EQ(plimsoll_generate(holds, request, NULL, NULL, NULL, NULL, NULL, &error), PLIMSOLL_ERR_MEMORY_REFUSED);
     CHECK(plimsoll_error_bytes_asked(error) > plimsoll_error_bytes_free(error));
@@ -152,7 +152,7 @@ static void a_late_reclaim(void) {
     plimsoll_model *model = attach(options);
     uint64_t fixed = memory_of(runtime).used_bytes;
     plimsoll_model_unload(model);
-    runtime = runtime_of_bytes(fixed + 10 * lookup_block_bytes() + 4096);
+    runtime = runtime_of_bytes(fixed + 10 * lookup_block_bytes() + 1024);
     plimsoll_engine_table table = lookup_table();
     load_of_lookup = table.load;
     reclaim_of_lookup = table.reclaim;
