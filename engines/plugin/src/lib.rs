@@ -13,13 +13,13 @@
 //!
 //! # Invariants
 //!
-//! 1. Leases never leave this side. The [desk](desk) holds them, and moves bytes between a request's purse, which was admitted,
+//! 1. Leases never leave this side. The desk holds them, and moves bytes between a request's purse, which was admitted,
 //!    and its session, as the plug-in says; a plug-in that asks for more than was admitted is told so. Whatever a plug-in
 //!    forgets to give back returns when it is gone.
 //! 2. The plug-in names requests and sessions by number, so one that has ended is unknown and not a dangling pointer.
 //! 3. No lock is held across a call into the plug-in. Submitting calls it on the submitting thread, so that one that blocks
-//!    there holds up its own request alone; the rest goes through [couriers], more of them when some are held up.
-//! 4. What comes back is checked: see [`description`], [`price`] and [`desk`]. Nonsense fails the request that it concerns.
+//!    there holds up its own request alone; the rest goes through couriers, more of them when some are held up.
+//! 4. What comes back is checked (`description.rs`, `price.rs`, `desk/`). Nonsense fails the request that it concerns.
 //! 5. A request that its plug-in does not end within the grace after a cancel is ended for its reader; the bytes it may still
 //!    use stay booked until the plug-in ends it, or is gone.
 

@@ -28,13 +28,11 @@ impl Desk {
 
     pub(crate) fn begin(&self, id: u64) -> i32 {
         let now = self.now();
-        match self.lock().requests.get_mut(&RequestId(id)).filter(|entry| entry.runs()) {
-            Some(entry) => {
-                entry.started.get_or_insert(now);
-                status::OK
-            }
-            None => self.ignore("begin", id),
-        }
+        let mut state = self.lock();
+        let entry = state.requests.get_mut(&RequestId(id)).filter(|entry| entry.runs());
+        let known = entry.map(|entry| entry.started.get_or_insert(now)).is_some();
+        drop(state);
+        if known { status::OK } else { self.ignore("begin", id) }
     }
 
     pub(crate) fn grow(&self, key: u64, bytes: u64) -> i32 {
@@ -123,7 +121,7 @@ impl Desk {
     pub(crate) fn unreadable(&self, id: u64, what: &str, over: bool, answer: i32) -> i32 {
         let error = EngineError::Execution(format!("the plug-in emits {what} that cannot be read"));
         if !self.end(RequestId(id), FinishReason::Failed(error), 0, 0, over) {
-            self.ignore(what, id);
+            self.ignore("emit_token or emit_end", id);
         }
         answer
     }
