@@ -112,6 +112,7 @@ pub const NO_END: plimsoll_engine_end = plimsoll_engine_end {
     message_len: 0,
 };
 
+type Pricer = Box<dyn Fn(&plimsoll_engine_shape, &mut plimsoll_engine_price) -> i32 + Send + Sync>;
 type Slot<A> = Box<dyn Fn(&Api, A) -> i32 + Send + Sync>;
 
 /// The plug-in's behaviour; the defaults are a good engine's, which runs each request inside `start`.
@@ -119,7 +120,7 @@ pub struct Script {
     pub description: plimsoll_engine_description,
     pub describe: i32,
     pub load: i32,
-    pub estimate: Box<dyn Fn(&plimsoll_engine_shape, &mut plimsoll_engine_price) -> i32 + Send + Sync>,
+    pub estimate: Pricer,
     pub start: Slot<Started>,
     pub cancel: Slot<u64>,
     pub reclaim: Slot<(u64, u64, u32)>,
