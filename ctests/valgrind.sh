@@ -18,6 +18,9 @@ else
         done
         test_that "valgrind: bench" under_memcheck "$bin/bench" --model tests/golden/models/llama3 --new 4 --reps 1 \
             --cells prefill-16,decode-32,batch-4,arrival-16,turn-16
+        suite=$(${CARGO:-cargo} test -p plimsoll-plugin --test conformance --no-run --message-format=json 2>"$out/log2" |
+            grep -oE '"executable":"[^"]*/conformance-[^"]*"' | cut -d '"' -f 4)
+        test_that "valgrind: the conformance suite on the example engine" under_memcheck "$suite"
         test_that "valgrind: plugin_engine" under_memcheck "$bin/plugin_engine"
         test_that "valgrind: chat" under_memcheck "$bin/chat" --model "$chat_model" --threads 2 --json \
             -p "hello" --max-tokens 8 --ignore-eos

@@ -50,8 +50,8 @@ public:
 #endif
 
     /// Sets one key, such as "memory.budget" to "512MiB". An empty value takes the setting back. The keys for a runtime begin
-    /// with "memory." and "guard.", for a model with "native." and "engine.", for a session with "session."; the error for an
-    /// unknown key lists them all.
+    /// with "memory." and "guard.", for a model with "native.", "plugin." and "engine.", for a session with "session."; the
+    /// error for an unknown key lists them all.
     ///
     /// Ownership: copies both texts. Threads: one at a time. Errors: `invalid_config` with the reason, `invalid_utf8`; the
     /// configuration is then unchanged. Since: 0.1.
