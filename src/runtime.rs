@@ -76,6 +76,23 @@ impl Runtime {
         probe: Arc<dyn MemoryProbe>,
         clock: Arc<dyn Clock>,
     ) -> Result<Runtime> {
+        let runtime = Self::without_threads(config, probe, clock)?;
+        let sweeper = Sweeper::start(&runtime.inner)?;
+        runtime.inner.sweeper.get_or_init(|| sweeper);
+        Ok(runtime)
+    }
+
+    /// As [`Runtime::with_environment`], without the thread that looks for idle sessions and expired tickets: whoever runs it
+    /// calls [`Runtime::sweep`] when its clock says so. With an engine that has no thread either, all that happens follows
+    /// from the calls and the clock alone.
+    ///
+    /// # Errors
+    /// As [`Runtime::new`].
+    pub fn without_threads(
+        config: &Config,
+        probe: Arc<dyn MemoryProbe>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Runtime> {
         config.only_runtime()?;
         let guard_config = guard_config(config);
         let ticket_ttl = guard_config.ticket_ttl;
@@ -91,9 +108,13 @@ impl Runtime {
             models: AtomicU64::new(1),
             sweeper: OnceLock::new(),
         });
-        let sweeper = Sweeper::start(&inner)?;
-        inner.sweeper.get_or_init(|| sweeper);
         Ok(Runtime { inner })
+    }
+
+    /// Takes the bytes of expired tickets and the KV of sessions that were not used for the idle timeout back. Returns the
+    /// bytes of KV. A runtime with a thread of its own does so by itself.
+    pub fn sweep(&self) -> u64 {
+        self.inner.sweep()
     }
 
     /// A model over an engine of the host's own.
@@ -176,6 +197,11 @@ impl Inner {
         ticket
     }
 
+    fn sweep(&self) -> u64 {
+        self.sweep_tickets();
+        self.guard.evict_idle()
+    }
+
     /// Takes the bytes of expired tickets back.
     pub(crate) fn sweep_tickets(&self) {
         let now = self.clock.now();
@@ -202,8 +228,7 @@ impl Sweeper {
         let sweep = move || {
             while let Err(crossbeam_channel::RecvTimeoutError::Timeout) = stopped.recv_timeout(SWEEP) {
                 let Some(inner) = inner.upgrade() else { return };
-                inner.sweep_tickets();
-                inner.guard.evict_idle();
+                inner.sweep();
             }
         };
         let thread = std::thread::Builder::new()
