@@ -28,9 +28,11 @@
 //! # What others use
 //!
 //! With a configured budget, the budget is all that counts. Without one the probe tells a region's capacity and how much of
-//! it is used by anyone; of that, what exceeds our leases is others' (`others = used − leases`), and
-//! `free = limit − leases − others`. The reading is at most 100 ms old. Bytes leased but not yet written make others look
-//! smaller than they are; engines commit pages when they lease them, so this lasts as long as a load does.
+//! it is used by anyone; of that, what exceeds what is ours is others' (`others = used − ours`), and
+//! `free = limit − leases − others`. The reading is at most 100 ms old. Ours are the leases less the KV that no engine has
+//! allocated yet, since a request that waits for a lane is in no reading: taken for ours, it would hide as many bytes of
+//! others, and they would be granted a second time. All else is committed when it is leased, or as long after as a load
+//! takes. A reading that does not change while what is ours does is stale: then others keep what they had.
 //!
 //! # Invariants
 //!
@@ -175,6 +177,7 @@ impl MemoryGuard {
         }
         let key = state.sessions.open(Arc::downgrade(&engine), region, limit, now)?;
         drop(state);
+        self.readings.watch(&engine);
         Ok(Seat { guard: Arc::clone(self), engine, key })
     }
 

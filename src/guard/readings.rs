@@ -1,11 +1,11 @@
-//! Readings: what the regions hold, as told by budgets and by the probe.
+//! Readings: what the regions hold, as told by budgets and by the probe, and how much of it is others'.
 
-use super::GuardConfig;
 use super::books::Books;
 use super::probe::Budget;
-use plimsoll_engine::{MemoryProbe, Reading, Region};
-use std::sync::Arc;
+use super::{GuardConfig, Purpose};
+use plimsoll_engine::{Engine, MemoryProbe, Reading, Region};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 /// How old a reading may be.
@@ -19,6 +19,10 @@ pub(super) struct Readings {
     devices: Vec<Region>,
     // Whether the host's readings change at all.
     live: bool,
+    // Those that have had sessions. Weak, as in the session table.
+    engines: Mutex<Vec<Weak<dyn Engine>>>,
+    // The host's last reading that was not stale, and what of it was ours.
+    last: Mutex<Option<(Reading, u64)>>,
 }
 
 impl Readings {
@@ -26,7 +30,17 @@ impl Readings {
         let devices = config.device_budgets.iter().map(|&(index, _)| Region::Device(index)).collect();
         let live = config.budget.is_none();
         let probe = Budget::new(config.budget, config.device_budgets.clone(), machine);
-        Readings { probe, taken: AtomicU64::new(0), devices, live }
+        let (engines, last) = Default::default();
+        Readings { probe, taken: AtomicU64::new(0), devices, live, engines, last }
+    }
+
+    /// From now on this engine is asked what it holds.
+    pub(super) fn watch(&self, engine: &Arc<dyn Engine>) {
+        let mut engines = lock(&self.engines);
+        engines.retain(|known| known.strong_count() > 0);
+        if !engines.iter().any(|known| std::ptr::addr_eq(known.as_ptr(), Arc::as_ptr(engine))) {
+            engines.push(Arc::downgrade(engine));
+        }
     }
 
     /// The regions that are read, the host first.
@@ -50,11 +64,42 @@ impl Readings {
 
     /// Reads a region into the books. A region that cannot be read keeps its last numbers.
     pub(super) fn take(&self, region: Region, books: &Books, config: &GuardConfig) {
-        // Leases before the reading: what is booked while it is taken counts as others', which errs on the safe side.
-        let ours = books.lock().ledger.region(region).map_or(0, |book| book.used);
-        if let Some(Reading { capacity, used }) = self.probe.read(region) {
-            let (limit, others) = (config.limit(capacity), used.saturating_sub(ours));
-            books.lock().ledger.set(region, capacity, limit, others);
+        // Leases before holdings and these before the reading: what is booked or allocated while it is taken counts as
+        // others', which errs on the safe side.
+        let leased = |book: &super::ledger::RegionBook| (book.used, book.purpose(Purpose::Kv), book.others);
+        let (used, kv, known) = books.lock().ledger.region(region).map_or((0, 0, 0), leased);
+        let waiting =
+            if self.live && region == Region::Host { kv.saturating_sub(self.kv_held(region)) } else { 0 };
+        let ours = used.saturating_sub(waiting);
+        if let Some(reading) = self.probe.read(region) {
+            let stale = self.live && region == Region::Host && self.is_stale(reading, ours);
+            let others = if stale { known } else { reading.used.saturating_sub(ours) };
+            let limit = config.limit(reading.capacity);
+            books.lock().ledger.set(region, reading.capacity, limit, others);
         }
     }
+
+    /// KV that the engines have allocated in a region. What is leased beyond it, for requests that wait for a lane, is in no
+    /// reading yet.
+    fn kv_held(&self, region: Region) -> u64 {
+        let engines: Vec<_> = lock(&self.engines).iter().filter_map(Weak::upgrade).collect();
+        let here = engines.iter().filter(|engine| engine.capabilities().kv_region == region);
+        here.fold(0, |sum, engine| sum.saturating_add(engine.holdings().kv))
+    }
+
+    /// Whether a reading says to the byte what the last one did, though what is ours has changed: it is old, and what others
+    /// use does not follow from it.
+    fn is_stale(&self, reading: Reading, ours: u64) -> bool {
+        let mut last = lock(&self.last);
+        let stale = last.is_some_and(|(seen, held)| seen == reading && held != ours);
+        if !stale {
+            *last = Some((reading, ours));
+        }
+        stale
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Each critical section leaves what it changes whole.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -5,6 +5,7 @@ mod engine;
 mod eviction;
 mod machine;
 mod race;
+mod readings;
 mod statistics;
 
 use super::*;
