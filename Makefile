@@ -31,7 +31,7 @@ COMMON := $(wildcard examples/common/*.c)
 # The programs find the library beside their own folder, wherever the two are moved together.
 LINK := -Lbuild/lib -lplimsoll -Wl,-rpath,'$$ORIGIN/../lib' -Wl,--enable-new-dtags -lm -lpthread
 
-.PHONY: help build library check-library chat bench install uninstall test deps bench-attacks bench-kernels bench-peers test-peers fuzz score accuracy header abi-accept fmt lint licences clean
+.PHONY: help build library check-library chat bench install uninstall test deps bench-attacks sim sim-million bench-kernels bench-peers test-peers fuzz score accuracy header abi-accept fmt lint licences clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -117,6 +117,13 @@ build/tools/bin/cargo-fuzz:
 
 bench-attacks: ## how long every hostile input takes until it is refused
 	$(CARGO) bench --bench attacks
+
+sim: ## the guard on a virtual clock; ARGS="SEED REQUESTS WORKLOAD PICTURE.svg", "record FILE" or "replay FILE"
+	@$(CARGO) run --quiet --release -p plimsoll-sim -- $(ARGS)
+
+sim-million: ## a million simulated requests of each kind of clients, all promises checked
+	@$(CARGO) run --quiet --release -p plimsoll-sim -- 1 1000000 mixed-line
+	@$(CARGO) run --quiet --release -p plimsoll-sim -- 1 1000000 mixed-retry
 
 bench-kernels: ## each kernel beside raw reads and raw arithmetic of the same process; ARGS="--help" shows what to choose
 	@$(CARGO) bench --quiet -p plimsoll-candle --features kernel-bench --bench kernels -- $(ARGS)

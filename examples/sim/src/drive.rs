@@ -1,0 +1,413 @@
+//! Drives a world through synthetic traffic, one event after the other.
+
+use crate::checks::Checks;
+use crate::executor::{Cost, SimExecutor};
+use crate::machine::{Machine, Sight};
+use crate::packer::Item;
+use crate::report::{Mark, Report};
+use crate::setup::Setup;
+use crate::sky::{GROWS, Sky};
+use crate::workload::{Clients, Traffic, Turn, Workload};
+use crate::world::{Asked, Ended, World};
+use crate::{Broken, Failure, Fault};
+use plimsoll::Session;
+use plimsoll_engine::{Clock, ManualClock};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often the runtime's sweep runs, as its thread would.
+const SWEEP: Duration = Duration::from_millis(500);
+/// Requests between two proofs of the books.
+const PROOFS: u64 = 500;
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The seed of all that is random.
+    pub seed: u64,
+    /// Requests: conversations come until there are so many.
+    pub requests: u64,
+    /// What they are like.
+    pub workload: Workload,
+    /// In what.
+    pub setup: Setup,
+    /// What steps take.
+    pub cost: Cost,
+    /// A planted fault.
+    pub fault: Option<Fault>,
+    /// Whether samples and marks are kept, for a picture.
+    pub picture: bool,
+}
+
+impl Plan {
+    /// A run of a workload in the usual setup.
+    pub fn new(seed: u64, requests: u64, workload: Workload) -> Plan {
+        let (setup, cost) = (Setup::default(), Cost::default());
+        Plan { seed, requests, workload, setup, cost, fault: None, picture: false }
+    }
+
+    /// Runs it.
+    ///
+    /// # Errors
+    /// The first promise that was broken.
+    pub fn run(&self) -> Result<Report, Box<Failure>> {
+        let clock = Arc::new(ManualClock::default());
+        let (mut request, time) = (0, Arc::clone(&clock));
+        self.drive(clock, &mut request).map_err(|what| {
+            let (seed, requests, workload) = (self.seed, self.requests, self.workload.name);
+            Box::new(Failure { what, seed, requests, workload, request, at: time.now() })
+        })
+    }
+
+    fn drive(&self, clock: Arc<ManualClock>, request: &mut u64) -> Result<Report, Broken> {
+        let machine = Arc::new(Machine::new(self.setup.memory, self.setup.fixed()));
+        let world = World::simulated(&self.setup, self.cost, &clock, &machine, self.fault)?;
+        let mut drive = Drive::new(self, world, clock);
+        let result = drive.run();
+        *request = drive.report.requests;
+        result?;
+        drive.finish()
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum What {
+    /// The next conversation begins.
+    Begin,
+    /// A conversation's next turn is due.
+    Due(u32),
+    /// A refused request is due again.
+    Again(u32),
+    /// The head of the line looks again, unless it was refused since.
+    Head(u64),
+    Cancel(u64),
+    Sweep,
+    Sample,
+    Weather,
+    /// Others grow.
+    Grow,
+    /// The probe sees again.
+    Clear,
+}
+
+/// A conversation under way.
+struct Talk {
+    session: Session,
+    turns: VecDeque<Turn>,
+    /// Tokens of the conversation so far.
+    history: u32,
+    /// When the present turn came.
+    came: Duration,
+    refused: bool,
+}
+
+/// What is known of a request that waits for a lane or runs.
+struct Flight {
+    came: Duration,
+    granted: Duration,
+    bytes: u64,
+    /// Tokens of the conversation before it.
+    history: u32,
+}
+
+struct Drive<'p> {
+    plan: &'p Plan,
+    world: World<SimExecutor>,
+    clock: Arc<ManualClock>,
+    traffic: Traffic,
+    checks: Checks,
+    report: Report,
+    events: BinaryHeap<Reverse<(Duration, u64, What)>>,
+    order: u64,
+    talks: HashMap<u32, Talk>,
+    next_talk: u32,
+    /// The conversation that begins next.
+    coming: Vec<Turn>,
+    /// Requests of conversations that have begun.
+    planned: u64,
+    line: VecDeque<u32>,
+    /// Releases when the line's head was last refused.
+    seen: u64,
+    flights: HashMap<u64, Flight>,
+    sky: Sky,
+    sample_gap: Duration,
+}
+
+impl<'p> Drive<'p> {
+    fn new(plan: &'p Plan, world: World<SimExecutor>, clock: Arc<ManualClock>) -> Self {
+        Drive {
+            plan,
+            world,
+            clock,
+            traffic: Traffic::new(plan.workload.clone(), plan.seed),
+            checks: Checks::new(&plan.setup),
+            report: Report::new(plan),
+            events: BinaryHeap::new(),
+            order: 0,
+            talks: HashMap::new(),
+            next_talk: 0,
+            coming: Vec::new(),
+            planned: 0,
+            line: VecDeque::new(),
+            seen: 0,
+            flights: HashMap::new(),
+            sky: Sky::default(),
+            sample_gap: Duration::from_millis(100),
+        }
+    }
+
+    fn at(&mut self, when: Duration, what: What) {
+        self.order += 1;
+        self.events.push(Reverse((when, self.order, what)));
+    }
+
+    fn run(&mut self) -> Result<(), Broken> {
+        self.draw_talk();
+        self.draw_weather();
+        self.at(Duration::ZERO, What::Sweep);
+        self.at(Duration::ZERO, What::Sample);
+        while !self.is_over() {
+            let now = self.world.now();
+            match self.events.peek() {
+                Some(&Reverse((at, _, what))) if at <= now => {
+                    self.events.pop();
+                    self.take(what)?;
+                }
+                _ => self.pass(now)?,
+            }
+            self.serve_line()?;
+        }
+        Ok(())
+    }
+
+    /// Whether every conversation has come and gone.
+    fn is_over(&self) -> bool {
+        self.planned >= self.plan.requests && self.talks.is_empty()
+    }
+
+    /// Runs a step, or lets time pass until the next event.
+    fn pass(&mut self, now: Duration) -> Result<(), Broken> {
+        if self.world.is_idle() {
+            if let Some(&Reverse((at, ..))) = self.events.peek() {
+                self.clock.advance(at.saturating_sub(now));
+            }
+            return Ok(());
+        }
+        self.world.step();
+        while let Some(ended) = self.world.ended()? {
+            self.end(ended)?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, what: What) -> Result<(), Broken> {
+        let now = self.world.now();
+        match what {
+            What::Begin => {
+                let (talk, turns) = (self.next_talk, std::mem::take(&mut self.coming));
+                self.next_talk += 1;
+                self.planned += turns.len() as u64;
+                let session = self.world.open(talk)?;
+                let turns = turns.into();
+                self.talks.insert(talk, Talk { session, turns, history: 0, came: now, refused: false });
+                self.draw_talk();
+                self.due(talk)?;
+            }
+            What::Due(talk) => self.due(talk)?,
+            What::Again(talk) => {
+                self.ask(talk)?;
+            }
+            What::Head(asks) => {
+                if self.report.asks == asks {
+                    self.seen = 0;
+                }
+            }
+            What::Cancel(serial) => self.world.cancel(serial),
+            What::Sweep => {
+                if self.world.sweep() > 0 {
+                    self.report.mark(now, Mark::Evict);
+                }
+                self.at(now + SWEEP, What::Sweep);
+            }
+            What::Sample => {
+                if self.report.sample(now, &self.world.stats(), self.world.machine()) {
+                    self.sample_gap *= 2;
+                }
+                self.at(now + self.sample_gap, What::Sample);
+            }
+            What::Weather => {
+                if let Some((lasts, grows)) = self.sky.change(self.world.machine()) {
+                    lasts.into_iter().for_each(|lasts| self.at(now + lasts, What::Clear));
+                    grows.then(|| self.at(now, What::Grow));
+                    self.draw_weather();
+                }
+            }
+            What::Grow => {
+                let leased = self.world.stats().host().used;
+                if self.sky.grow(self.world.machine(), leased) {
+                    self.at(now + GROWS, What::Grow);
+                }
+            }
+            What::Clear => self.sky.see(self.world.machine(), Sight::Clear),
+        }
+        Ok(())
+    }
+
+    fn draw_talk(&mut self) {
+        if self.planned < self.plan.requests {
+            let (at, turns) = self.traffic.talk();
+            self.coming = turns;
+            self.at(at, What::Begin);
+        } else {
+            self.sky.clear_up(self.world.machine());
+        }
+    }
+
+    fn draw_weather(&mut self) {
+        if let Some(gap) = self.sky.draw(&mut self.traffic) {
+            self.at(self.world.now() + gap, What::Weather);
+        }
+    }
+
+    /// A turn has come: it asks, or joins the line.
+    fn due(&mut self, talk: u32) -> Result<(), Broken> {
+        let now = self.world.now();
+        if let Some(talk) = self.talks.get_mut(&talk) {
+            (talk.came, talk.refused) = (now, false);
+        }
+        self.report.came(now);
+        if self.plan.workload.clients == Clients::Line {
+            self.line.push_back(talk);
+            self.report.longest_line = self.report.longest_line.max(self.line.len());
+        } else {
+            self.ask(talk)?;
+        }
+        Ok(())
+    }
+
+    /// Lets the head of the line ask whenever there is news for it.
+    fn serve_line(&mut self) -> Result<(), Broken> {
+        while let Some(&talk) = self.line.front() {
+            let releases = self.world.guard().releases() + 1;
+            if self.seen == releases {
+                return Ok(());
+            }
+            self.seen = releases;
+            if !self.ask(talk)? {
+                return Ok(());
+            }
+            self.line.pop_front();
+            self.seen = 0;
+        }
+        Ok(())
+    }
+
+    /// Asks for a conversation's turn. Answers whether it was decided for good.
+    fn ask(&mut self, id: u32) -> Result<bool, Broken> {
+        let Some(talk) = self.talks.get(&id) else { return Ok(true) };
+        let Some(turn) = talk.turns.front().cloned() else { return Ok(true) };
+        let ask = turn.ask;
+        let now = self.world.now();
+        if self.report.asks.is_multiple_of(PROOFS) {
+            self.world.check()?;
+        }
+        self.checks.foresee(&self.world, &talk.session, talk.history, &ask)?;
+        let (history, came, first) = (talk.history, talk.came, !talk.refused);
+        let asked = self.world.ask(id, &talk.session, &ask)?;
+        self.checks.look(&self.world, history, &ask, &asked)?;
+        self.report.asks += 1;
+        match asked {
+            Asked::Runs(serial, verdict) => {
+                let bytes = verdict.kv_bytes + verdict.request_bytes;
+                self.flights.insert(serial, Flight { came, granted: now, bytes, history });
+                self.report.granted(now, now.saturating_sub(came), &verdict);
+                if let Some(after) = turn.cancel {
+                    self.at(now + after, What::Cancel(serial));
+                }
+                Ok(true)
+            }
+            Asked::Refused(verdict) => match verdict.retry_after {
+                Some(after) => {
+                    self.report.refused(now, first);
+                    self.again(id, now + after);
+                    Ok(false)
+                }
+                None if !first => Err(Broken(format!("refused for good, after a while: {verdict}"))),
+                None => self.never(id, now),
+            },
+            Asked::TooLong => self.never(id, now),
+            Asked::QueueFull(after) => {
+                self.report.refused(now, first);
+                self.again(id, now + after);
+                Ok(false)
+            }
+        }
+    }
+
+    fn again(&mut self, id: u32, when: Duration) {
+        if let Some(talk) = self.talks.get_mut(&id) {
+            talk.refused = true;
+        }
+        let what = match self.plan.workload.clients {
+            Clients::Retry => What::Again(id),
+            Clients::Line => What::Head(self.report.asks),
+        };
+        self.at(when, what);
+    }
+
+    /// A request that can never fit: its conversation ends.
+    fn never(&mut self, id: u32, now: Duration) -> Result<bool, Broken> {
+        self.report.never(now);
+        if let Some(talk) = self.talks.remove(&id) {
+            self.report.unasked += talk.turns.len() as u64 - 1;
+            self.world.close(id, talk.session);
+        }
+        Ok(true)
+    }
+
+    fn end(&mut self, ended: Ended) -> Result<(), Broken> {
+        let Ended { serial, talk: id, outcome } = ended;
+        let now = self.world.now();
+        let flight = self.flights.remove(&serial).ok_or_else(|| Broken("an unknown request ended".into()))?;
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let Flight { came, granted, bytes, history } = flight;
+        self.report.ended(
+            &outcome,
+            history,
+            Item { came: nanos(came), granted: nanos(granted), ended: nanos(now), bytes },
+        );
+        let Some(talk) = self.talks.get_mut(&id) else { return Ok(()) };
+        // A turn without an answer is as if never made.
+        if outcome.generated_tokens > 0 {
+            talk.history = outcome.prompt_tokens + outcome.generated_tokens;
+        }
+        talk.turns.pop_front();
+        match talk.turns.front() {
+            Some(turn) => {
+                let when = now + turn.idle;
+                self.at(when, What::Due(id));
+            }
+            None => {
+                if let Some(talk) = self.talks.remove(&id) {
+                    self.world.close(id, talk.session);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Report, Broken> {
+        let Drive { world, mut report, checks, .. } = self;
+        report.maximal = checks.maximal;
+        world.check()?;
+        if world.engine().with_executor(|executor| executor.out_of_order()) {
+            return Err(Broken("requests did not start in the order in which they were granted".into()));
+        }
+        let steps = world.engine().with_executor(|executor| executor.steps());
+        let (digest, events, end) = (world.journal.digest(), world.journal.events(), world.now());
+        let stats = world.end()?;
+        report.close(&stats, steps, events, digest, end)?;
+        Ok(report)
+    }
+}
