@@ -47,7 +47,7 @@ fn memory_is_as_full_as_an_offline_packer_would_have_it() {
 }
 
 #[test]
-fn others_are_seen_behind_a_long_queue() {
+fn few_lanes_and_a_long_queue_keep_the_promises() {
     // Six lanes: most of what is granted waits for one, and its KV is leased long before it is allocated.
     for seed in 1..=2 {
         let mut plan = Plan::new(seed, 3_000, Workload::mixed(Clients::Retry));
