@@ -11,6 +11,8 @@ use super::matrix::{Matrix, Stored};
 #[cfg(target_arch = "x86_64")]
 use super::packed::amx::{self, Tiled};
 use super::packed::inputs::{Form, prepare};
+#[cfg(target_arch = "x86_64")]
+use super::packed::many_bytes::amx::{self as tile_bytes, TileBytes};
 use super::packed::many_bytes::{self, inputs::Bytes};
 use super::packed::{PANEL_ROWS, Packed, few_rows, fill_columns};
 use super::parts::Parts;
@@ -29,11 +31,6 @@ pub(super) const FEW_ROWS: usize = 16;
 /// Most rows whose results do not depend on how many they are on any processor: with tiles, and where weights have blocks, the
 /// first way ends here.
 pub(super) const EXACT_ROWS: usize = 4;
-
-/// Fewest rows that tiles are for where weights have blocks: a tile costs the same for 1 row as for 16, mostly for unpacking
-/// its weights, which products of 8 bits do in registers. At 8 rows these are a third faster, at 16 a fifth slower.
-#[cfg(target_arch = "x86_64")]
-const TILE_ROWS: usize = 12;
 
 /// Tasks that each thread gets of a product's outputs: the more, the better they even out, and the shorter the stretches.
 const TASKS: usize = 4;
@@ -59,7 +56,10 @@ pub(super) enum Way {
     ManyFloats,
     /// Many rows of 8 bits.
     ManyBytes,
-    /// More than a few rows on AMX tiles: inputs in bf16.
+    /// A few more rows of 8 bits on AMX tiles.
+    #[cfg(target_arch = "x86_64")]
+    TileBytes,
+    /// Many rows on AMX tiles: inputs in bf16.
     #[cfg(target_arch = "x86_64")]
     Tiles,
     /// The same with inputs in two planes of bf16.
@@ -73,10 +73,10 @@ impl Way {
         #[cfg(target_arch = "x86_64")]
         if level.amx().is_some() {
             match (dtype.is_quantized(), amx::planes(dtype, exact)) {
-                (true, _) if rows >= TILE_ROWS => return Way::Tiles,
-                (false, 1) if rows > EXACT_ROWS => return Way::Tiles,
-                (false, _) if rows > EXACT_ROWS => return Way::TilePairs,
-                _ => {}
+                _ if rows <= EXACT_ROWS => {}
+                (true, _) if rows <= tile_bytes::MOST => return Way::TileBytes,
+                (true, _) | (_, 1) => return Way::Tiles,
+                _ => return Way::TilePairs,
             }
         }
         #[cfg(not(target_arch = "x86_64"))]
@@ -101,6 +101,8 @@ impl Way {
             Way::FewFloats => Some(Form::Floats),
             Way::FewPlanes => Some(Form::Planes),
             Way::ManyBytes => Some(Form::Bytes),
+            #[cfg(target_arch = "x86_64")]
+            Way::TileBytes => Some(Form::TileBytes),
             #[cfg(target_arch = "x86_64")]
             Way::Tiles => Some(Form::Tiles),
             #[cfg(target_arch = "x86_64")]
@@ -194,6 +196,8 @@ enum Given<'a> {
     Few(few::Inputs<'a>),
     Bytes(Bytes<'a>),
     #[cfg(target_arch = "x86_64")]
+    TileBytes(Amx, TileBytes<'a>),
+    #[cfg(target_arch = "x86_64")]
     Tiles(Amx, Tiled<'a>),
 }
 
@@ -244,7 +248,7 @@ impl<'a> Job<'a> {
             let each = |task: usize| {
                 // SAFETY: every task has values of its own.
                 let values = unsafe { parts.part(task * values..(task + 1) * values) };
-                prepare(level, task, inputs, cols, values);
+                prepare(level, form, task, inputs, cols, values);
             };
             match inputs.len() <= ALONE {
                 true => (0..tasks).for_each(each),
@@ -254,6 +258,11 @@ impl<'a> Job<'a> {
         let records = &*records;
         let given = match form {
             Form::Bytes => Bytes::new(rows, depth, records).map(Given::Bytes),
+            #[cfg(target_arch = "x86_64")]
+            Form::TileBytes => {
+                let given = level.amx().zip(TileBytes::new(rows, depth, records));
+                given.map(|(amx, inputs)| Given::TileBytes(amx, inputs))
+            }
             _ => None,
         };
         let unfit = || EngineError::Execution("inputs that are no whole records".into());
@@ -269,6 +278,8 @@ impl<'a> Job<'a> {
             Given::Floats(inputs) => few_rows::floats(level, weights, panels, inputs, target),
             Given::Few(inputs) => few_rows::prepared(weights, panels, inputs, target),
             Given::Bytes(inputs) => many_bytes::products(level, weights, panels, inputs, target, scratch()),
+            #[cfg(target_arch = "x86_64")]
+            Given::TileBytes(amx, inputs) => tile_bytes::products(*amx, weights, panels, inputs, target),
             #[cfg(target_arch = "x86_64")]
             Given::Tiles(amx, inputs) => amx::products(*amx, weights, panels, inputs, target, scratch()),
         }

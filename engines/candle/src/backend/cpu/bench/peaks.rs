@@ -34,6 +34,9 @@ pub(super) enum Arithmetic {
     /// `tdpbf16ps`.
     #[cfg(target_arch = "x86_64")]
     TilesBf16,
+    /// `tdpbssd`.
+    #[cfg(target_arch = "x86_64")]
+    TilesBytes,
 }
 
 /// Sums that do not wait for each other: more than an instruction takes cycles.
@@ -137,6 +140,11 @@ impl Arithmetic {
         level.amx().map(|_| Arithmetic::TilesBf16)
     }
 
+    /// Of tiles of bytes.
+    pub(super) fn tile_bytes(level: Level) -> Option<Self> {
+        level.amx().map(|_| Arithmetic::TilesBytes)
+    }
+
     /// Operations of a run.
     pub(super) fn operations(self) -> f64 {
         let products = match self {
@@ -145,6 +153,7 @@ impl Arithmetic {
             Arithmetic::Words256 | Arithmetic::Floats512 => 16,
             Arithmetic::Floats256 => 8,
             Arithmetic::TilesBf16 => return (2 * 6 * 16 * 16 * 32 * TILE_ROUNDS) as f64,
+            Arithmetic::TilesBytes => return (2 * 4 * 16 * 16 * 64 * TILE_ROUNDS) as f64,
         };
         (2 * products * SUMS * ROUNDS) as f64
     }
@@ -170,6 +179,16 @@ impl Arithmetic {
                     tiles.multiply::<3, 6, 7>();
                     tiles.multiply::<4, 6, 7>();
                     tiles.multiply::<5, 6, 7>();
+                }
+            }
+            Arithmetic::TilesBytes => {
+                let Some(amx) = level.amx() else { return };
+                let tiles = Tiles::of_bytes(amx, 16, 64);
+                for _ in 0..TILE_ROUNDS {
+                    tiles.multiply_bytes::<0, 4, 6>();
+                    tiles.multiply_bytes::<1, 4, 6>();
+                    tiles.multiply_bytes::<2, 4, 6>();
+                    tiles.multiply_bytes::<3, 4, 6>();
                 }
             }
         }

@@ -74,6 +74,8 @@ fn arithmetic(bench: &Bench<'_>, dtype: Dtype, rows: usize) -> Option<(Arithmeti
         Way::FewPlanes => Arithmetic::planes(level),
         Way::ManyBytes => Arithmetic::bytes(level).map(|bytes| (bytes, 1.0)),
         #[cfg(target_arch = "x86_64")]
+        Way::TileBytes => Arithmetic::tile_bytes(level).map(|tiles| (tiles, 1.0)),
+        #[cfg(target_arch = "x86_64")]
         Way::Tiles => Arithmetic::tiles(level).map(|tiles| (tiles, 1.0)),
         // Of f16, whose weights are pairs as well.
         #[cfg(target_arch = "x86_64")]

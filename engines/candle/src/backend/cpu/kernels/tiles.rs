@@ -1,4 +1,4 @@
-//! AMX tiles: eight registers of 16 rows of 64 bytes, by number.
+//! AMX tiles: eight registers of at most 16 rows of at most 64 bytes, by number.
 //!
 //! The compiler knows no tiles and never uses them, so what one operation leaves in a register the next one finds. A
 //! [`Tiles`] value sets them up and gives them back; while a thread has none, its context switches do not save them.
@@ -42,13 +42,34 @@ pub(crate) struct Tiles {
 }
 
 impl Tiles {
-    /// Sets the tiles up. Takes some hundred cycles: once for many products.
+    /// Sets the tiles up, all of them whole. Takes some hundred cycles: once for many products.
     #[inline(always)]
-    pub(crate) fn new(_: Amx) -> Self {
-        // SAFETY: the argument proves that the processor has tiles and the kernel lets us use them; the setup is valid
-        // and as large as the instruction wants.
+    pub(crate) fn new(amx: Amx) -> Self {
+        Tiles::set_up(amx, &WHOLE)
+    }
+
+    /// Sets the tiles up for products of bytes, of at most 16 rows and 64 inputs, a multiple of four: registers 0 to 3 for
+    /// the sums, `i32[rows][16]`, 4 and 5 for the rows, `i8[rows][inputs]`, 6 and 7 for what they are multiplied with,
+    /// `i8[inputs / 4][16][4]`.
+    pub(crate) fn of_bytes(amx: Amx, rows: usize, inputs: usize) -> Self {
+        assert!((1..=16).contains(&rows) && (4..=64).contains(&inputs) && inputs.is_multiple_of(4));
+        let mut setup =
+            Setup { palette: 1, start_row: 0, reserved: [0; 14], row_bytes: [0; 16], rows: [0; 16] };
+        for (tiles, height, width) in
+            [(0..4, rows, TILE_ROW), (4..6, rows, inputs), (6..8, inputs / 4, TILE_ROW)]
+        {
+            setup.rows[tiles.clone()].fill(height as u8);
+            setup.row_bytes[tiles].fill(width as u16);
+        }
+        Tiles::set_up(amx, &setup)
+    }
+
+    #[inline(always)]
+    fn set_up(_: Amx, setup: &Setup) -> Self {
+        // SAFETY: the first argument proves that the processor has tiles and the kernel lets us use them; the setup is
+        // valid, as both who call this make it, and as large as the instruction wants.
         unsafe {
-            asm!("ldtilecfg [{}]", in(reg) &raw const WHOLE, options(nostack, readonly, preserves_flags))
+            asm!("ldtilecfg [{}]", in(reg) &raw const *setup, options(nostack, readonly, preserves_flags))
         };
         Tiles { _thread: PhantomData }
     }
@@ -61,10 +82,10 @@ impl Tiles {
         unsafe { asm!("tilezero tmm{}", const T, options(nostack, nomem, preserves_flags)) };
     }
 
-    /// Loads register `T` from rows of 64 bytes, `stride` bytes apart.
+    /// Loads register `T` from rows of as many bytes as it is set up for, `stride` bytes apart.
     ///
     /// # Safety
-    /// All 16 rows can be read.
+    /// All rows that it is set up for can be read.
     #[inline(always)]
     pub(crate) unsafe fn load<const T: u8>(&self, from: *const u8, stride: usize) {
         const { assert!(T < 8) };
@@ -75,10 +96,10 @@ impl Tiles {
         }
     }
 
-    /// Stores register `T` to rows of 64 bytes, `stride` bytes apart.
+    /// Stores register `T` to rows of as many bytes as it is set up for, `stride` bytes apart.
     ///
     /// # Safety
-    /// All 16 rows can be written, and nobody else uses them.
+    /// All rows that it is set up for can be written, and nobody else uses them.
     #[inline(always)]
     pub(crate) unsafe fn store<const T: u8>(&self, to: *mut u8, stride: usize) {
         const { assert!(T < 8) };
@@ -97,6 +118,18 @@ impl Tiles {
         // SAFETY: `self` proves that tiles are set up; no memory is touched.
         unsafe {
             asm!("tdpbf16ps tmm{}, tmm{}, tmm{}", const C, const A, const B, options(nostack, nomem, preserves_flags));
+        }
+    }
+
+    /// Adds to the whole numbers of register `C`, `[m][16 n]`, the products of the bytes in `A`, `[m][k]`, with those in `B`,
+    /// `[k / 4][16 n][4 k]`, all with signs. The three fit each other where [`Tiles::of_bytes`] set them up, and their numbers
+    /// are those that it says.
+    #[inline(always)]
+    pub(crate) fn multiply_bytes<const C: u8, const A: u8, const B: u8>(&self) {
+        const { assert!(C < 4 && (A == 4 || A == 5) && (B == 6 || B == 7)) };
+        // SAFETY: `self` proves that tiles are set up; no memory is touched.
+        unsafe {
+            asm!("tdpbssd tmm{}, tmm{}, tmm{}", const C, const A, const B, options(nostack, nomem, preserves_flags));
         }
     }
 }
@@ -148,6 +181,40 @@ mod tests {
             for (n, sum) in sums.iter().enumerate() {
                 let terms = row.iter().zip(&b).map(|(a, b)| 2.0 * a.to_f64() * b[n].to_f64());
                 assert!((f64::from(*sum) - terms.sum::<f64>()).abs() < 1e-5, "{m} {n}");
+            }
+        }
+    }
+
+    #[test]
+    fn products_of_bytes_are_those_of_matrices() {
+        let Some(Set::Amx(amx)) = Level::all().last().map(|level| level.set()) else {
+            eprintln!("SKIPPED: no AMX on this machine");
+            return;
+        };
+        let mut random = Random::new(72);
+        for (rows, inputs) in [(16, 32), (16, 16), (8, 32), (8, 16), (5, 64)] {
+            let mut byte = || (random.float() * 128.0).floor() as i8;
+            let a: [[i8; 64]; 16] = std::array::from_fn(|_| std::array::from_fn(|_| byte()));
+            let b: [[[i8; 4]; 16]; 16] =
+                std::array::from_fn(|_| std::array::from_fn(|_| std::array::from_fn(|_| byte())));
+            let (a, b) = (Tile(a), Tile(b));
+            let mut c = Tile([[7i32; 16]; 16]);
+            let tiles = Tiles::of_bytes(amx, rows, inputs);
+            tiles.zero::<3>();
+            // SAFETY: each of the three is a whole tile, of which some rows are used.
+            unsafe {
+                tiles.load::<5>((&raw const a).cast(), TILE_ROW);
+                tiles.load::<6>((&raw const b).cast(), TILE_ROW);
+                tiles.multiply_bytes::<3, 5, 6>();
+                tiles.store::<3>((&raw mut c).cast(), TILE_ROW);
+            }
+            drop(tiles);
+            for (m, sums) in c.0.iter().enumerate() {
+                for (n, sum) in sums.iter().enumerate() {
+                    let terms = (0..inputs).map(|k| i32::from(a.0[m][k]) * i32::from(b.0[k / 4][n][k % 4]));
+                    let want = if m < rows { terms.sum() } else { 7 };
+                    assert_eq!(*sum, want, "{rows} rows, {inputs} inputs: {m} {n}");
+                }
             }
         }
     }

@@ -5,6 +5,8 @@
 //! infinity has the scale NaN and codes 0: as every product is multiplied by the scale, the NaN comes through.
 
 use super::layout::MOST_INPUTS;
+#[cfg(target_arch = "x86_64")]
+use super::many_bytes::amx::{self, Blocks};
 use super::many_bytes::inputs::{Groups, prepare as prepare_group};
 use crate::backend::cpu::kernels::{Level, few};
 
@@ -23,6 +25,9 @@ pub(crate) enum Form {
     Floats,
     /// 8 bits in groups of rows: see [`super::many_bytes::inputs`].
     Bytes,
+    /// 8 bits as tiles: see [`super::many_bytes::amx`].
+    #[cfg(target_arch = "x86_64")]
+    TileBytes,
     /// Tiles of bf16, whose blocks of rows are no records: `amx` makes them.
     #[cfg(target_arch = "x86_64")]
     Tiles,
@@ -41,6 +46,8 @@ impl Form {
     pub(crate) fn values(self, rows: usize, depth: usize) -> Option<usize> {
         match self {
             Form::Bytes => Groups::most(rows, depth),
+            #[cfg(target_arch = "x86_64")]
+            Form::TileBytes => Blocks::of(rows, depth).values(),
             _ => self.record(depth)?.checked_mul(rows),
         }
     }
@@ -49,6 +56,8 @@ impl Form {
     pub(crate) fn tasks(self, rows: usize, depth: usize) -> usize {
         match self {
             Form::Bytes => Groups::of(rows, depth).count,
+            #[cfg(target_arch = "x86_64")]
+            Form::TileBytes => Blocks::of(rows, depth).parts(),
             _ => rows,
         }
     }
@@ -59,6 +68,8 @@ impl Form {
             Form::Planes => (depth / RUN).checked_mul(few::QUANTISED)?,
             Form::Floats => depth,
             Form::Bytes => return None,
+            #[cfg(target_arch = "x86_64")]
+            Form::TileBytes => return None,
             #[cfg(target_arch = "x86_64")]
             Form::Tiles => depth / 2,
             #[cfg(target_arch = "x86_64")]
@@ -79,11 +90,23 @@ impl Form {
     }
 }
 
-/// Does one of [`Form::tasks`] for [`Form::Bytes`] of inputs `[rows, cols]`.
-pub(crate) fn prepare(level: Level, task: usize, inputs: &[f32], cols: usize, values: &mut [f32]) {
+/// Does one of [`Form::tasks`] for [`Form::Bytes`] or [`Form::TileBytes`] of inputs `[rows, cols]`.
+pub(crate) fn prepare(
+    level: Level,
+    form: Form,
+    task: usize,
+    inputs: &[f32],
+    cols: usize,
+    values: &mut [f32],
+) {
     let (rows, Some(depth)) = (inputs.len().checked_div(cols).unwrap_or(0), Form::depth(cols)) else {
         return;
     };
+    #[cfg(target_arch = "x86_64")]
+    if let (Form::TileBytes, Some(amx)) = (form, level.amx()) {
+        return amx::prepare(amx, Blocks::of(rows, depth), task, inputs, cols, values);
+    }
+    debug_assert_eq!(form, Form::Bytes);
     let groups = Groups::of(rows, depth);
     let of = groups.rows_of(task, rows);
     prepare_group(level, groups, &inputs[of.start * cols..of.end * cols], cols, values);

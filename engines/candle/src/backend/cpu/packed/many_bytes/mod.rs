@@ -3,12 +3,15 @@
 //! - `inputs`: the rows, quantised and laid out in groups;
 //! - `piece`: 256 inputs of a panel, unpacked to codes of one byte, the same for all types;
 //! - `tile`: the products of a piece with a group, for a level; `vnni`, `narrow` and `plain` are their bodies;
-//! - `direct`: both at once, for few rows.
+//! - `direct`: both at once, for few rows;
+//! - `amx`: the same on tiles of whole numbers.
 //!
 //! A few panels at a time are unpacked piece by piece and multiplied with every group while they lie in the first-level cache;
 //! sums wait in the thread's scratch from piece to piece. Every row's sums are made in the same order, however many rows there
 //! are, and whatever thread they run on.
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod amx;
 #[cfg(target_arch = "x86_64")]
 mod direct;
 pub(crate) mod inputs;

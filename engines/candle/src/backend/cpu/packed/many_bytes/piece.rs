@@ -124,6 +124,7 @@ pub(super) trait Vectors: Copy {
     fn unsigned(self, bytes: &[u8; PANEL_ROWS]) -> Self::Floats;
     fn signed(self, bytes: &[u8; PANEL_ROWS]) -> Self::Floats;
     fn mul(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    fn load_floats(self, rows: &Rows) -> Self::Floats;
     fn store_floats(self, floats: Self::Floats, rows: &mut Rows);
 }
 
@@ -293,39 +294,45 @@ fn levels<V: Vectors>(v: V, plan: &Plan, table: &[i8; 16], cell: &[u8], run: usi
 /// The scales and shifts of one cell.
 #[inline(always)]
 pub(super) fn scales<V: Vectors>(v: V, plan: &Plan, bytes: &[u8], scales: &mut [Rows], shifts: &mut [Rows]) {
-    let cell = &plan.cell;
-    let factor = v.splat(plan.factor);
-    let block = v.halves(section(bytes, 0, 0));
-    let block_min = v.mul(v.halves(section(bytes, cell.mins, 0)), v.splat(-1.0));
     for (group, (scale, shift)) in scales.iter_mut().zip(shifts).enumerate() {
-        let of_run = || v.halves(section(bytes, 0, group));
-        let of_block = |factors| v.mul(block, factors);
-        let value = match plan.dtype {
-            Dtype::MXFP4 => {
-                *scale = section::<PANEL_ROWS>(bytes, 0, group).map(half_of_power);
-                continue;
-            }
-            Dtype::Q4K | Dtype::Q5K => of_block(v.unsigned(section(bytes, cell.factors, group))),
-            Dtype::Q6K | Dtype::Q3K | Dtype::IQ4XS => of_block(v.signed(section(bytes, cell.factors, group))),
-            Dtype::Q2K => {
-                of_block(v.unsigned(&section::<PANEL_ROWS>(bytes, cell.factors, group).map(|byte| byte & 15)))
-            }
-            _ => of_run(),
-        };
+        let (of_group, offset) = scale_of(v, plan, bytes, group);
+        v.store_floats(of_group, scale);
         if plan.shifted {
-            let offset = match plan.dtype {
-                Dtype::Q4_1 | Dtype::Q5_1 => v.halves(section(bytes, cell.mins, group)),
-                Dtype::Q4K | Dtype::Q5K => {
-                    v.mul(block_min, v.unsigned(section(bytes, cell.min_factors, group)))
-                }
-                Dtype::Q2K => {
-                    let factors = section::<PANEL_ROWS>(bytes, cell.factors, group).map(|byte| byte >> 4);
-                    v.mul(block_min, v.unsigned(&factors))
-                }
-                _ => v.mul(value, v.splat(-plan.zero)),
-            };
             v.store_floats(offset, shift);
         }
-        v.store_floats(v.mul(value, factor), scale);
     }
+}
+
+/// The scales and shifts of a group of a cell; shifts mean nothing in types without offsets.
+#[inline(always)]
+pub(super) fn scale_of<V: Vectors>(v: V, plan: &Plan, bytes: &[u8], group: usize) -> (V::Floats, V::Floats) {
+    let cell = &plan.cell;
+    if plan.dtype == Dtype::MXFP4 {
+        let scale = v.load_floats(&section::<PANEL_ROWS>(bytes, 0, group).map(half_of_power));
+        return (scale, scale);
+    }
+    let of_run = || v.halves(section(bytes, 0, group));
+    let of_block = |factors| v.mul(v.halves(section(bytes, 0, 0)), factors);
+    let value = match plan.dtype {
+        Dtype::Q4K | Dtype::Q5K => of_block(v.unsigned(section(bytes, cell.factors, group))),
+        Dtype::Q6K | Dtype::Q3K | Dtype::IQ4XS => of_block(v.signed(section(bytes, cell.factors, group))),
+        Dtype::Q2K => {
+            of_block(v.unsigned(&section::<PANEL_ROWS>(bytes, cell.factors, group).map(|byte| byte & 15)))
+        }
+        _ => of_run(),
+    };
+    let mut offset = value;
+    if plan.shifted {
+        let of_block = |factors| v.mul(v.mul(v.halves(section(bytes, cell.mins, 0)), v.splat(-1.0)), factors);
+        offset = match plan.dtype {
+            Dtype::Q4_1 | Dtype::Q5_1 => v.halves(section(bytes, cell.mins, group)),
+            Dtype::Q4K | Dtype::Q5K => of_block(v.unsigned(section(bytes, cell.min_factors, group))),
+            Dtype::Q2K => {
+                let factors = section::<PANEL_ROWS>(bytes, cell.factors, group).map(|byte| byte >> 4);
+                of_block(v.unsigned(&factors))
+            }
+            _ => v.mul(value, v.splat(-plan.zero)),
+        };
+    }
+    (v.mul(value, v.splat(plan.factor)), offset)
 }

@@ -114,6 +114,12 @@ impl Vectors for Wide {
     }
 
     #[inline(always)]
+    fn load_floats(self, rows: &Rows) -> __m512 {
+        // SAFETY: 16 floats.
+        unsafe { _mm512_loadu_ps(rows.as_ptr()) }
+    }
+
+    #[inline(always)]
     fn store_floats(self, floats: __m512, rows: &mut Rows) {
         // SAFETY: 16 floats.
         unsafe { _mm512_storeu_ps(rows.as_mut_ptr(), floats) }
@@ -232,6 +238,13 @@ impl Vectors for Slim {
     fn mul(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
         // SAFETY: the instructions are there.
         std::array::from_fn(|half| unsafe { _mm256_mul_ps(a[half], b[half]) })
+    }
+
+    #[inline(always)]
+    fn load_floats(self, rows: &Rows) -> [__m256; 2] {
+        let start = rows.as_ptr();
+        // SAFETY: 16 floats.
+        unsafe { [_mm256_loadu_ps(start), _mm256_loadu_ps(start.add(8))] }
     }
 
     #[inline(always)]

@@ -81,6 +81,11 @@ impl Vectors for Portable {
     }
 
     #[inline(always)]
+    fn load_floats(self, rows: &Rows) -> Rows {
+        *rows
+    }
+
+    #[inline(always)]
     fn store_floats(self, floats: Rows, rows: &mut Rows) {
         *rows = floats;
     }

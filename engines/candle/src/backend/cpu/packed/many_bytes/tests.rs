@@ -11,22 +11,22 @@ use crate::backend::cpu::tests::stored;
 use plimsoll_formats::Dtype;
 
 /// Memory that begins at a multiple of 64 bytes.
-struct Aligned(Vec<f32>, usize);
+pub(super) struct Aligned(Vec<f32>, usize);
 
 impl Aligned {
-    fn new(len: usize) -> Self {
+    pub(super) fn new(len: usize) -> Self {
         let values = vec![f32::NAN; len + 16];
         let start = values.as_ptr().align_offset(64);
         Aligned(values, start)
     }
 
-    fn get(&mut self, len: usize) -> &mut [f32] {
+    pub(super) fn get(&mut self, len: usize) -> &mut [f32] {
         &mut self.0[self.1..self.1 + len]
     }
 }
 
 /// All products of `inputs`, with these kernels or with a level's.
-fn all(level: Level, plain: bool, weights: &Packed, inputs: &[f32]) -> Vec<f32> {
+pub(super) fn all(level: Level, plain: bool, weights: &Packed, inputs: &[f32]) -> Vec<f32> {
     let (rows, depth) = (inputs.len() / weights.cols(), depth(weights.cols()));
     let groups = Groups::of(rows, depth);
     let len = groups.len() * groups.count;
@@ -54,12 +54,12 @@ fn all(level: Level, plain: bool, weights: &Packed, inputs: &[f32]) -> Vec<f32> 
     out
 }
 
-fn kinds() -> impl Iterator<Item = (Dtype, usize)> {
+pub(super) fn kinds() -> impl Iterator<Item = (Dtype, usize)> {
     types().filter(|(dtype, _)| dtype.is_quantized()).map(|(dtype, cell)| (dtype, cell.inputs))
 }
 
 /// Whether two numbers are the same; which NaN it is is nobody's concern.
-fn same(a: f32, b: f32) -> bool {
+pub(super) fn same(a: f32, b: f32) -> bool {
     a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan())
 }
 
