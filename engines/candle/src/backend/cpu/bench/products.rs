@@ -14,7 +14,7 @@ const TYPES: [(Dtype, &str); 5] = [
     (Dtype::Q8_0, "q8_0"),
     (Dtype::BF16, "bf16"),
 ];
-const ROWS: [usize; 7] = [1, 2, 4, 8, 16, 64, 512];
+const ROWS: [usize; 8] = [1, 2, 4, 8, 16, 32, 64, 512];
 /// Outputs and inputs, and the slots that a step has them in.
 const SHAPES: [(usize, usize, Slot, Slot); 2] =
     [(8192, 2048, Slot::Normed, Slot::Gate), (2048, 8192, Slot::Gate, Slot::Hidden)];

@@ -1,4 +1,4 @@
-//! Products of a few more rows with AMX tiles of whole numbers, to the bits of the other tiles.
+//! Products of at most 16 rows with AMX tiles of whole numbers, to the bits of the other tiles.
 //!
 //! - `inputs`: the rows, quantised, as tiles; `units`: the products of a piece of a panel with a block of rows.
 //!
@@ -20,8 +20,8 @@ use inputs::SMALL;
 use std::ops::Range;
 use units::{Operands, Scratch};
 
-/// Most rows that these are faster for than tiles of bf16.
-pub(crate) const MOST: usize = 32;
+/// Most rows. Twice as many would take twice the scaling, where tiles of bf16 share what they unpack.
+pub(crate) const MOST: usize = 16;
 /// Panels that take turns.
 const PANELS: usize = 4;
 /// Runs of a piece: a multiple of those of every cell.
