@@ -172,7 +172,7 @@ fn tiled(spec: &StepSpec) -> Option<(usize, usize)> {
     }
     let (rows, widest) = (spec.max_rows.max(spec.max_sequences), spec.heads.checked_mul(spec.head_dim)?);
     let depth = Form::depth(widest.max(spec.hidden).max(spec.intermediate))?;
-    // f16 weights have the most planes. A wider input may need less padding.
+    // f16 weights have the most planes, and bytes take less. A wider input may need less padding.
     let block = amx::most_block_len(depth, amx::planes(Dtype::F16, false))?;
     Some((block.checked_mul(rows.div_ceil(amx::BLOCK))?, amx::scratch_len(rows)?))
 }

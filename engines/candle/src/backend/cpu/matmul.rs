@@ -74,7 +74,8 @@ impl Way {
         if level.amx().is_some() {
             match (dtype.is_quantized(), amx::planes(dtype, exact)) {
                 _ if rows <= EXACT_ROWS => {}
-                (true, _) if rows <= tile_bytes::MOST => return Way::TileBytes,
+                (true, _) if tile_bytes::suits(dtype, rows) => return Way::TileBytes,
+                (true, _) if rows <= tile_bytes::MOST => {}
                 (true, _) | (_, 1) => return Way::Tiles,
                 _ => return Way::TilePairs,
             }

@@ -8,7 +8,6 @@ use crate::backend::cpu::kernels::reference::Random;
 use crate::backend::cpu::kernels::{Level, Set};
 use crate::backend::cpu::packed::tests::packed;
 use crate::backend::cpu::tests::stored;
-use plimsoll_formats::Dtype;
 
 /// The level and its proof; none on a machine without AMX, which is told.
 fn amx() -> Option<(Level, Amx)> {
