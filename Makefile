@@ -31,7 +31,7 @@ COMMON := $(wildcard examples/common/*.c)
 # The programs find the library beside their own folder, wherever the two are moved together.
 LINK := -Lbuild/lib -lplimsoll -Wl,-rpath,'$$ORIGIN/../lib' -Wl,--enable-new-dtags -lm -lpthread
 
-.PHONY: help build library check-library chat bench install uninstall test deps bench-attacks sim sim-million bench-kernels bench-peers test-peers fuzz score accuracy header abi-accept fmt lint licences clean
+.PHONY: help build library check-library chat bench install uninstall test deps loom miri model bench-attacks sim sim-million bench-kernels bench-peers test-peers fuzz score accuracy header abi-accept fmt lint licences clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -114,6 +114,17 @@ fuzz: ## fuzz targets from their seeds, FUZZ_SECONDS each; needs nightly Rust
 
 build/tools/bin/cargo-fuzz:
 	$(CARGO) install --quiet cargo-fuzz --version $(CARGO_FUZZ_VERSION) --locked --root build/tools
+
+LOOM_MAX_PREEMPTIONS ?= 3
+loom: ## the races of leases, sessions, rings and cancel flags, in every interleaving of LOOM_MAX_PREEMPTIONS [3]
+	LOOM_MAX_PREEMPTIONS=$(LOOM_MAX_PREEMPTIONS) loom/run.sh
+
+miri: ## leases, rings, cancel flags and block tables under Miri; needs nightly Rust with Miri
+	scripts/miri.sh
+
+PROPTEST_CASES ?= 20000
+model: ## the guard against its plain model, PROPTEST_CASES random histories [20000]
+	PROPTEST_CASES=$(PROPTEST_CASES) $(CARGO) test --lib --no-default-features the_guard_does_what_the_model_does
 
 bench-attacks: ## how long every hostile input takes until it is refused
 	$(CARGO) bench --bench attacks

@@ -45,7 +45,7 @@ fn header(root: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
         }
         builder = builder.with_src(root.join("src/capi").join(name).with_extension("rs"));
     }
-    let inner = ["mod", "boundary", "convert"];
+    let inner = ["mod", "boundary", "convert", "tests"];
     for entry in std::fs::read_dir(root.join("src/capi"))? {
         let path = entry?.path();
         let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();

@@ -23,6 +23,8 @@ mod runtime;
 mod session;
 mod status;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod text;
 mod version;
 

@@ -11,8 +11,9 @@ use super::room::{Freeing, Room};
 use super::sessions::Place;
 use super::verdict::{Ask, Decision, Reason, Verdict};
 use super::{BusyMark, Grant, MemoryGuard, Seat};
+use plimsoll_engine::sync::MutexGuard;
 use plimsoll_engine::{EngineError, Estimate, Owner, Region, RequestId};
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How often sessions are evicted for one request, should others keep taking what they gave.

@@ -7,8 +7,9 @@ use super::room::{Pool, Room};
 use super::sessions::{Place, Sessions, Settled, Wait};
 use super::stats::Tally;
 use super::{Purpose, Refusal, RefusalCause};
+use plimsoll_engine::sync::{Condvar, Mutex, MutexGuard};
 use plimsoll_engine::{Accounts, Lease, Owner, Region, SessionKey};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 /// What a request is taken to last before any has ended.

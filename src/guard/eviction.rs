@@ -2,8 +2,8 @@
 
 use super::sessions::{Post, Wait};
 use super::{MemoryGuard, Seat};
-use crossbeam_channel::RecvTimeoutError;
 use plimsoll_engine::SessionKey;
+use plimsoll_engine::sync::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 impl MemoryGuard {

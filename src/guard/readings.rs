@@ -3,9 +3,10 @@
 use super::books::Books;
 use super::probe::Budget;
 use super::{GuardConfig, Purpose};
+use plimsoll_engine::sync::atomic::{AtomicU64, Ordering};
+use plimsoll_engine::sync::{Mutex, MutexGuard};
 use plimsoll_engine::{Engine, MemoryProbe, Reading, Region};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 /// How old a reading may be.

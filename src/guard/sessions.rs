@@ -8,7 +8,7 @@ use super::GuardError;
 use super::room::Shortage;
 use super::slab::{End, List, Slab};
 use super::stats::SessionStats;
-use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
+use plimsoll_engine::sync::{Receiver, Sender, TryRecvError, unbounded};
 use plimsoll_engine::{Engine, Region, SessionKey};
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};

@@ -1,7 +1,7 @@
 //! A flag that asks for a request to end.
 
+use crate::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A shared, idempotent request to stop. Cancelling never blocks; engines look at it before every step.
 #[derive(Clone, Debug, Default)]

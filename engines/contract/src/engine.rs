@@ -1,7 +1,7 @@
 //! The trait that every engine implements.
 
+use crate::sync::Sender;
 use crate::{Cancel, EngineError, Estimate, Lease, Region, Request, Ring, SessionKey, Shape};
-use crossbeam_channel::Sender;
 use std::fmt;
 use std::sync::Arc;
 

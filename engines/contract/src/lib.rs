@@ -21,6 +21,8 @@ mod lease;
 mod progress;
 mod request;
 mod ring;
+#[doc(hidden)]
+pub mod sync;
 
 pub use cancel::Cancel;
 pub use engine::{Capabilities, Engine, Holdings, Job, Rejected};

@@ -1,9 +1,10 @@
 //! The way of tokens from an engine to whoever reads them.
 
+use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::{EngineError, Lease};
 use std::collections::TryReserveError;
 use std::mem::size_of;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 /// A generated token.

@@ -1,0 +1,15 @@
+//! What threads share: the standard library's locks and atomics and crossbeam's channels, or loom's stand-ins where every
+//! interleaving of a model is run (`make loom`). Only what those models go through uses this module.
+
+#[cfg(loom)]
+mod channel;
+
+#[cfg(loom)]
+pub use channel::{Receiver, Sender, unbounded};
+#[cfg(not(loom))]
+pub use crossbeam_channel::{Receiver, Sender, unbounded};
+pub use crossbeam_channel::{RecvTimeoutError, TryRecvError};
+#[cfg(loom)]
+pub use loom::sync::{Condvar, Mutex, MutexGuard, atomic};
+#[cfg(not(loom))]
+pub use std::sync::{Condvar, Mutex, MutexGuard, atomic};
