@@ -69,8 +69,13 @@ impl Layer<'_> {
     fn tasks<B>(&self, span: &Span<'_, B>) -> usize {
         match span.rows {
             1 => self.stretches(span.position).count,
-            rows => rows.div_ceil(rows_at_once(self.group())),
+            rows => rows.div_ceil(self.rows_at_once()),
         }
+    }
+
+    /// Rows of a task.
+    fn rows_at_once(&self) -> usize {
+        with_stored!(self.spec.kv_dtype, F => rows_at_once::<F>(self.level, self.group()))
     }
 
     fn shape(&self) -> Shape {
@@ -198,7 +203,7 @@ unsafe fn many_rows(
 ) {
     let StepSpec { head_dim, heads, .. } = *layer.spec;
     let group = layer.group();
-    let (shared, stride, at_once) = (group * head_dim, heads * head_dim, rows_at_once(group));
+    let (shared, stride, at_once) = (group * head_dim, heads * head_dim, layer.rows_at_once());
     let tiles = span.rows.div_ceil(at_once);
     // Neighbouring tasks share keys; later rows, which have more of them, come first.
     let (head, tile) = (number / tiles, tiles - 1 - number % tiles);

@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 /// Tokens that the cache has room for.
 const TOKENS: usize = 2048;
-/// Rows and position of a decode step and of a prompt.
-const STEPS: [(usize, usize, &str); 2] = [(1, TOKENS - 1, "2048 held"), (512, 0, "prompt")];
+/// Rows and position of a decode step, and of a prompt's first and last ones.
+const STEPS: [(usize, usize, &str); 3] =
+    [(1, TOKENS - 1, "2048 held"), (512, 0, "prompt"), (512, TOKENS - 512, "prompt's end")];
 
 /// Blocks need leases, and nobody keeps books here.
 struct NoBooks;
@@ -75,7 +76,7 @@ pub(super) fn all(bench: &mut Bench<'_>) -> Result<(), BenchError> {
                 bytes,
                 set: bytes * layers,
                 operations: (4 * pairs * backend.spec().heads * backend.spec().head_dim) as f64,
-                arithmetic: arithmetic(bench, rows),
+                arithmetic: arithmetic(bench, kv, rows),
             };
             let attention = Attention { scale: 0.125, softcap: None, window: None };
             let mut layer = 0;
@@ -102,8 +103,9 @@ impl StepSizes {
     }
 }
 
-/// On tiles each product is made of three, of the halves of its factors.
-fn arithmetic(bench: &Bench<'_>, rows: usize) -> Option<(Arithmetic, f64)> {
-    let tiles = Arithmetic::tiles(bench.level).filter(|_| rows > 1).map(|tiles| (tiles, 3.0));
+/// On tiles each product is as many as keys and values have planes.
+fn arithmetic(bench: &Bench<'_>, kv: KvDtype, rows: usize) -> Option<(Arithmetic, f64)> {
+    let planes = if kv == KvDtype::Q8_0 { 1.0 } else { 2.0 };
+    let tiles = Arithmetic::tiles(bench.level).filter(|_| rows > 1).map(|tiles| (tiles, planes));
     tiles.or(Arithmetic::floats(bench.level).map(|floats| (floats, 1.0)))
 }

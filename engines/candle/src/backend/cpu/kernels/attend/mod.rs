@@ -6,13 +6,13 @@
 //!
 //! A row's result depends neither on the rows beside it nor on the number of threads. In both ways scores are sums in the
 //! order of dimensions, and the running maximum moves once per 64 tokens from a multiple of it on, so a row gets the same
-//! bits both ways as long as it is one stretch and its keys have no scales. On AMX tiles rows are sums in another order, of
-//! numbers in two parts: within 2^-15 of the others.
+//! bits both ways as long as it is one stretch and its keys have no scales. On AMX tiles rows are sums in another order,
+//! of queries and weights in bf16.
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod q8;
 mod rows;
-#[cfg(target_arch = "x86_64")]
-mod rows_amx;
 mod stored;
 mod stretch;
 mod tile;
@@ -24,7 +24,7 @@ mod wide_x86;
 mod tests;
 
 pub(crate) use q8::KvQ8;
-pub(crate) use rows::{Rows, rows_at_once};
+pub(crate) use rows::Rows;
 pub(crate) use stored::{KvF16, KvF32, Stored};
 pub(crate) use stretch::{STRETCHES, attend_stretch, merge, record_len, stretch_scratch_len, stretch_tokens};
 pub(crate) use wide::{WIDTH, Wide};
@@ -88,18 +88,28 @@ pub(crate) fn attend_rows<F: Stored>(
     scratch: &mut [f32],
 ) {
     #[cfg(target_arch = "x86_64")]
-    if F::TILES
+    if F::PLANES > 0
         && let Set::Amx(amx) = level.set()
     {
-        return rows_amx::attend::<F>(amx, shape, head, rows, query, put, scratch);
+        return amx::attend::<F>(amx, shape, head, rows, query, put, scratch);
     }
     rows::attend_rows::<F>(level, shape, head, rows, query, put, scratch);
+}
+
+/// Rows of a task of [`attend_rows`], for a group of so many query heads.
+pub(crate) fn rows_at_once<F: Stored>(level: Level, group: usize) -> usize {
+    #[cfg(target_arch = "x86_64")]
+    if F::PLANES > 0 && matches!(level.set(), Set::Amx(_)) {
+        return amx::rows_at_once(group);
+    }
+    let _ = level;
+    rows::rows_at_once(group)
 }
 
 /// Floats of scratch that [`attend_rows`] takes for a group of so many query heads; `None` on overflow.
 pub(crate) fn rows_scratch_len(group: usize, head_dim: usize) -> Option<usize> {
     let len = rows::rows_scratch_len(group, head_dim)?;
     #[cfg(target_arch = "x86_64")]
-    let len = len.max(rows_amx::scratch_len(group, head_dim)?);
+    let len = len.max(amx::scratch_len(group, head_dim)?);
     Some(len)
 }

@@ -45,7 +45,7 @@ impl Stored for KvQ8 {
 
     const ZEROS: Self::Quad = [0; QUAD * WIDTH];
     const SCALES: bool = true;
-    const TILES: bool = true;
+    const PLANES: usize = 1;
 
     #[inline(always)]
     fn group_bytes(head_dim: usize) -> usize {

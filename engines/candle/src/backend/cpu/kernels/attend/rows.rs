@@ -11,7 +11,7 @@ use crate::backend::cpu::kernels::per_level;
 const AT_ONCE: usize = 64;
 
 /// Rows of a task, for a group of so many query heads.
-pub(crate) fn rows_at_once(group: usize) -> usize {
+pub(super) fn rows_at_once(group: usize) -> usize {
     (AT_ONCE / group).max(1)
 }
 

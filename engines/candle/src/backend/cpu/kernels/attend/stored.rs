@@ -23,8 +23,8 @@ pub(crate) trait Stored: Copy + Send + Sync + 'static {
     /// Whether each token has a scale for every [`SCALED`] dimensions.
     const SCALES: bool;
 
-    /// Whether sums of two bf16 are as good as its numbers are.
-    const TILES: bool;
+    /// Of how many bf16 its numbers are sums, with no loss to speak of beside its own; 0 where that is more than two.
+    const PLANES: usize;
 
     /// Bytes of a group's keys, and as many of its values.
     fn group_bytes(head_dim: usize) -> usize;
@@ -87,7 +87,7 @@ impl Stored for KvF32 {
 
     const ZEROS: Self::Quad = [0; QUAD * WIDTH * 4];
     const SCALES: bool = false;
-    const TILES: bool = false;
+    const PLANES: usize = 0;
 
     #[inline(always)]
     fn group_bytes(head_dim: usize) -> usize {
@@ -173,7 +173,7 @@ impl Stored for KvF16 {
 
     const ZEROS: Self::Quad = [0; QUAD * WIDTH * 2];
     const SCALES: bool = false;
-    const TILES: bool = true;
+    const PLANES: usize = 2;
 
     #[inline(always)]
     fn group_bytes(head_dim: usize) -> usize {

@@ -72,7 +72,7 @@ fn together<F: Stored>(level: Level, shape: Shape, head: &Memory, rows: Rows, qu
     let mut scratch = vec![f32::NAN; rows_scratch_len(rows.group, shape.head_dim).unwrap()];
     let width = rows.group * shape.head_dim;
     let out = RefCell::new(vec![f32::NAN; rows.count * width]);
-    let at_once = rows_at_once(rows.group);
+    let at_once = rows_at_once::<F>(level, rows.group);
     for from in (0..rows.count).step_by(at_once) {
         let put = |row: usize, values: &[f32]| {
             out.borrow_mut()[(from + row) * width..][..width].copy_from_slice(values);
@@ -106,6 +106,14 @@ fn as_q8(values: &[f32]) -> Vec<f32> {
     };
     values.chunks(32).flat_map(block).collect()
 }
+
+fn as_bf16(values: &[f32]) -> Vec<f32> {
+    values.iter().map(|value| half::bf16::from_f32(*value).to_f32()).collect()
+}
+
+/// How far rows on tiles may be from averages of values from -1 to 1: their weights have 8 bits, and come from powers
+/// within 8e-5.
+const OF_WEIGHTS: f64 = 1.0 / 512.0 + 8e-5;
 
 /// Group, head's width, window, tokens held by the last row, rows, cap.
 type Case = (usize, usize, Option<usize>, usize, usize, Option<f32>);
@@ -144,17 +152,28 @@ fn follows<F: Stored>(round: Rounding, widths: usize) {
             let mut head = Memory::new::<F>(level, head_dim, &keys, &values);
             head.first = first / WIDTH;
             let all = together::<F>(level, shape, &head, rows, &query);
+            let on_tiles = F::PLANES > 0 && level.name() == "amx";
+            // Tiles take queries in bf16, and what one plane holds.
+            let times: Vec<f32> = query.iter().map(|value| value * shape.factor()).collect();
+            let tile_query: Vec<f32> = as_bf16(&times).iter().map(|value| value / shape.factor()).collect();
+            let in_planes = |values: &[f32]| if F::PLANES == 1 { as_bf16(values) } else { values.to_vec() };
+            let (tile_keys, tile_values) = (in_planes(&as_keys), in_planes(&as_values));
             for row in 0..count {
                 let held = rows.position + row + 1;
                 let range = window.map_or(0, |window| held.saturating_sub(window))..held;
                 let query = &query[row * width..][..width];
                 let want = reference::attention(query, &as_keys, &as_values, shape, range.clone());
                 let got = &all[row * width..][..width];
-                close(got, &want, 2e-5, &what);
+                if on_tiles {
+                    let query = &tile_query[row * width..][..width];
+                    let want = reference::attention(query, &tile_keys, &tile_values, shape, range.clone());
+                    close(got, &want, OF_WEIGHTS, &what);
+                } else {
+                    close(got, &want, 2e-5, &what);
+                }
                 let tokens = stretch_tokens(range.len());
                 let alone = split::<F>(level, shape, &head, query, range.clone(), tokens);
                 close(&alone, &want, 2e-5, &what);
-                let on_tiles = F::TILES && level.name() == "amx";
                 let one = range.start / tokens + 1 == range.end.div_ceil(tokens);
                 if one && !F::SCALES && !on_tiles {
                     assert_eq!(got, alone, "{what}: one stretch is the same bits");
