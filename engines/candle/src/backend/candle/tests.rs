@@ -342,8 +342,8 @@ fn attention_agrees_over_paged_blocks_of_both_types() {
                         candle.attention(layer, attention, &on_candle)
                     },
                 );
-                // On tiles a number of f16 KV is two of 8 bits: what they leave out is below 2^-15.
-                let tolerance = if kv_dtype == KvDtype::F16 { 3e-5 } else { 2e-6 };
+                // On tiles queries and weights beside f16 KV have 8 bits.
+                let tolerance = if kv_dtype == KvDtype::F16 { 4e-3 } else { 2e-6 };
                 pair.compare(
                     Slot::Attended,
                     rows,
