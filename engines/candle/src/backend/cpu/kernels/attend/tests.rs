@@ -153,10 +153,10 @@ fn follows<F: Stored>(round: Rounding, widths: usize) {
             head.first = first / WIDTH;
             let all = together::<F>(level, shape, &head, rows, &query);
             let on_tiles = F::PLANES > 0 && level.name() == "amx";
-            // Tiles take queries in bf16, and what one plane holds.
-            let times: Vec<f32> = query.iter().map(|value| value * shape.factor()).collect();
-            let tile_query: Vec<f32> = as_bf16(&times).iter().map(|value| value / shape.factor()).collect();
+            // One plane holds bf16; queries get their factor before.
             let in_planes = |values: &[f32]| if F::PLANES == 1 { as_bf16(values) } else { values.to_vec() };
+            let times: Vec<f32> = query.iter().map(|value| value * shape.factor()).collect();
+            let tile_query: Vec<f32> = in_planes(&times).iter().map(|value| value / shape.factor()).collect();
             let (tile_keys, tile_values) = (in_planes(&as_keys), in_planes(&as_values));
             for row in 0..count {
                 let held = rows.position + row + 1;

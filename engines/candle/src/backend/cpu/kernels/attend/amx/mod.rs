@@ -1,8 +1,7 @@
 //! Many rows of one sequence on AMX tiles.
 //!
-//! Tiles multiply bf16. Queries and weights are rounded to it; keys and values are not, or by less than their own type has
-//! rounded them ([`planes`]). Scores err then as if the query had come in bf16, the same way for all tokens that its keys
-//! have in common, and results stay averages of the values, with weights of 8 bits ([`soften`]).
+//! Tiles multiply bf16. Keys and values are not rounded to it, or by less than their own type has rounded them, and queries
+//! are as exact as keys ([`planes`]). Weights have 8 bits, and so have their sums: results stay averages ([`soften`]).
 //!
 //! While tiles multiply, the processor's vectors stand still, however their instructions are mixed: what counts is how many
 //! there are of both, and that what a block of queries needs stays in the first-level cache.
@@ -44,7 +43,7 @@ struct Sizes {
     tokens: usize,
     /// Query vectors, rounded up to whole blocks.
     vectors: usize,
-    /// Queries, `[vectors / 16][dims / 32]` tiles.
+    /// A plane of queries, `[vectors / 16][dims / 32]` tiles.
     queries: usize,
     /// Results, `[vectors][dims]`.
     out: usize,
@@ -71,7 +70,7 @@ impl Sizes {
 /// Floats of scratch for a group of so many query heads; `None` on overflow.
 pub(super) fn scratch_len(group: usize, head_dim: usize) -> Option<usize> {
     let Sizes { tokens, vectors, queries, out, sums, .. } = Sizes::of(group, head_dim)?;
-    let both = tokens.checked_mul(2)?.checked_add(queries)?.checked_add(out)?;
+    let both = tokens.checked_mul(2)?.checked_add(queries.checked_mul(2)?)?.checked_add(out)?;
     both.checked_add(sums)?.checked_add(vectors)?.checked_add(BLOCK * TILE * 3 / 2)
 }
 
@@ -85,6 +84,8 @@ struct Room {
     values: *mut u16,
     /// Halves from a plane of keys or values to the second one.
     apart: usize,
+    /// The same of queries; 0 where they have one plane.
+    queries_apart: usize,
     /// A block's scores and weights, `[32][64]`, in f32 and bf16.
     scores: *mut f32,
     weights: *mut f32,
@@ -172,6 +173,7 @@ fn on_tiles<F: Stored>(
         keys: keys.cast(),
         values: keys.wrapping_add(sizes.tokens).cast(),
         apart: sizes.tokens,
+        queries_apart: if F::PLANES == 2 { 2 * sizes.queries } else { 0 },
         scores: rest,
         weights: rest.wrapping_add(BLOCK * TILE),
         out: out.as_mut_ptr(),
@@ -184,7 +186,7 @@ fn on_tiles<F: Stored>(
         // SAFETY: a row of the vectors' `deep` tiles.
         unsafe {
             let to = room.queries.add(vector / WIDTH * deep * HALVES + vector % WIDTH * DEPTH);
-            planes::put_query(wide, query, shape.factor(), deep, to);
+            planes::put_query(wide, query, shape.factor(), deep, to, room.queries_apart);
         }
     }
     let tiles = Tiles::new(amx);
@@ -263,7 +265,7 @@ impl Room {
         let group = self.deep * HALVES;
         for half in 0..halves {
             let at = self.queries.wrapping_add(block * 2 * group).cast_const();
-            let left = Left { at, stride: TILE_ROW, down: group, step: HALVES };
+            let left = Left { at, stride: TILE_ROW, down: group, step: HALVES, apart: self.queries_apart };
             let at = self.keys.wrapping_add(half * 2 * group).cast_const();
             let right = Right { at, side: group, apart: self.apart, step: HALVES };
             let sums = Sums { at: self.scores.wrapping_add(half * DEPTH), stride: TILE };
@@ -280,8 +282,13 @@ impl Room {
     unsafe fn gather<F: Stored>(&self, tiles: &Tiles, block: usize, halves: usize) {
         let row = 2 * TILE;
         for pair in 0..self.deep {
-            let left =
-                Left { at: self.weights.cast_const().cast(), stride: row, down: WIDTH * TILE, step: DEPTH };
+            let left = Left {
+                at: self.weights.cast_const().cast(),
+                stride: row,
+                down: WIDTH * TILE,
+                step: DEPTH,
+                apart: 0,
+            };
             let at = self.values.wrapping_add(pair * 2 * HALVES).cast_const();
             let right = Right { at, side: HALVES, apart: self.apart, step: self.deep * 2 * HALVES };
             let at = self.out.wrapping_add(block * BLOCK * self.dims + pair * DEPTH);

@@ -135,13 +135,21 @@ pub(super) unsafe fn put_values<F: Stored>(
     }
 }
 
-/// A query vector's dimensions times a factor, as a row of each of its A tiles, zeros after them.
+/// A query vector's dimensions times a factor, as a row of each of its A tiles, zeros after them. What bf16 leaves of them
+/// goes `apart` halves further, unless that is 0.
 ///
 /// # Safety
 /// The processor has AVX-512 BF16; at `to` is a row of the first of `deep` tiles.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")]
-pub(super) unsafe fn put_query(wide: Avx512, query: &[f32], factor: f32, deep: usize, to: *mut u16) {
+pub(super) unsafe fn put_query(
+    wide: Avx512,
+    query: &[f32],
+    factor: f32,
+    deep: usize,
+    to: *mut u16,
+    apart: usize,
+) {
     let factor = wide.splat(factor);
     for depth in 0..deep {
         let rest = query.get(depth * DEPTH..).unwrap_or(&[]);
@@ -159,6 +167,14 @@ pub(super) unsafe fn put_query(wide: Avx512, query: &[f32], factor: f32, deep: u
             let second = wide.mul(_mm512_loadu_ps(halves.as_ptr().add(WIDTH)), factor);
             let row = std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(second, first));
             _mm512_storeu_si512(to.add(depth * HALVES).cast(), row);
+            if apart > 0 {
+                let wide_of =
+                    |half: __m256i| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(half)));
+                let low = _mm512_sub_ps(first, wide_of(_mm512_castsi512_si256(row)));
+                let high = _mm512_sub_ps(second, wide_of(_mm512_extracti64x4_epi64::<1>(row)));
+                let row = std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low));
+                _mm512_storeu_si512(to.add(apart + depth * HALVES).cast(), row);
+            }
         }
     }
 }

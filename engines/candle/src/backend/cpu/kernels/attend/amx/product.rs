@@ -13,6 +13,8 @@ pub(super) struct Left {
     pub(super) down: usize,
     /// Halves from one 32 inputs to the next.
     pub(super) step: usize,
+    /// Halves to the second plane, of which only products with the first one of B count; 0 without one.
+    pub(super) apart: usize,
 }
 
 /// B tiles: 16 outputs, and 16 more `side` halves further; the second plane is `apart` halves after the first.
@@ -81,6 +83,18 @@ pub(super) unsafe fn product<F: Stored, const FRESH: bool>(
                 tiles.load::<7>(b.add(right.side).cast(), TILE_ROW);
                 tiles.multiply::<1, 4, 7>();
                 tiles.multiply::<3, 5, 7>();
+                if left.apart > 0 {
+                    let b = right.at.add(input * right.step);
+                    let a = a.add(left.apart);
+                    tiles.load::<4>(a.cast(), left.stride);
+                    tiles.load::<6>(b.cast(), TILE_ROW);
+                    tiles.multiply::<0, 4, 6>();
+                    tiles.load::<5>(a.add(left.down).cast(), left.stride);
+                    tiles.multiply::<2, 5, 6>();
+                    tiles.load::<7>(b.add(right.side).cast(), TILE_ROW);
+                    tiles.multiply::<1, 4, 7>();
+                    tiles.multiply::<3, 5, 7>();
+                }
             }
         }
         tiles.store::<0>(part(0, 0), bytes);
