@@ -134,9 +134,9 @@ impl Model {
         let all_kv: u64 =
             self.sessions.iter().enumerate().filter(|(i, _)| !gone.contains(i)).map(|(_, s)| s.kv()).sum();
         let mut missing = Missing { kv: over(all_kv, new_kv, self.kv_limit), ..Missing::default() };
-        for region in 0..REGIONS {
+        for (region, new) in new.into_iter().enumerate() {
             let Space { limit, others } = self.spaces[region];
-            missing.regions[region] = over(self.used_without(region, gone) + others, new[region], limit);
+            missing.regions[region] = over(self.used_without(region, gone) + others, new, limit);
         }
         missing
     }
