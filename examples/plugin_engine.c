@@ -123,7 +123,7 @@ int main(int argc, char **argv) {
     turn("bob", bob, "a long answer takes the room that others only keep", 400, 400);
     ledger(runtime);
     turn("ada", ada, " who", 3, 3);
-    turn("bob", bob, " more than there is", 900, 900);
+    turn("bob", bob, " more than there is", 500, 500);
     ledger(runtime);
     plimsoll_session_free(ada);
     plimsoll_session_free(bob);
