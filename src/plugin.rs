@@ -51,13 +51,10 @@ impl TextSide {
     /// # Errors
     /// `Model*` and `Tokenizer` for what is wrong with the files.
     pub fn open(path: &Path) -> Result<TextSide> {
-        let alone = path.extension().is_some_and(|extension| extension == "json");
-        if alone || cfg!(not(feature = "native")) {
-            return tokenizer_json(path);
-        }
         #[cfg(feature = "native")]
-        return crate::native::text_of(path);
-        #[cfg(not(feature = "native"))]
+        if path.extension().is_none_or(|extension| extension != "json") {
+            return crate::native::text_of(path);
+        }
         tokenizer_json(path)
     }
 

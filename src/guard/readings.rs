@@ -69,11 +69,11 @@ impl Readings {
         // others', which errs on the safe side.
         let leased = |book: &super::ledger::RegionBook| (book.used, book.purpose(Purpose::Kv), book.others);
         let (used, kv, known) = books.lock().ledger.region(region).map_or((0, 0, 0), leased);
-        let waiting =
-            if self.live && region == Region::Host { kv.saturating_sub(self.kv_held(region)) } else { 0 };
+        let live = self.live && region == Region::Host;
+        let waiting = if live { kv.saturating_sub(self.kv_held(region)) } else { 0 };
         let ours = used.saturating_sub(waiting);
         if let Some(reading) = self.probe.read(region) {
-            let stale = self.live && region == Region::Host && self.is_stale(reading, ours);
+            let stale = live && self.is_stale(reading, ours);
             let others = if stale { known } else { reading.used.saturating_sub(ours) };
             let limit = config.limit(reading.capacity);
             books.lock().ledger.set(region, reading.capacity, limit, others);

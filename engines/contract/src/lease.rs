@@ -1,5 +1,6 @@
 //! Leases: owned promises of bytes.
 
+use crate::EngineError;
 use std::fmt;
 use std::sync::Arc;
 
@@ -92,6 +93,15 @@ impl Lease {
     /// a broken integrity when it is dropped.
     pub fn issue(accounts: Arc<dyn Accounts>, region: Region, owner: Owner, bytes: u64) -> Self {
         Lease { accounts, region, owner, bytes }
+    }
+
+    /// Checks that it pays for `needed` bytes of a region; `what` they are goes into the error.
+    ///
+    /// # Errors
+    /// [`EngineError::Unpaid`]; a lease of another region pays for nothing.
+    pub fn pays(&self, region: Region, what: &'static str, needed: u64) -> Result<(), EngineError> {
+        let paid = if self.region == region { self.bytes } else { 0 };
+        if paid < needed { Err(EngineError::Unpaid { what, paid, needed }) } else { Ok(()) }
     }
 
     /// Bytes this lease pays for.

@@ -1,6 +1,6 @@
 //! A request as an engine sees it: token ids in, sampling, limits.
 
-use crate::{RequestId, SessionKey};
+use crate::{RequestId, SessionKey, Shape};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -112,6 +112,18 @@ pub struct Request {
     pub deadline: Option<Duration>,
     /// Whether the session's KV is kept when the request ends.
     pub keep_kv: bool,
+}
+
+impl Request {
+    /// What its price depends on; `None` where the prompt's length does not fit.
+    pub fn shape(&self) -> Option<Shape> {
+        Some(Shape {
+            prompt_tokens: u32::try_from(self.tokens.len()).ok()?,
+            max_tokens: self.max_tokens,
+            top_logprobs: self.sampling.top_logprobs,
+            penalties: self.sampling.penalises(),
+        })
+    }
 }
 
 #[cfg(test)]

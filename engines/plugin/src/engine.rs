@@ -99,17 +99,11 @@ impl PluginEngine {
             return invalid(format!("token {id} is beyond the vocabulary of {vocab_size} tokens"));
         }
         request.sampling.validate().map_err(|error| EngineError::Invalid(error.to_string()))?;
-        let prompt_tokens = u32::try_from(request.tokens.len()).map_err(|_| EngineError::PriceOverflow)?;
-        let shape = Shape {
-            prompt_tokens,
-            max_tokens: request.max_tokens,
-            top_logprobs: request.sampling.top_logprobs,
-            penalties: request.sampling.penalises(),
-        };
-        if u64::from(prompt_tokens) + u64::from(request.max_tokens) > u64::from(context_length) {
+        let shape = request.shape().ok_or(EngineError::PriceOverflow)?;
+        let Shape { prompt_tokens, max_tokens, .. } = shape;
+        if u64::from(prompt_tokens) + u64::from(max_tokens) > u64::from(context_length) {
             return invalid(format!(
-                "{prompt_tokens} prompt tokens and {} to generate exceed the context of {context_length}",
-                request.max_tokens
+                "{prompt_tokens} prompt tokens and {max_tokens} to generate exceed the context of {context_length}"
             ));
         }
         self.estimate(&shape)

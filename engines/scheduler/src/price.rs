@@ -2,7 +2,7 @@
 
 use crate::table::Need;
 use crate::{KvBlock, Limits, StepExecutor};
-use plimsoll_engine::{EngineError, Estimate, Region, Request, Ring, Shape, TopLogprob};
+use plimsoll_engine::{EngineError, Estimate, Region, Ring, Shape, TopLogprob};
 use std::mem::size_of;
 
 /// The price of a request of this shape on executor `E`, equal to what the scheduler allocates for it:
@@ -51,16 +51,6 @@ pub(crate) fn blocks_of(limits: &Limits, shape: &Shape) -> Option<Need> {
     limits.need(total, 0, usize::try_from(shape.prompt_tokens).ok()?)
 }
 
-/// The shape of a request; `None` where the prompt's length does not fit.
-pub(crate) fn shape_of(request: &Request) -> Option<Shape> {
-    Some(Shape {
-        prompt_tokens: u32::try_from(request.tokens.len()).ok()?,
-        max_tokens: request.max_tokens,
-        top_logprobs: request.sampling.top_logprobs,
-        penalties: request.sampling.penalises(),
-    })
-}
-
 /// Prompt and granted tokens together: two `u32` always fit.
 pub(crate) fn total_tokens(shape: &Shape) -> u64 {
     u64::from(shape.prompt_tokens) + u64::from(shape.max_tokens)
@@ -70,6 +60,7 @@ pub(crate) fn total_tokens(shape: &Shape) -> u64 {
 mod tests {
     use super::*;
     use crate::{Lane, Rolling};
+    use plimsoll_engine::Request;
     use proptest::prelude::*;
 
     struct Priced;

@@ -2,7 +2,7 @@
 
 use crate::kept::KeptTable;
 use crate::pace::{Pace, Taken};
-use crate::price::{blocks_of, host_bytes, shape_of, total_tokens};
+use crate::price::{blocks_of, host_bytes, total_tokens};
 use crate::queue::{Shared, Waiting};
 use crate::running::Running;
 use crate::step::{attempt, compose, run};
@@ -202,7 +202,7 @@ impl<E: StepExecutor> Scheduler<E> {
         if request.tokens.is_empty() {
             return invalid("the prompt is empty".into());
         }
-        let shape = shape_of(request).ok_or(EngineError::PriceOverflow)?;
+        let shape = request.shape().ok_or(EngineError::PriceOverflow)?;
         if total_tokens(&shape) > self.limits.context_length as u64 {
             return invalid(format!(
                 "{} prompt tokens and {} to generate exceed the context of {}",
@@ -211,10 +211,10 @@ impl<E: StepExecutor> Scheduler<E> {
         }
         request.sampling.validate().map_err(|error| EngineError::Invalid(error.to_string()))?;
         let host = host_bytes::<E>(&self.limits, &shape).ok_or(EngineError::PriceOverflow)?;
-        pays(waiting.host_paid(), Region::Host, "host memory", host)?;
+        waiting.host_paid().pays(Region::Host, "host memory", host)?;
         let kv = blocks_of(&self.limits, &shape).and_then(|need| need.bytes(&self.limits));
         let kv = kv.ok_or(EngineError::PriceOverflow)?;
-        pays(&waiting.kv, self.kv_region, "KV", kv.saturating_sub(self.kept.bytes(request.session)))
+        waiting.kv.pays(self.kv_region, "KV", kv.saturating_sub(self.kept.bytes(request.session)))
     }
 
     /// Ends requests that are cancelled or late, running or not.
@@ -373,12 +373,6 @@ impl<E: StepExecutor> Drop for Scheduler<E> {
     fn drop(&mut self) {
         self.shut_down(&EngineError::Closed);
     }
-}
-
-/// Checks that a lease covers `needed` bytes in `region`.
-fn pays(lease: &Lease, region: Region, what: &'static str, needed: u64) -> Result<(), EngineError> {
-    let paid = if lease.region() == region { lease.bytes() } else { 0 };
-    if paid < needed { Err(EngineError::Unpaid { what, paid, needed }) } else { Ok(()) }
 }
 
 /// Brings a vector's capacity to `capacity` elements, no more where it has to grow.

@@ -2,7 +2,7 @@
 
 use super::{Desk, Ended};
 use crate::request::Entry;
-use plimsoll_engine::{EngineError, Estimate, Finish, FinishReason, Job, Lease, Region, Request, RequestId};
+use plimsoll_engine::{EngineError, Estimate, Finish, FinishReason, Job, Region, Request, RequestId};
 use std::time::Duration;
 
 /// Advice never says "at once".
@@ -146,11 +146,8 @@ impl Desk {
 
 /// What of the price the job does not pay for, if anything.
 fn unpaid(job: &Job, price: &Estimate, held: u64) -> Option<EngineError> {
-    let pays = |lease: &Lease, region: Region, what, needed: u64| {
-        let paid = if lease.region() == region { lease.bytes() } else { 0 };
-        (paid < needed).then_some(EngineError::Unpaid { what, paid, needed })
-    };
     let host = price.request_bytes.saturating_sub(price.ring_bytes);
-    pays(&job.host, Region::Host, "host memory", host)
-        .or_else(|| pays(&job.kv, price.kv_region, "KV", price.kv_bytes.saturating_sub(held)))
+    let kv = price.kv_bytes.saturating_sub(held);
+    let paid = job.host.pays(Region::Host, "host memory", host);
+    paid.and_then(|()| job.kv.pays(price.kv_region, "KV", kv)).err()
 }

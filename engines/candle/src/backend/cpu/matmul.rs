@@ -20,6 +20,7 @@ use super::pool::Pool;
 pub(crate) use super::target::Target;
 #[cfg(target_arch = "x86_64")]
 use super::tiled::{Whole, tiled};
+use crate::backend::StepSpec;
 use gemm::{Parallelism, gemm};
 use plimsoll_engine::EngineError;
 use plimsoll_formats::Dtype;
@@ -121,6 +122,12 @@ pub(super) struct Workers<'a> {
     pub(super) threads: usize,
     /// Whether inputs keep 16 bits at least where weights are plain.
     pub(super) exact: bool,
+}
+
+impl<'a> Workers<'a> {
+    pub(super) fn of(level: Level, pool: &'a Pool, spec: &StepSpec) -> Self {
+        Workers { level, pool, threads: spec.threads, exact: spec.is_exact() }
+    }
 }
 
 /// What a product works in.

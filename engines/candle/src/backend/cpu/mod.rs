@@ -256,12 +256,7 @@ impl Backend for CpuBackend {
         let made = self.arena.inputs_of(src, rows, matrix.cols);
         let [inputs, out, records, scratch] = self.arena.areas(areas)?;
         let target = Target::new(out, matrix.rows, bias, how);
-        let workers = Workers {
-            level: self.level,
-            pool: &self.pool,
-            threads: self.spec.threads,
-            exact: self.spec.is_exact(),
-        };
+        let workers = Workers::of(self.level, &self.pool, &self.spec);
         let room = Room { records, made, scratch, scratch_width };
         let made = matmul(workers, matrix, inputs, &target, room)?;
         self.arena.keep_inputs(made.map(|form| Made { slot: src, rows, cols: matrix.cols, form }));

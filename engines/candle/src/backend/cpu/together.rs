@@ -80,12 +80,7 @@ impl<'a, const N: usize> Run<'a, N> {
         let inputs = [Area::Packed(src, rows, cols), Area::Inputs, Area::Scratch];
         let made = backend.arena.inputs_of(src, rows, cols);
         let ([inputs, records, scratch], outputs) = backend.arena.two_lists(inputs, outputs)?;
-        let workers = Workers {
-            level: backend.level,
-            pool: &backend.pool,
-            threads: backend.spec.threads,
-            exact: backend.spec.is_exact(),
-        };
+        let workers = Workers::of(backend.level, &backend.pool, &backend.spec);
         let room = Room { records, made, scratch, scratch_width };
         let job = Job::new(workers, together.way, (rows, cols), inputs, room)?;
         let mut products = products.iter();

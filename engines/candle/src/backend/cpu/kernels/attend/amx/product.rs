@@ -34,6 +34,29 @@ pub(super) struct Sums {
     pub(super) stride: usize,
 }
 
+/// Four products of 32 inputs: of the A tiles at `a`, or of those that are loaded, with the B tiles at `b`.
+///
+/// # Safety
+/// All of that is in bounds.
+#[inline(always)]
+unsafe fn four<const LOAD: bool>(tiles: &Tiles, left: Left, a: *const u16, right: Right, b: *const u16) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if LOAD {
+            tiles.load::<4>(a.cast(), left.stride);
+        }
+        tiles.load::<6>(b.cast(), TILE_ROW);
+        tiles.multiply::<0, 4, 6>();
+        if LOAD {
+            tiles.load::<5>(a.add(left.down).cast(), left.stride);
+        }
+        tiles.multiply::<2, 5, 6>();
+        tiles.load::<7>(b.add(right.side).cast(), TILE_ROW);
+        tiles.multiply::<1, 4, 7>();
+        tiles.multiply::<3, 5, 7>();
+    }
+}
+
 /// `sums = left . right` over `32 * inputs` inputs, or more of it where not `FRESH`.
 ///
 /// # Safety
@@ -67,33 +90,11 @@ pub(super) unsafe fn product<F: Stored, const FRESH: bool>(
         for input in 0..inputs {
             let a = left.at.add(input * left.step);
             let b = right.at.add(input * right.step);
-            tiles.load::<4>(a.cast(), left.stride);
-            tiles.load::<6>(b.cast(), TILE_ROW);
-            tiles.multiply::<0, 4, 6>();
-            tiles.load::<5>(a.add(left.down).cast(), left.stride);
-            tiles.multiply::<2, 5, 6>();
-            tiles.load::<7>(b.add(right.side).cast(), TILE_ROW);
-            tiles.multiply::<1, 4, 7>();
-            tiles.multiply::<3, 5, 7>();
+            four::<true>(tiles, left, a, right, b);
             if F::PLANES == 2 {
-                let b = b.add(right.apart);
-                tiles.load::<6>(b.cast(), TILE_ROW);
-                tiles.multiply::<0, 4, 6>();
-                tiles.multiply::<2, 5, 6>();
-                tiles.load::<7>(b.add(right.side).cast(), TILE_ROW);
-                tiles.multiply::<1, 4, 7>();
-                tiles.multiply::<3, 5, 7>();
+                four::<false>(tiles, left, a, right, b.add(right.apart));
                 if left.apart > 0 {
-                    let b = right.at.add(input * right.step);
-                    let a = a.add(left.apart);
-                    tiles.load::<4>(a.cast(), left.stride);
-                    tiles.load::<6>(b.cast(), TILE_ROW);
-                    tiles.multiply::<0, 4, 6>();
-                    tiles.load::<5>(a.add(left.down).cast(), left.stride);
-                    tiles.multiply::<2, 5, 6>();
-                    tiles.load::<7>(b.add(right.side).cast(), TILE_ROW);
-                    tiles.multiply::<1, 4, 7>();
-                    tiles.multiply::<3, 5, 7>();
+                    four::<true>(tiles, left, a.add(left.apart), right, b);
                 }
             }
         }
