@@ -127,6 +127,7 @@ static void null_is_refused(void) {
     CHECK_ERROR(NUL, plimsoll_request_set_seed(NULL, 1, &error));
     CHECK_ERROR(NUL, plimsoll_request_set_top_logprobs(NULL, 1, &error));
     CHECK_ERROR(NUL, plimsoll_request_set_ignore_eos(NULL, 1, &error));
+    CHECK_ERROR(NUL, plimsoll_request_set_degradable(NULL, 1, &error));
     CHECK_ERROR(NUL, plimsoll_request_set_deadline_ms(NULL, 1, &error));
     CHECK_ERROR(NUL, plimsoll_cancel_new(NULL, &error));
     CHECK_ERROR(NUL, plimsoll_admit(NULL, request, &verdict, NULL, &error));

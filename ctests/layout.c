@@ -101,6 +101,9 @@ AT(plimsoll_memory, routed_count, 112);
 AT(plimsoll_memory, degraded_count, 120);
 AT(plimsoll_memory, evictions, 128);
 AT(plimsoll_memory, heap_bytes, 136);
+AT(plimsoll_memory, pressure_changes, 144);
+AT(plimsoll_memory, pressure, 152);
+AT(plimsoll_memory, reserved, 156);
 
 AT_LEAST(plimsoll_progress, 40);
 AT(plimsoll_progress, struct_size, 0);
@@ -143,6 +146,8 @@ AT(plimsoll_verdict, evict_sessions, 80);
 AT(plimsoll_verdict, reserved, 84);
 AT(plimsoll_verdict, retry_after_ms, 88);
 AT(plimsoll_verdict, reason, 96);
+AT(plimsoll_verdict, pressure, 112);
+AT(plimsoll_verdict, region, 116);
 
 SIZE(plimsoll_logprob, 8);
 AT(plimsoll_logprob, token, 0);
@@ -172,6 +177,8 @@ AT(plimsoll_result, tokens_per_second, 56);
 AT(plimsoll_result, leased_bytes, 64);
 AT(plimsoll_result, kv_bytes, 72);
 AT(plimsoll_result, bytes_free, 80);
+AT(plimsoll_result, pressure, 88);
+AT(plimsoll_result, degraded, 92);
 
 AT_LEAST(plimsoll_engine_description, 56);
 AT(plimsoll_engine_description, struct_size, 0);

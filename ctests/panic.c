@@ -65,6 +65,7 @@ static plimsoll_engine_table table = {.struct_size = sizeof table};
     X(plimsoll_request_set_seed, (request, 1, error))                                                                  \
     X(plimsoll_request_set_top_logprobs, (request, 1, error))                                                          \
     X(plimsoll_request_set_ignore_eos, (request, 0, error))                                                            \
+    X(plimsoll_request_set_degradable, (request, 1, error))                                                            \
     X(plimsoll_request_set_deadline_ms, (request, 1, error))                                                           \
     X(plimsoll_cancel_new, (&new_cancel, error))
 

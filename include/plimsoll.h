@@ -299,6 +299,31 @@
 #define PLIMSOLL_DECISION_REJECT 4
 
 /**
+ * There is enough memory.
+ */
+#define PLIMSOLL_PRESSURE_LOW 0
+
+/**
+ * 0.9 of the tokens, top_p at most 0.9.
+ */
+#define PLIMSOLL_PRESSURE_MEDIUM 1
+
+/**
+ * 0.7 of the tokens, temperature at most 0.5, half of the batch at once.
+ */
+#define PLIMSOLL_PRESSURE_HIGH 2
+
+/**
+ * Half of the tokens, greedy, a quarter of the batch.
+ */
+#define PLIMSOLL_PRESSURE_CRITICAL 3
+
+/**
+ * 0.3 of the tokens, greedy, one request at a time.
+ */
+#define PLIMSOLL_PRESSURE_EMERGENCY 4
+
+/**
  * A token came, with the text that is now certain.
  */
 #define PLIMSOLL_EVENT_TOKEN 1
@@ -347,6 +372,21 @@
  * Its deadline passed.
  */
 #define PLIMSOLL_ENDING_DEADLINE 6
+
+/**
+ * Memory pressure left fewer tokens.
+ */
+#define PLIMSOLL_DEGRADED_TOKENS 1
+
+/**
+ * Memory pressure lowered top_p.
+ */
+#define PLIMSOLL_DEGRADED_TOP_P 2
+
+/**
+ * Memory pressure lowered the temperature; at 0 the answer is greedy.
+ */
+#define PLIMSOLL_DEGRADED_TEMPERATURE 4
 
 /**
  * A flag that ends every request it was given to. It may be freed while they run: each holds its own reference.
@@ -508,6 +548,18 @@ typedef struct {
      * Live heap bytes of the library in this process, whatever owns them; 0 when the library does not count them.
      */
     uint64_t heap_bytes;
+    /**
+     * Times that the level of pressure changed.
+     */
+    uint64_t pressure_changes;
+    /**
+     * How short memory is now, one of `PLIMSOLL_PRESSURE_*`.
+     */
+    int32_t pressure;
+    /**
+     * Always 0.
+     */
+    uint32_t reserved;
 } plimsoll_memory;
 
 /**
@@ -1080,6 +1132,14 @@ typedef struct {
      * What bounds the request, such as "fits", "context", "budget", "session_limit"; static.
      */
     plimsoll_str reason;
+    /**
+     * How short memory was, one of `PLIMSOLL_PRESSURE_*`.
+     */
+    int32_t pressure;
+    /**
+     * The memory that bounds the request: -1 is the host's, else it is that of the device with this index.
+     */
+    int32_t region;
 } plimsoll_verdict;
 
 /**
@@ -1198,6 +1258,14 @@ typedef struct {
      * Bytes free in the region of the KV now.
      */
     uint64_t bytes_free;
+    /**
+     * How short memory was when the request was admitted, one of `PLIMSOLL_PRESSURE_*`.
+     */
+    int32_t pressure;
+    /**
+     * What that changed: bits of `PLIMSOLL_DEGRADED_*`.
+     */
+    uint32_t degraded;
 } plimsoll_result;
 
 #ifdef __cplusplus
@@ -1762,6 +1830,16 @@ plimsoll_status plimsoll_request_set_seed(plimsoll_request *request, uint64_t va
 plimsoll_status plimsoll_request_set_top_logprobs(plimsoll_request *request,
                                                   uint32_t value,
                                                   plimsoll_error **error);
+
+/**
+ * 0: refuse the request while memory is under pressure, rather than give it fewer tokens and tamer sampling [1]. What was
+ * changed stands in the result.
+ *
+ * Ownership: borrows the request. Threads: one at a time per request. Errors: `NULL_POINTER`. Since: 0.1.
+ */
+plimsoll_status plimsoll_request_set_degradable(plimsoll_request *request,
+                                                int32_t value,
+                                                plimsoll_error **error);
 
 /**
  * Not 0: generate on after end-of-text tokens [0].

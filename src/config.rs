@@ -20,6 +20,7 @@ enum Kind {
     Either(u64, u64),
     Fraction,
     Seconds,
+    Levels,
     OneOf(&'static [&'static str]),
 }
 
@@ -28,6 +29,7 @@ enum Kind {
 enum Value {
     Integer(u64),
     Fraction(f64),
+    Levels([f64; 4]),
     Name(&'static str),
 }
 
@@ -40,6 +42,18 @@ const KEYS: &[(&str, Scope, Kind, &str)] = &[
     ("guard.kv_limit_mb", Scope::Runtime, Kind::Mebibytes, "most KV of all sessions [20480]"),
     ("guard.idle_timeout_s", Scope::Runtime, Kind::Seconds, "an idle session's KV is dropped after [300]"),
     ("guard.ticket_ttl_s", Scope::Runtime, Kind::Seconds, "an unused ticket returns its bytes after [60]"),
+    (
+        "guard.degrade",
+        Scope::Runtime,
+        Kind::OneOf(&["on", "off"]),
+        "whether requests get less while memory is under pressure [on]",
+    ),
+    (
+        "guard.pressure_levels",
+        Scope::Runtime,
+        Kind::Levels,
+        "used fractions where medium, high, critical, emergency begin [0.70,0.80,0.85,0.90]",
+    ),
     ("native.backend", Scope::Model, Kind::OneOf(&["cpu", "candle"]), "kernels of the native engine [cpu]"),
     ("native.threads", Scope::Model, Kind::Integer(1, 256), "computing threads [the machine's cores]"),
     (
@@ -160,6 +174,13 @@ impl Config {
         }
     }
 
+    pub(crate) fn levels(&self, key: &str) -> Option<[f64; 4]> {
+        match self.values.get(key) {
+            Some(Value::Levels(values)) => Some(*values),
+            _ => None,
+        }
+    }
+
     pub(crate) fn seconds(&self, key: &str) -> Option<Duration> {
         self.fraction(key).map(Duration::from_secs_f64)
     }
@@ -199,6 +220,20 @@ fn parse(kind: Kind, text: &str) -> std::result::Result<Value, String> {
             Ok(value) if (0.0..=1e9).contains(&value) => Ok(Value::Fraction(value)),
             _ => Err("not a number of seconds from 0 to 1e9".to_owned()),
         },
+        Kind::Levels => {
+            let fractions = text
+                .split(',')
+                .map(|part| part.trim().parse::<f64>())
+                .collect::<std::result::Result<Vec<_>, _>>();
+            let four = fractions.ok().and_then(|all| <[f64; 4]>::try_from(all).ok());
+            let rising = |all: &[f64; 4]| all.windows(2).all(|pair| pair[0] < pair[1]);
+            match four.filter(|all| all[0] > 0.0 && all[3] <= 1.0 && rising(all)) {
+                Some(values) => Ok(Value::Levels(values)),
+                None => {
+                    Err("not four rising fractions above 0 and at most 1, with commas between".to_owned())
+                }
+            }
+        }
         Kind::OneOf(names) => match names.iter().find(|name| **name == text) {
             Some(name) => Ok(Value::Name(name)),
             None => Err(format!("not one of {}", names.join(", "))),
@@ -262,6 +297,11 @@ mod tests {
             ("guard.threshold", "1.5"),
             ("guard.threshold", "NaN"),
             ("native.backend", "gpu"),
+            ("guard.degrade", "perhaps"),
+            ("guard.pressure_levels", "0.7"),
+            ("guard.pressure_levels", "0.7,0.6,0.8,0.9"),
+            ("guard.pressure_levels", "0.7,0.8,0.9,NaN"),
+            ("guard.pressure_levels", "0.7,0.8,0.9,1.1"),
             ("native.quantize", "q2_k"),
             ("native.threads", "0"),
             ("native.block_tokens", "17"),

@@ -67,7 +67,7 @@ mod turn;
 
 pub use config::{Config, parse_bytes};
 pub use error::{Error, ErrorCode, Numbers, Result, Section};
-pub use guard::{Decision, Reason, Verdict};
+pub use guard::{Decision, Degraded, Pressure, Reason, Verdict};
 pub use model::{Model, TextSide};
 pub use plimsoll_engine::{Cancel, LoadState, Progress, Sampling, TokenEvent, TopLogprob};
 #[cfg(feature = "plugin")]

@@ -7,7 +7,7 @@ use crate::runtime::{Inner, Runtime};
 use crate::shared::Shared;
 use crate::text::{ChatTemplate, GgufVocab, Tokenizer};
 use plimsoll_candle::{BackendKind, Environment, KvDtype, LoadError, LoadKey, LoadPlan, Options, Quantize};
-use plimsoll_engine::{EngineError, LoadState, Owner, Progress, SystemEntropy};
+use plimsoll_engine::{EngineError, LoadState, Owner, Progress};
 use plimsoll_formats::{self as formats, FormatError};
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -55,8 +55,11 @@ fn load(inner: &Arc<Inner>, plan: LoadPlan, progress: &dyn Fn(&Progress) -> bool
     let id = inner.next_model();
     let weights = inner.lease(Owner::Weights(id), plan.weights_bytes())?;
     let workspace = inner.lease(Owner::Workspace(id), plan.workspace_bytes())?;
-    let environment =
-        Environment { clock: Arc::clone(&inner.clock), entropy: Arc::new(SystemEntropy::default()) };
+    let environment = Environment {
+        clock: Arc::clone(&inner.clock),
+        throttle: Arc::clone(inner.guard.throttle()),
+        ..Environment::default()
+    };
     let report = |now: Progress| match progress(&now) {
         true => ControlFlow::Continue(()),
         false => ControlFlow::Break(()),

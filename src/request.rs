@@ -96,6 +96,8 @@ pub struct Request {
     pub sampling: Sampling,
     /// Generate on after end-of-text tokens.
     pub ignore_eos: bool,
+    /// Whether it may be given fewer tokens, and tamer sampling, while memory is under pressure. If not, it is refused then.
+    pub degradable: bool,
     /// Whether a text that begins a conversation gets the tokens that the model expects around one, such as that for its
     /// beginning. Messages have no use for it: their template writes these.
     pub add_special: bool,
@@ -115,6 +117,7 @@ impl Default for Request {
             min_tokens: 1,
             sampling: Sampling::default(),
             ignore_eos: false,
+            degradable: true,
             add_special: true,
             parse_special: true,
             deadline: None,

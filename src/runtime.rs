@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::error::{Error, ErrorCode, Result};
-use crate::guard::{GuardConfig, MemoryGuard, MemoryStats, SystemProbe};
+use crate::guard::{GuardConfig, Levels, MemoryGuard, MemoryStats, SystemProbe};
 use crate::model::{Loaded, Model, TextSide};
 use crate::ticket::{Granted, Held, Ticket};
 use plimsoll_engine::{Clock, Engine, MemoryProbe, ModelId, SessionKey, SystemClock};
@@ -15,8 +15,11 @@ use {
     plimsoll_engine::{Lease, Owner, Region},
 };
 
-/// How often idle sessions and expired tickets are looked for.
-const SWEEP: Duration = Duration::from_millis(500);
+/// How often memory is looked at.
+const WATCH: Duration = Duration::from_millis(100);
+
+/// Idle sessions and expired tickets are looked for every so many times.
+const SWEEP: u32 = 5;
 
 /// A runtime: one memory guard, and the models under it. Clones are the same runtime.
 ///
@@ -214,7 +217,7 @@ impl Inner {
     }
 }
 
-/// The thread that looks for idle sessions and expired tickets. It holds no strong handle, so it ends with the last of
+/// The thread that looks at memory, and for idle sessions and expired tickets. It holds no strong handle, so it ends with the last of
 /// runtime, models and sessions.
 struct Sweeper {
     stop: crossbeam_channel::Sender<()>,
@@ -226,9 +229,14 @@ impl Sweeper {
         let (stop, stopped) = crossbeam_channel::bounded::<()>(0);
         let inner = Arc::downgrade(inner);
         let sweep = move || {
-            while let Err(crossbeam_channel::RecvTimeoutError::Timeout) = stopped.recv_timeout(SWEEP) {
+            let mut round = 0_u32;
+            while let Err(crossbeam_channel::RecvTimeoutError::Timeout) = stopped.recv_timeout(WATCH) {
                 let Some(inner) = inner.upgrade() else { return };
-                inner.sweep();
+                inner.guard.watch();
+                round = (round + 1) % SWEEP;
+                if round == 0 {
+                    inner.sweep();
+                }
             }
         };
         let thread = std::thread::Builder::new()
@@ -271,5 +279,10 @@ fn guard_config(config: &Config) -> GuardConfig {
     if let Some(ttl) = config.seconds("guard.ticket_ttl_s") {
         guard.ticket_ttl = ttl;
     }
+    guard.pressure = match (config.name("guard.degrade"), config.levels("guard.pressure_levels")) {
+        (Some("off"), _) => None,
+        (_, Some(above)) => Some(Levels { above, ..Levels::default() }),
+        _ => guard.pressure,
+    };
     guard
 }

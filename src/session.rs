@@ -268,6 +268,7 @@ impl SessionInner {
                 penalties: request.sampling.penalises(),
             },
             min_tokens: request.min_tokens,
+            degradable: request.degradable,
         }
     }
 

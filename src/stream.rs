@@ -2,7 +2,7 @@
 
 use crate::conversation::{Answer, Prepared};
 use crate::error::{Error, ErrorCode, Result};
-use crate::guard::{BusyMark, Grant, Verdict};
+use crate::guard::{BusyMark, Degraded, Grant, Verdict};
 use crate::request::Request;
 use crate::session::SessionInner;
 use crate::text::{Detokenizer, StopMatcher};
@@ -50,6 +50,8 @@ pub struct Outcome {
     pub text: String,
     /// What was decided before it ran.
     pub verdict: Verdict,
+    /// What memory pressure changed about it.
+    pub degraded: Degraded,
     /// Tokens of the conversation up to where the answer began.
     pub prompt_tokens: u32,
     /// Of these, tokens whose KV was already held.
@@ -121,6 +123,7 @@ pub struct Stream {
     ring: Arc<Ring>,
     cancel: Cancel,
     verdict: Verdict,
+    degraded: Degraded,
     detokenizer: Detokenizer,
     stops: StopMatcher,
     tokens: Vec<u32>,
@@ -152,6 +155,13 @@ impl Stream {
         verdict: Verdict,
         cancel: &Cancel,
     ) -> Result<Stream> {
+        let mut sampling = request.sampling.clone();
+        let degraded = Degraded {
+            max_tokens: (verdict.pressure.tokens(verdict.asked_tokens, request.min_tokens)
+                < verdict.asked_tokens)
+                .then_some(verdict.granted_tokens),
+            ..verdict.pressure.curb(&mut sampling)
+        };
         let Grant { request: id, kv, mut host, granted_tokens, busy, .. } = grant;
         let loaded = &session.model.loaded;
         let top = request.sampling.top_logprobs;
@@ -171,7 +181,7 @@ impl Stream {
                 tokens: session.prompt(&prepared),
                 shared_prefix: prepared.shared_prefix,
                 max_tokens: granted_tokens,
-                sampling: request.sampling.clone(),
+                sampling,
                 stop_tokens: if request.ignore_eos {
                     Arc::default()
                 } else {
@@ -192,6 +202,7 @@ impl Stream {
             ring,
             cancel,
             verdict,
+            degraded,
             detokenizer,
             stops,
             tokens: Vec::new(),
@@ -324,6 +335,7 @@ impl Stream {
             ending,
             text: self.answer.clone(),
             verdict: self.verdict,
+            degraded: self.degraded,
             prompt_tokens: count(prompt_tokens),
             cached_tokens: count(finish.cached_tokens),
             generated_tokens: count(self.tokens.len()),

@@ -45,6 +45,7 @@ void names_of_numbers() {
     CHECK_EQ(to_string(pl::log_level::warn), "warn");
     CHECK_EQ(to_string(pl::load_state::ready), "ready");
     CHECK_EQ(to_string(pl::decision::shrink), "shrink");
+    CHECK_EQ(to_string(pl::pressure::emergency), "emergency");
     CHECK_EQ(to_string(pl::event_kind::timeout), "timeout");
     CHECK_EQ(to_string(pl::ending::end_of_text), "end_of_text");
     // Of a newer library.
@@ -54,16 +55,16 @@ void names_of_numbers() {
 
 // Every member comes from the one it is named after.
 void structs_come_through() {
-    plimsoll_memory m{sizeof m, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17};
+    plimsoll_memory m{sizeof m, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, PLIMSOLL_PRESSURE_HIGH, 0};
     auto memory = pl::memory::from(m);
-    const std::array<std::uint64_t, 17> members{
+    const std::array<std::uint64_t, 18> members{
         memory.capacity_bytes,  memory.limit_bytes,     memory.used_bytes,     memory.free_bytes,    memory.peak_bytes,
         memory.weights_bytes,   memory.workspace_bytes, memory.kv_bytes,       memory.request_bytes, memory.active_sessions,
         memory.accepted_count,  memory.shrunk_count,    memory.rejected_count, memory.routed_count,  memory.degraded_count,
-        memory.evictions,       memory.heap_bytes};
-    std::array<std::uint64_t, 17> expected{};
+        memory.evictions,       memory.heap_bytes,      memory.pressure_changes};
+    std::array<std::uint64_t, 18> expected{};
     std::iota(expected.begin(), expected.end(), 1);
-    CHECK(members == expected);
+    CHECK(members == expected && memory.pressure == pl::pressure::high);
 
     auto progress = pl::progress::from({sizeof(plimsoll_progress), PLIMSOLL_LOAD_WARM, 2, 3, 0, 4, 5});
     CHECK(progress.state == pl::load_state::warm && progress.shard == 2 && progress.shards == 3);
@@ -73,13 +74,14 @@ void structs_come_through() {
     CHECK(facts.context_length == 1 && facts.vocab_size == 2 && facts.weights_bytes == 3 && facts.workspace_bytes == 4);
     CHECK(facts.kv_bytes == 5 && facts.block_tokens == 6 && facts.max_sequences == 7 && facts.engine == "cpu");
 
-    plimsoll_verdict v{sizeof v, PLIMSOLL_DECISION_REJECT, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 0, 12, {"budget", 6}};
+    plimsoll_verdict v{sizeof v, PLIMSOLL_DECISION_REJECT, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 0, 12, {"budget", 6}, PLIMSOLL_PRESSURE_CRITICAL, 3};
     auto verdict = pl::verdict::from(v);
     CHECK(verdict.decision == pl::decision::reject && !verdict.is_granted());
     CHECK(verdict.asked_tokens == 1 && verdict.granted_tokens == 2 && verdict.fits_tokens == 3);
     CHECK(verdict.bytes_asked == 4 && verdict.bytes_free == 5 && verdict.kv_bytes == 6 && verdict.kv_held_bytes == 7);
     CHECK(verdict.request_bytes == 8 && verdict.workspace_bytes == 9 && verdict.evict_bytes == 10);
     CHECK(verdict.evict_sessions == 11 && verdict.retry_after == 12ms && verdict.reason == "budget");
+    CHECK(verdict.pressure == pl::pressure::critical && verdict.region == 3);
     v.retry_after_ms = -1;
     CHECK(!pl::verdict::from(v).retry_after);
 
@@ -89,12 +91,14 @@ void structs_come_through() {
     CHECK(std::abs(event.logprob + 0.5F) < 1e-6F && event.top.size() == 2 && event.top[1].token == 4);
 
     auto result = pl::result::from({sizeof(plimsoll_result), PLIMSOLL_ENDING_LENGTH, PLIMSOLL_DECISION_SHRINK, 1, 2, 3, 4, 5, 6,
-                                    7, 8.5, 9, 10, 11});
+                                    7, 8.5, 9, 10, 11, PLIMSOLL_PRESSURE_MEDIUM, PLIMSOLL_DEGRADED_TOP_P});
     CHECK(result.ending == pl::ending::length && result.decision == pl::decision::shrink);
     CHECK(result.prompt_tokens == 1 && result.cached_tokens == 2 && result.generated_tokens == 3);
     CHECK(result.granted_tokens == 4 && result.queued == 5us && result.prefill == 6us && result.decode == 7us);
     CHECK(std::abs(result.tokens_per_second - 8.5) < 1e-9 && result.leased_bytes == 9 && result.kv_bytes == 10);
     CHECK_EQ(result.bytes_free, 11U);
+    CHECK(result.pressure == pl::pressure::medium && result.degraded == pl::degraded_top_p);
+    CHECK_EQ(pl::degraded_tokens | pl::degraded_top_p | pl::degraded_temperature, 7U);
 }
 
 void configurations() {
@@ -242,7 +246,7 @@ void settings_of_a_request() {
     pl::request r = pl::request::create();
     r.add_message("user", "hello").set_max_tokens(12).set_min_tokens(2).set_temperature(0.9F).set_top_k(40).set_top_p(0.95F);
     r.set_min_p(0.01F).set_repetition_penalty(1.1F).set_presence_penalty(0.1F).set_frequency_penalty(0.1F).set_seed(7);
-    r.set_top_logprobs(2).set_ignore_eos(true).set_deadline(60s).add_stop("never to be seen in an answer");
+    r.set_top_logprobs(2).set_ignore_eos(true).set_degradable(true).set_deadline(60s).add_stop("never to be seen in an answer");
     pl::session session = model().open_session();
     const check::answer a = check::run(session, r);
     session.reset();

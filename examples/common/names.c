@@ -12,6 +12,17 @@ const char *decision_name(int32_t decision) {
     }
 }
 
+const char *pressure_name(int32_t pressure) {
+    switch (pressure) {
+    case PLIMSOLL_PRESSURE_LOW: return "low";
+    case PLIMSOLL_PRESSURE_MEDIUM: return "medium";
+    case PLIMSOLL_PRESSURE_HIGH: return "high";
+    case PLIMSOLL_PRESSURE_CRITICAL: return "critical";
+    case PLIMSOLL_PRESSURE_EMERGENCY: return "emergency";
+    default: return "unknown";
+    }
+}
+
 const char *ending_name(int32_t ending) {
     switch (ending) {
     case PLIMSOLL_ENDING_END_OF_TEXT: return "end_of_text";

@@ -7,6 +7,9 @@
 /* "accept", "shrink", "route", "reject". */
 const char *decision_name(int32_t decision);
 
+/* "low", "medium", "high", "critical", "emergency". */
+const char *pressure_name(int32_t pressure);
+
 /* "end_of_text", "length", "stop_string", "stopped", "cancelled", "deadline". */
 const char *ending_name(int32_t ending);
 

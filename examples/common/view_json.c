@@ -46,6 +46,8 @@ static void show_result(view *v, const plimsoll_verdict *verdict, const plimsoll
     json_name(&j, "ending", ending_name(result->ending));
     json_name(&j, "decision", decision_name(result->decision));
     json_text(&j, "reason", verdict->reason.ptr, verdict->reason.len);
+    json_name(&j, "pressure", pressure_name(result->pressure));
+    json_unsigned(&j, "degraded", result->degraded);
     json_unsigned(&j, "asked_tokens", verdict->asked_tokens);
     json_unsigned(&j, "granted_tokens", result->granted_tokens);
     json_unsigned(&j, "prompt_tokens", result->prompt_tokens);

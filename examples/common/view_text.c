@@ -85,6 +85,9 @@ static void show_result(view *v, const plimsoll_verdict *verdict, const plimsoll
                 result->granted_tokens, (int)verdict->reason.len, verdict->reason.ptr, HUMAN(verdict->bytes_asked),
                 HUMAN(verdict->bytes_free));
     }
+    if (result->degraded & (PLIMSOLL_DEGRADED_TOP_P | PLIMSOLL_DEGRADED_TEMPERATURE)) {
+        fprintf(out, ", sampling tamed by %s memory pressure", pressure_name(result->pressure));
+    }
     if (result->ending != PLIMSOLL_ENDING_END_OF_TEXT) {
         fprintf(out, ", ended by %s", ending_name(result->ending));
     }
@@ -151,6 +154,8 @@ static void show_memory(view *v, const plimsoll_runtime *runtime) {
     if (memory.heap_bytes > 0) {
         fprintf(out, "heap        %10s   all that the library has allocated\n", HUMAN(memory.heap_bytes));
     }
+    fprintf(out, "pressure    %10s   %" PRIu64 " changes, %" PRIu64 " requests degraded\n", pressure_name(memory.pressure),
+            memory.pressure_changes, memory.degraded_count);
     fprintf(out, "sessions    %10" PRIu64 "   %" PRIu64 " evictions\n", memory.active_sessions, memory.evictions);
     fprintf(out, "requests    %10" PRIu64 " accepted, %" PRIu64 " shrunk, %" PRIu64 " refused, %" PRIu64 " routed\n",
             memory.accepted_count, memory.shrunk_count, memory.rejected_count, memory.routed_count);

@@ -65,6 +65,9 @@ public:
             numbers_ << " from " << verdict.asked_tokens << " to " << result.granted_tokens << " tokens (" << verdict.reason
                      << ": " << human(verdict.bytes_asked) << " asked, " << human(verdict.bytes_free) << " free)";
         }
+        if ((result.degraded & (plimsoll::degraded_top_p | plimsoll::degraded_temperature)) != 0) {
+            numbers_ << ", sampling tamed by " << to_string(result.pressure) << " memory pressure";
+        }
         if (result.ending != plimsoll::ending::end_of_text) {
             numbers_ << ", ended by " << to_string(result.ending);
         }
@@ -149,6 +152,7 @@ public:
     void result(const plimsoll::verdict &verdict, const plimsoll::result &result, std::string_view answer) override {
         begin("result").member("text", answer).member("ending", to_string(result.ending));
         member("decision", to_string(result.decision)).member("reason", verdict.reason);
+        member("pressure", to_string(result.pressure)).member("degraded", result.degraded);
         member("asked_tokens", verdict.asked_tokens).member("granted_tokens", result.granted_tokens);
         member("prompt_tokens", result.prompt_tokens).member("cached_tokens", result.cached_tokens);
         member("generated_tokens", result.generated_tokens).member("tokens_per_second", result.tokens_per_second);

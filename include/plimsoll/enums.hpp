@@ -142,6 +142,22 @@ enum class decision : std::int32_t {
     reject = PLIMSOLL_DECISION_REJECT,
 };
 
+/// How short memory is, and what requests give up for it.
+///
+/// Since: 0.1.
+enum class pressure : std::int32_t {
+    /// There is enough memory.
+    low = PLIMSOLL_PRESSURE_LOW,
+    /// 0.9 of the tokens, top_p at most 0.9.
+    medium = PLIMSOLL_PRESSURE_MEDIUM,
+    /// 0.7 of the tokens, temperature at most 0.5, half of the batch at once.
+    high = PLIMSOLL_PRESSURE_HIGH,
+    /// Half of the tokens, greedy, a quarter of the batch.
+    critical = PLIMSOLL_PRESSURE_CRITICAL,
+    /// 0.3 of the tokens, greedy, one request at a time.
+    emergency = PLIMSOLL_PRESSURE_EMERGENCY,
+};
+
 /// What an event of a running request is.
 ///
 /// Since: 0.1.
@@ -267,6 +283,20 @@ constexpr std::string_view to_string(decision value) noexcept {
     case decision::shrink: return "shrink";
     case decision::route: return "route";
     case decision::reject: return "reject";
+    }
+    return "unknown";
+}
+
+/// The name of a level of pressure, such as "high"; "unknown" for one that this header does not have.
+///
+/// Ownership: static. Threads: any. Errors: none. Since: 0.1.
+constexpr std::string_view to_string(pressure value) noexcept {
+    switch (value) {
+    case pressure::low: return "low";
+    case pressure::medium: return "medium";
+    case pressure::high: return "high";
+    case pressure::critical: return "critical";
+    case pressure::emergency: return "emergency";
     }
     return "unknown";
 }

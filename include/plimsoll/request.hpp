@@ -160,6 +160,14 @@ public:
         return set(plimsoll_request_set_ignore_eos, static_cast<std::int32_t>(value));
     }
 
+    /// Whether the request may be given fewer tokens and tamer sampling while memory is under pressure; if not, it is refused
+    /// then [true].
+    ///
+    /// Ownership: borrows the request. Threads: one at a time. Errors: none. Since: 0.1.
+    chained<request> set_degradable(bool value) {
+        return set(plimsoll_request_set_degradable, static_cast<std::int32_t>(value));
+    }
+
     /// Time limit of the answer from the call that starts it [0: none].
     ///
     /// Ownership: borrows the request. Threads: one at a time. Errors: `invalid_argument` for a negative time. Since: 0.1.

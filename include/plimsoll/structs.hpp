@@ -46,12 +46,16 @@ struct memory {
     std::uint64_t evictions = 0;
     /// Live heap bytes of the library in this process, whatever owns them; 0 when the library does not count them.
     std::uint64_t heap_bytes = 0;
+    /// Times that the level of pressure changed.
+    std::uint64_t pressure_changes = 0;
+    /// How short memory is now.
+    plimsoll::pressure pressure{};
 
     static memory from(const plimsoll_memory &raw) noexcept {
         return {raw.capacity_bytes,  raw.limit_bytes,     raw.used_bytes,     raw.free_bytes,    raw.peak_bytes,
                 raw.weights_bytes,   raw.workspace_bytes, raw.kv_bytes,       raw.request_bytes, raw.active_sessions,
                 raw.accepted_count,  raw.shrunk_count,    raw.rejected_count, raw.routed_count,  raw.degraded_count,
-                raw.evictions,       raw.heap_bytes};
+                raw.evictions,       raw.heap_bytes,      raw.pressure_changes, plimsoll::pressure{raw.pressure}};
     }
 };
 
@@ -144,6 +148,10 @@ struct verdict {
     std::optional<std::chrono::milliseconds> retry_after;
     /// What bounds the request, such as "fits", "context", "budget", "session_limit"; static.
     std::string_view reason;
+    /// How short memory was.
+    plimsoll::pressure pressure{};
+    /// The memory that bounds the request: -1 is the host's, else it is that of the device with this index.
+    std::int32_t region = -1;
 
     /// Whether the request would run.
     bool is_granted() const noexcept { return decision != plimsoll::decision::reject; }
@@ -152,7 +160,7 @@ struct verdict {
         verdict v{plimsoll::decision{raw.decision}, raw.asked_tokens,  raw.granted_tokens,  raw.fits_tokens,
                   raw.bytes_asked,                  raw.bytes_free,    raw.kv_bytes,        raw.kv_held_bytes,
                   raw.request_bytes,                raw.workspace_bytes, raw.evict_bytes,   raw.evict_sessions,
-                  std::nullopt,                     detail::view(raw.reason)};
+                  std::nullopt,                     detail::view(raw.reason), plimsoll::pressure{raw.pressure}, raw.region};
         if (raw.retry_after_ms >= 0) {
             v.retry_after = std::chrono::milliseconds(raw.retry_after_ms);
         }
@@ -188,6 +196,13 @@ struct event {
     }
 };
 
+/// Bits of result::degraded: memory pressure left fewer tokens.
+inline constexpr std::uint32_t degraded_tokens = PLIMSOLL_DEGRADED_TOKENS;
+/// It lowered top_p.
+inline constexpr std::uint32_t degraded_top_p = PLIMSOLL_DEGRADED_TOP_P;
+/// It lowered the temperature; at 0 the answer is greedy.
+inline constexpr std::uint32_t degraded_temperature = PLIMSOLL_DEGRADED_TEMPERATURE;
+
 /// A finished answer's numbers.
 ///
 /// Since: 0.1.
@@ -218,6 +233,10 @@ struct result {
     std::uint64_t kv_bytes = 0;
     /// Bytes free in the region of the KV now.
     std::uint64_t bytes_free = 0;
+    /// How short memory was when the request was admitted.
+    plimsoll::pressure pressure{};
+    /// What that changed: bits of degraded_tokens, degraded_top_p and degraded_temperature.
+    std::uint32_t degraded = 0;
 
     static result from(const plimsoll_result &raw) noexcept {
         return {plimsoll::ending{raw.ending},
@@ -232,7 +251,9 @@ struct result {
                 raw.tokens_per_second,
                 raw.leased_bytes,
                 raw.kv_bytes,
-                raw.bytes_free};
+                raw.bytes_free,
+                plimsoll::pressure{raw.pressure},
+                raw.degraded};
     }
 };
 

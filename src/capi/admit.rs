@@ -6,8 +6,9 @@ use super::error::plimsoll_error;
 use super::request::plimsoll_request;
 use super::session::plimsoll_session;
 use super::status::{plimsoll_status, plimsoll_str};
-use crate::guard::{Decision, Verdict};
+use crate::guard::{Decision, Pressure, Verdict};
 use crate::ticket::Ticket;
+use plimsoll_engine::Region;
 use std::time::Duration;
 
 /// Bytes granted for one run of one request in one session. They return when the run ends, when the ticket is freed, or when
@@ -22,6 +23,25 @@ pub const PLIMSOLL_DECISION_SHRINK: i32 = 2;
 pub const PLIMSOLL_DECISION_ROUTE: i32 = 3;
 /// It does not run.
 pub const PLIMSOLL_DECISION_REJECT: i32 = 4;
+
+/// There is enough memory.
+pub const PLIMSOLL_PRESSURE_LOW: i32 = 0;
+/// 0.9 of the tokens, top_p at most 0.9.
+pub const PLIMSOLL_PRESSURE_MEDIUM: i32 = 1;
+/// 0.7 of the tokens, temperature at most 0.5, half of the batch at once.
+pub const PLIMSOLL_PRESSURE_HIGH: i32 = 2;
+/// Half of the tokens, greedy, a quarter of the batch.
+pub const PLIMSOLL_PRESSURE_CRITICAL: i32 = 3;
+/// 0.3 of the tokens, greedy, one request at a time.
+pub const PLIMSOLL_PRESSURE_EMERGENCY: i32 = 4;
+
+const _: () = {
+    assert!(PLIMSOLL_PRESSURE_LOW == Pressure::Low as i32);
+    assert!(PLIMSOLL_PRESSURE_MEDIUM == Pressure::Medium as i32);
+    assert!(PLIMSOLL_PRESSURE_HIGH == Pressure::High as i32);
+    assert!(PLIMSOLL_PRESSURE_CRITICAL == Pressure::Critical as i32);
+    assert!(PLIMSOLL_PRESSURE_EMERGENCY == Pressure::Emergency as i32);
+};
 
 /// What was decided about a request, and every number behind it. Sizes are bytes.
 #[repr(C)]
@@ -59,6 +79,10 @@ pub struct plimsoll_verdict {
     pub retry_after_ms: i64,
     /// What bounds the request, such as "fits", "context", "budget", "session_limit"; static.
     pub reason: plimsoll_str,
+    /// How short memory was, one of `PLIMSOLL_PRESSURE_*`.
+    pub pressure: i32,
+    /// The memory that bounds the request: -1 is the host's, else it is that of the device with this index.
+    pub region: i32,
 }
 
 // SAFETY: repr(C), struct_size first, any bytes are valid.
@@ -98,6 +122,11 @@ impl From<&Verdict> for plimsoll_verdict {
             reserved: 0,
             retry_after_ms: millis(verdict.retry_after),
             reason: lend(verdict.reason.name().as_bytes()),
+            pressure: verdict.pressure as i32,
+            region: match verdict.region {
+                Region::Device(index) => i32::from(index),
+                _ => -1,
+            },
         }
     }
 }

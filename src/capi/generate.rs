@@ -8,6 +8,7 @@ use super::error::plimsoll_error;
 use super::request::plimsoll_request;
 use super::session::plimsoll_session;
 use super::status::{plimsoll_status, plimsoll_str};
+use crate::guard::Degraded;
 use crate::session::Flow;
 use crate::stream::{Ending, Event, Outcome};
 use plimsoll_engine::TopLogprob;
@@ -35,6 +36,13 @@ pub const PLIMSOLL_ENDING_STOPPED: i32 = 4;
 pub const PLIMSOLL_ENDING_CANCELLED: i32 = 5;
 /// Its deadline passed.
 pub const PLIMSOLL_ENDING_DEADLINE: i32 = 6;
+
+/// Memory pressure left fewer tokens.
+pub const PLIMSOLL_DEGRADED_TOKENS: u32 = 1;
+/// Memory pressure lowered top_p.
+pub const PLIMSOLL_DEGRADED_TOP_P: u32 = 2;
+/// Memory pressure lowered the temperature; at 0 the answer is greedy.
+pub const PLIMSOLL_DEGRADED_TEMPERATURE: u32 = 4;
 
 /// One of the likeliest tokens at a position.
 #[repr(C)]
@@ -146,6 +154,10 @@ pub struct plimsoll_result {
     pub kv_bytes: u64,
     /// Bytes free in the region of the KV now.
     pub bytes_free: u64,
+    /// How short memory was when the request was admitted, one of `PLIMSOLL_PRESSURE_*`.
+    pub pressure: i32,
+    /// What that changed: bits of `PLIMSOLL_DEGRADED_*`.
+    pub degraded: u32,
 }
 
 // SAFETY: repr(C), struct_size first, any bytes are valid.
@@ -170,6 +182,13 @@ fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
+fn bits(degraded: &Degraded) -> u32 {
+    let bit = |changed: bool, bit: u32| if changed { bit } else { 0 };
+    bit(degraded.max_tokens.is_some(), PLIMSOLL_DEGRADED_TOKENS)
+        | bit(degraded.top_p.is_some(), PLIMSOLL_DEGRADED_TOP_P)
+        | bit(degraded.temperature.is_some(), PLIMSOLL_DEGRADED_TEMPERATURE)
+}
+
 impl From<&Outcome> for plimsoll_result {
     fn from(outcome: &Outcome) -> Self {
         plimsoll_result {
@@ -187,6 +206,8 @@ impl From<&Outcome> for plimsoll_result {
             leased_bytes: outcome.verdict.bytes_asked,
             kv_bytes: outcome.kv_bytes,
             bytes_free: outcome.bytes_free,
+            pressure: outcome.verdict.pressure as i32,
+            degraded: bits(&outcome.degraded),
         }
     }
 }

@@ -48,6 +48,12 @@ pub struct plimsoll_memory {
     pub evictions: u64,
     /// Live heap bytes of the library in this process, whatever owns them; 0 when the library does not count them.
     pub heap_bytes: u64,
+    /// Times that the level of pressure changed.
+    pub pressure_changes: u64,
+    /// How short memory is now, one of `PLIMSOLL_PRESSURE_*`.
+    pub pressure: i32,
+    /// Always 0.
+    pub reserved: u32,
 }
 
 // SAFETY: repr(C), struct_size first, any bytes are valid.
@@ -94,6 +100,9 @@ pub unsafe extern "C" fn plimsoll_memory_stats(
                 degraded_count: stats.degraded_count,
                 evictions: stats.evictions,
                 heap_bytes: runtime.0.heap_bytes().unwrap_or(0),
+                pressure_changes: stats.pressure_changes,
+                pressure: stats.pressure as i32,
+                reserved: 0,
             };
             convert::write_sized(memory, size, value);
             Ok(())

@@ -391,6 +391,24 @@ pub unsafe extern "C" fn plimsoll_request_set_top_logprobs(
     }
 }
 
+/// 0: refuse the request while memory is under pressure, rather than give it fewer tokens and tamer sampling [1]. What was
+/// changed stands in the result.
+///
+/// Ownership: borrows the request. Threads: one at a time per request. Errors: `NULL_POINTER`. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn plimsoll_request_set_degradable(
+    request: *mut plimsoll_request,
+    value: i32,
+    error: *mut *mut plimsoll_error,
+) -> plimsoll_status {
+    // SAFETY: the header's rule for handles.
+    unsafe {
+        change("plimsoll_request_set_degradable", request, error, |request| {
+            request.degradable = value != 0;
+        })
+    }
+}
+
 /// Not 0: generate on after end-of-text tokens [0].
 ///
 /// Ownership: borrows the request. Threads: one at a time per request. Errors: `NULL_POINTER`. Since: 0.1.

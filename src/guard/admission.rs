@@ -10,7 +10,7 @@ use super::quote::{Best, Quote};
 use super::room::{Freeing, Room};
 use super::sessions::Place;
 use super::verdict::{Ask, Decision, Reason, Verdict};
-use super::{BusyMark, Grant, MemoryGuard, Seat};
+use super::{BusyMark, Grant, MemoryGuard, Pressure, Seat};
 use plimsoll_engine::sync::MutexGuard;
 use plimsoll_engine::{EngineError, Estimate, Owner, Region, RequestId};
 use std::sync::Arc;
@@ -39,8 +39,8 @@ impl MemoryGuard {
     /// # Errors
     /// As [`MemoryGuard::admit`].
     pub fn what_if(&self, seat: &Seat, ask: &Ask) -> Result<Verdict, EngineError> {
-        self.refresh();
-        let quote = Quote::new(&*seat.engine, ask)?;
+        let pressure = self.observe(Some(seat.engine.capabilities().kv_region));
+        let quote = Quote::new(&*seat.engine, ask, pressure)?;
         let now = self.clock.now();
         let Appraisal { mut state, room, found } = self.appraise(seat, &quote, Freeing::Idle, now)?;
         let (best, full) = match found {
@@ -66,8 +66,8 @@ impl MemoryGuard {
     /// # Errors
     /// The engine cannot price the request, or the session is not one of this guard's.
     pub fn admit(self: &Arc<Self>, seat: &Seat, ask: &Ask) -> Result<(Verdict, Option<Grant>), EngineError> {
-        self.refresh();
-        let quote = Quote::new(&*seat.engine, ask)?;
+        let pressure = self.observe(Some(seat.engine.capabilities().kv_region));
+        let quote = Quote::new(&*seat.engine, ask, pressure)?;
         let now = self.clock.now();
         let mut freeing = Freeing::Idle;
         let (mut until, mut bytes_free) = (None, None);
@@ -152,6 +152,12 @@ impl MemoryGuard {
                 let verdict = Verdict { retry_after, ..refusal };
                 return Ok(Appraisal { state, room, found: Found::Refused(verdict) });
             }
+            if quote.is_ruled_out() {
+                let retry_after = Some(state.retry_after(None, now));
+                let refusal = quote.refusal(Some(&full), &room, Reason::Pressure, room.kv_region);
+                let verdict = Verdict { retry_after, ..refusal };
+                return Ok(Appraisal { state, room, found: Found::Refused(verdict) });
+            }
             if candidate.stands(&room, freeing) {
                 return Ok(Appraisal { state, room, found: Found::Best(candidate, full) });
             }
@@ -182,6 +188,7 @@ impl MemoryGuard {
         }
         state.sessions.begin(seat.key, now);
         state.tally.count(verdict.decision);
+        state.tally.degraded += u64::from(verdict.pressure > Pressure::Low);
         drop(state);
         let grant = Grant {
             request,

@@ -6,7 +6,7 @@ use super::ledger::{Ledger, RegionBook};
 use super::room::{Pool, Room};
 use super::sessions::{Place, Sessions, Settled, Wait};
 use super::stats::Tally;
-use super::{Purpose, Refusal, RefusalCause};
+use super::{Levels, Pressure, Purpose, Refusal, RefusalCause};
 use plimsoll_engine::sync::{Condvar, Mutex, MutexGuard};
 use plimsoll_engine::{Accounts, Lease, Owner, Region, SessionKey};
 use std::sync::{Arc, PoisonError};
@@ -112,6 +112,21 @@ impl State {
         if let (true, Owner::Kv(session)) = (taken > 0, owner) {
             self.sessions.released(session, taken);
         }
+    }
+
+    /// Takes in how full the regions are.
+    pub(super) fn press(&mut self, levels: &Levels) {
+        let sessions = &self.sessions;
+        self.ledger.press(levels, |region| sessions.evictable(Some(region)));
+    }
+
+    /// The level for KV in a region, which is not below the host's, or the highest of all.
+    pub(super) fn pressure(&self, region: Option<Region>) -> Pressure {
+        let concerned = |book: &&RegionBook| {
+            region.is_none_or(|region| book.region == region || book.region == Region::Host)
+        };
+        let books = self.ledger.regions().iter().filter(concerned);
+        books.map(|book| book.pressure).max().unwrap_or_default()
     }
 
     /// Takes note of an answered reclaim. Returns the bytes that came back.

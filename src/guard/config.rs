@@ -1,6 +1,6 @@
 //! The guard's limits.
 
-use super::GuardError;
+use super::{GuardError, Levels};
 use std::time::Duration;
 
 const MIB: u64 = 1 << 20;
@@ -31,6 +31,8 @@ pub struct GuardConfig {
     /// How long engines may take to give back the KV of evicted sessions before the request that needs it is refused;
     /// at most an hour [1 s].
     pub reclaim_deadline: Duration,
+    /// Where the levels of pressure begin; `None` degrades nobody.
+    pub pressure: Option<Levels>,
 }
 
 impl Default for GuardConfig {
@@ -45,6 +47,7 @@ impl Default for GuardConfig {
             idle_timeout: Duration::from_secs(300),
             ticket_ttl: Duration::from_secs(60),
             reclaim_deadline: Duration::from_secs(1),
+            pressure: Some(Levels::default()),
         }
     }
 }
@@ -59,6 +62,9 @@ impl GuardConfig {
         if self.reclaim_deadline > LONGEST_RECLAIM {
             let value = format!("{:?}", self.reclaim_deadline);
             return Err(GuardError::Config { name: "reclaim_deadline", value, range: "at most an hour" });
+        }
+        if let Some(levels) = &self.pressure {
+            levels.validate()?;
         }
         let mut devices: Vec<u8> = self.device_budgets.iter().map(|&(index, _)| index).collect();
         devices.sort_unstable();

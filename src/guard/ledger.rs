@@ -4,7 +4,7 @@
 //! release cannot: releasing more than is booked takes what there is and is remembered.
 
 use super::IntegrityError;
-use super::Purpose;
+use super::{Levels, Pressure, Purpose};
 use plimsoll_engine::{Owner, Region};
 use std::collections::HashMap;
 
@@ -28,6 +28,8 @@ pub(super) struct RegionBook {
     pub(super) used: u64,
     /// The most that was ever leased.
     pub(super) peak: u64,
+    /// The level that its used fraction has.
+    pub(super) pressure: Pressure,
     // The limit at the last booking: the present one may have been lowered since.
     ceiling: u64,
     owners: HashMap<Owner, u64>,
@@ -106,10 +108,20 @@ impl Ledger {
                 others,
                 used: 0,
                 peak: 0,
+                pressure: Pressure::Low,
                 ceiling: limit,
                 owners: HashMap::new(),
                 purposes: [0; Purpose::ALL.len()],
             }),
+        }
+    }
+
+    /// Takes in the level of every region. `idle` bytes of one press nobody.
+    pub(super) fn press(&mut self, levels: &Levels, idle: impl Fn(Region) -> u64) {
+        for book in &mut self.regions {
+            let pressing = book.taken().saturating_sub(idle(book.region));
+            // A capacity is never 0 where there is a limit; without one there is nothing to press.
+            book.pressure = levels.next(book.pressure, pressing as f64 / book.capacity as f64);
         }
     }
 

@@ -25,6 +25,9 @@
 //! used first; if all of that is not enough, the request is shrunk to the most tokens that fit, and refused when that is
 //! less than its caller accepts. [`MemoryGuard::what_if`] is the same walk without its effects.
 //!
+//! While memory is short ([`Pressure`]), requests that do not forbid it are granted less than they ask for, and the rest are
+//! refused with [`Reason::Pressure`].
+//!
 //! # What others use
 //!
 //! With a configured budget, the budget is all that counts. Without one the probe tells a region's capacity and how much of
@@ -55,6 +58,7 @@ mod books;
 mod config;
 mod eviction;
 mod ledger;
+mod pressure;
 pub mod probe;
 mod purpose;
 mod quote;
@@ -71,6 +75,7 @@ mod verdict;
 mod tests;
 
 pub use config::GuardConfig;
+pub use pressure::{Degraded, Levels, Pressure};
 pub use probe::SystemProbe;
 pub use purpose::Purpose;
 pub use refusal::{GuardError, IntegrityError, Refusal, RefusalCause};
@@ -79,7 +84,7 @@ pub use stats::{MemoryStats, OwnerStats, RegionStats, SessionStats};
 pub use verdict::{Ask, Decision, Reason, Verdict};
 
 use books::Books;
-use plimsoll_engine::{Clock, Engine, Lease, MemoryProbe, Owner, Region};
+use plimsoll_engine::{Clock, Engine, Lease, MemoryProbe, Owner, Region, Throttle};
 use readings::Readings;
 use room::Shortage;
 use std::sync::Arc;
@@ -91,6 +96,7 @@ pub struct MemoryGuard {
     clock: Arc<dyn Clock>,
     readings: Readings,
     books: Arc<Books>,
+    throttle: Arc<Throttle>,
 }
 
 impl MemoryGuard {
@@ -106,7 +112,7 @@ impl MemoryGuard {
         config.validate()?;
         let readings = Readings::new(&config, probe);
         let books = Arc::new(Books::new(config.kv_limit));
-        let guard = MemoryGuard { config, clock, readings, books };
+        let guard = MemoryGuard { config, clock, readings, books, throttle: Arc::default() };
         for region in guard.readings.regions() {
             guard.readings.take(region, &guard.books, &guard.config);
             let state = guard.books.lock();
@@ -121,6 +127,11 @@ impl MemoryGuard {
     /// The configuration it was made with.
     pub fn config(&self) -> &GuardConfig {
         &self.config
+    }
+
+    /// What engines read before each step: the share of their batch that may run under the present pressure.
+    pub fn throttle(&self) -> &Arc<Throttle> {
+        &self.throttle
     }
 
     /// Books a fixed number of bytes: a model's weights, its workspace. Idle sessions lose their KV if that makes room; then

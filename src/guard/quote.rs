@@ -1,5 +1,6 @@
 //! Quotes: an ask with its prices, the search for the largest request that fits, and the verdict on it. No books here.
 
+use super::Pressure;
 use super::room::{Freeing, Room};
 use super::verdict::{Ask, Decision, Reason, Verdict};
 use plimsoll_engine::{Engine, EngineError, Estimate, Region, Shape};
@@ -9,8 +10,12 @@ use std::time::Duration;
 pub(super) struct Quote<'a> {
     engine: &'a dyn Engine,
     shape: Shape,
-    // `max_tokens` as far as the context goes.
+    pressure: Pressure,
+    degradable: bool,
+    // `max_tokens` as far as the context goes, and pressure allows.
     most: u32,
+    // As far as the context goes.
+    left: u32,
     smallest: u32,
     /// The price of `most` tokens; `None` when the prompt alone fills the context.
     pub(super) full: Option<Estimate>,
@@ -42,14 +47,22 @@ impl Best {
 
 impl<'a> Quote<'a> {
     /// Asks for the first price.
-    pub(super) fn new(engine: &'a dyn Engine, ask: &Ask) -> Result<Self, EngineError> {
+    pub(super) fn new(engine: &'a dyn Engine, ask: &Ask, pressure: Pressure) -> Result<Self, EngineError> {
         let left = engine.capabilities().context_length.saturating_sub(ask.shape.prompt_tokens);
-        let most = ask.shape.max_tokens.min(left);
-        let mut quote = Quote { engine, shape: ask.shape, most, smallest: ask.smallest(), full: None };
+        let Ask { shape, degradable, .. } = *ask;
+        let smallest = ask.smallest();
+        let allowed = if degradable { pressure.tokens(shape.max_tokens, smallest) } else { shape.max_tokens };
+        let most = allowed.min(left);
+        let mut quote = Quote { engine, shape, pressure, degradable, most, left, smallest, full: None };
         if left > 0 {
             quote.full = Some(quote.price(most)?);
         }
         Ok(quote)
+    }
+
+    /// Whether pressure rules the request out, because it may not be degraded.
+    pub(super) fn is_ruled_out(&self) -> bool {
+        !self.degradable && self.pressure > Pressure::Low
     }
 
     fn price(&self, max_tokens: u32) -> Result<Estimate, EngineError> {
@@ -99,6 +112,9 @@ impl<'a> Quote<'a> {
         let smallest = best.smallest.as_ref();
         let (decision, obstacle) = match (&granted, &best.next) {
             (Some(_), Some(next)) => (Decision::Shrink, room.obstacle(next, freeing)),
+            (Some(_), None) if self.most < self.left.min(self.shape.max_tokens) => {
+                (Decision::Shrink, Some((Reason::Pressure, room.kv_region)))
+            }
             (Some(_), None) if self.most < self.shape.max_tokens => (Decision::Shrink, None),
             (Some(_), None) => (Decision::Accept, Some((Reason::Fits, room.kv_region))),
             (None, _) => (Decision::Reject, smallest.and_then(|price| room.obstacle(price, freeing))),
@@ -132,6 +148,7 @@ impl<'a> Quote<'a> {
             kv_held: room.held,
             request_bytes: price.map_or(0, |price| price.request_bytes),
             workspace_bytes: price.map_or(0, |price| price.workspace_bytes),
+            pressure: self.pressure,
             ..Verdict::refusal(reason, self.shape.max_tokens, region)
         }
     }

@@ -63,6 +63,13 @@ impl Readings {
         }
     }
 
+    /// Reads the host, whatever the age of the last reading, unless it never changes.
+    pub(super) fn take_live(&self, books: &Books, config: &GuardConfig) {
+        if self.live {
+            self.take(Region::Host, books, config);
+        }
+    }
+
     /// Reads a region into the books. A region that cannot be read keeps its last numbers.
     pub(super) fn take(&self, region: Region, books: &Books, config: &GuardConfig) {
         // Leases before holdings and these before the reading: what is booked or allocated while it is taken counts as

@@ -1,7 +1,7 @@
 //! Memory statistics, as numbers and as JSON.
 
 use super::verdict::Decision;
-use super::{MemoryGuard, Purpose};
+use super::{MemoryGuard, Pressure, Purpose};
 use plimsoll_engine::{Owner, Region, SessionKey};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -14,6 +14,8 @@ pub(super) struct Tally {
     rejected: u64,
     routed: u64,
     pub(super) evictions: u64,
+    pub(super) degraded: u64,
+    pub(super) pressure_changes: u64,
 }
 
 impl Tally {
@@ -44,6 +46,8 @@ pub struct RegionStats {
     pub free: u64,
     /// The most that was ever leased.
     pub peak: u64,
+    /// How short it is.
+    pub pressure: Pressure,
 }
 
 /// One open session.
@@ -103,8 +107,12 @@ pub struct MemoryStats {
     pub rejected_count: u64,
     /// Requests handed to another engine; a guard alone never does.
     pub routed_count: u64,
-    /// Requests degraded under pressure; the guard has no pressure levels, so it is 0.
+    /// Requests granted while memory was under pressure, with what its level allowed.
     pub degraded_count: u64,
+    /// How short memory is, over all regions.
+    pub pressure: Pressure,
+    /// Times that this changed.
+    pub pressure_changes: u64,
     /// Times an open session lost its KV.
     pub evictions: u64,
     /// All owners with bytes, by region and owner.
@@ -133,8 +141,16 @@ impl RegionStats {
 impl MemoryStats {
     /// The host's numbers.
     pub fn host(&self) -> RegionStats {
-        let none =
-            RegionStats { region: Region::Host, capacity: 0, limit: 0, used: 0, others: 0, free: 0, peak: 0 };
+        let none = RegionStats {
+            region: Region::Host,
+            capacity: 0,
+            limit: 0,
+            used: 0,
+            others: 0,
+            free: 0,
+            peak: 0,
+            pressure: Pressure::Low,
+        };
         self.region(Region::Host).copied().unwrap_or(none)
     }
 
@@ -188,6 +204,7 @@ impl MemoryStats {
                     "others_bytes": stats.others,
                     "free_bytes": stats.free,
                     "peak_bytes": stats.peak,
+                    "pressure": stats.pressure.name(),
                 })
             })
             .collect();
@@ -216,6 +233,8 @@ impl MemoryStats {
             "rejected_count": self.rejected_count,
             "routed_count": self.routed_count,
             "degraded_count": self.degraded_count,
+            "pressure": self.pressure.name(),
+            "pressure_changes": self.pressure_changes,
             "evictions": self.evictions,
             "ledger": ledger,
         })
@@ -225,7 +244,7 @@ impl MemoryStats {
 impl MemoryGuard {
     /// A snapshot of regions, sessions, decisions and the ledger.
     pub fn stats(&self) -> MemoryStats {
-        self.refresh();
+        let pressure = self.observe(None);
         let now = self.clock.now();
         let state = self.books.lock();
         let books = state.ledger.regions();
@@ -239,6 +258,7 @@ impl MemoryGuard {
                 others: book.others,
                 free: book.free(),
                 peak: book.peak,
+                pressure: book.pressure,
             })
             .collect();
         let mut session_details: Vec<SessionStats> = state.sessions.stats(now).collect();
@@ -261,7 +281,9 @@ impl MemoryGuard {
             shrunk_count: tally.shrunk,
             rejected_count: tally.rejected,
             routed_count: tally.routed,
-            degraded_count: 0,
+            degraded_count: tally.degraded,
+            pressure,
+            pressure_changes: tally.pressure_changes,
             evictions: tally.evictions,
             ledger: Vec::new(),
         };

@@ -1,5 +1,6 @@
 //! Verdicts: what was decided about a request, and every number behind it.
 
+use super::Pressure;
 use plimsoll_engine::{Region, Shape};
 use std::fmt;
 use std::time::Duration;
@@ -12,6 +13,8 @@ pub struct Ask {
     /// The smallest `max_tokens` that is still worth running; 0 counts as 1. Equal to the shape's `max_tokens`, the
     /// request is never shrunk.
     pub min_tokens: u32,
+    /// Whether it may be given less than it asks for while memory is under pressure. If not, it is refused then.
+    pub degradable: bool,
 }
 
 impl Ask {
@@ -50,6 +53,8 @@ pub enum Reason {
     Budget,
     /// The session already has a grant: it runs one request at a time.
     Busy,
+    /// Memory is under pressure, which leaves fewer tokens, or refuses what may not be degraded.
+    Pressure,
     /// Idle sessions hold enough, but their engines did not give it back in time.
     Reclaim,
 }
@@ -76,6 +81,7 @@ impl Reason {
             Reason::KvLimit => "kv_limit",
             Reason::Budget => "budget",
             Reason::Busy => "busy",
+            Reason::Pressure => "pressure",
             Reason::Reclaim => "reclaim",
         }
     }
@@ -117,6 +123,8 @@ pub struct Verdict {
     pub retry_after: Option<Duration>,
     /// The region that bounds the request; the KV's where no region does.
     pub region: Region,
+    /// How short memory was.
+    pub pressure: Pressure,
 }
 
 impl Verdict {
@@ -138,6 +146,7 @@ impl Verdict {
             evict_bytes: 0,
             retry_after: None,
             region,
+            pressure: Pressure::Low,
         }
     }
 }

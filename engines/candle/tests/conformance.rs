@@ -8,7 +8,7 @@ use common::{BACKENDS, WEIGHTS, WORKSPACE, exact, golden, onward};
 use plimsoll::guard::{GuardConfig, MemoryGuard};
 use plimsoll_candle::{Environment, KvDtype, LoadPlan, Options};
 use plimsoll_conformance::{Subject, suite};
-use plimsoll_engine::{Clock, Engine, ModelId, Reading, Region, SystemClock, SystemEntropy};
+use plimsoll_engine::{Clock, Engine, ModelId, Reading, Region, SystemClock};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ fn subject(model: &str, options: &Options) -> Subject {
         threshold: 1.0,
         reserve: Some(0),
         reclaim_deadline: Duration::from_secs(30),
+        pressure: None,
         ..GuardConfig::default()
     };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
@@ -29,7 +30,7 @@ fn subject(model: &str, options: &Options) -> Subject {
     let plan = LoadPlan::inspect(&golden().join("models").join(model), options.clone()).unwrap();
     let weights = guard.lease(Region::Host, WEIGHTS, plan.weights_bytes()).unwrap();
     let workspace = guard.lease(Region::Host, WORKSPACE, plan.workspace_bytes()).unwrap();
-    let environment = Environment { clock: Arc::clone(&clock), entropy: Arc::new(SystemEntropy::default()) };
+    let environment = Environment { clock: Arc::clone(&clock), ..Environment::default() };
     let engine = plan.load(weights, workspace, &environment, &onward).unwrap();
     let vocab = u64::from(engine.capabilities().vocab_size);
     let id = move |seed: u64, at: u64| u32::try_from((seed * 131 + at * 7) % vocab).unwrap();

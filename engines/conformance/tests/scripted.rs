@@ -44,7 +44,12 @@ fn start(subject: &Subject, seat: &Seat, tokens: &[u32], max_tokens: u32) -> (Ar
     let mut request = request(0, seat.key(), tokens, max_tokens);
     let shape = shape(&request);
     let price = subject.engine.estimate(&shape).unwrap();
-    let grant = subject.guard.admit(seat, &Ask { shape, min_tokens: max_tokens }).unwrap().1.unwrap();
+    let grant = subject
+        .guard
+        .admit(seat, &Ask { shape, min_tokens: max_tokens, degradable: true })
+        .unwrap()
+        .1
+        .unwrap();
     request.id = grant.request;
     let mut host = grant.host;
     let ring = Arc::new(Ring::new(max_tokens, 0, host.split(price.ring_bytes).unwrap()).unwrap());

@@ -23,6 +23,7 @@ mod request;
 mod ring;
 #[doc(hidden)]
 pub mod sync;
+mod throttle;
 
 pub use cancel::Cancel;
 pub use engine::{Capabilities, Engine, Holdings, Job, Rejected};
@@ -33,3 +34,4 @@ pub use lease::{Accounts, Lease, LeaseShort, ModelId, Owner, Region, RequestId, 
 pub use progress::{LoadState, Progress};
 pub use request::{InvalidSampling, MAX_TOP_LOGPROBS, Request, Sampling};
 pub use ring::{Finish, FinishReason, Next, Ring, TokenEvent, TopLogprob};
+pub use throttle::Throttle;

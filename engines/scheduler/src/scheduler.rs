@@ -9,7 +9,7 @@ use crate::step::{attempt, compose, run};
 use crate::table::Need;
 use crate::{BlockTable, KvBlock, Lane, Layers, Limits, StepExecutor};
 use plimsoll_engine::{
-    Clock, EngineError, Finish, FinishReason, Job, Lease, Region, Rejected, SessionKey, TokenEvent,
+    Clock, EngineError, Finish, FinishReason, Job, Lease, Region, Rejected, SessionKey, Throttle, TokenEvent,
 };
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -31,12 +31,15 @@ pub struct Config {
     /// the shorter are the chunks that prompts are fed in. Where several prompts wait it may be up to four times as long.
     /// Zero fills every step. A step that only decodes takes what it takes.
     pub step_target: Duration,
+    /// The share of the batch that may run, as the guard sets it.
+    pub throttle: Arc<Throttle>,
 }
 
 impl Default for Config {
     fn default() -> Self {
         let step_target = Duration::from_millis(50);
-        Config { model: "model".into(), queue: 128, kv_region: Region::Host, step_target }
+        let throttle = Arc::default();
+        Config { model: "model".into(), queue: 128, kv_region: Region::Host, step_target, throttle }
     }
 }
 
@@ -49,6 +52,7 @@ pub struct Scheduler<E: StepExecutor> {
     limits: Limits,
     kv_region: Region,
     clock: Arc<dyn Clock>,
+    throttle: Arc<Throttle>,
     shared: Arc<Shared>,
     queue: VecDeque<Waiting>,
     // Side by side, in order of arrival.
@@ -85,6 +89,7 @@ impl<E: StepExecutor> Scheduler<E> {
             limits,
             kv_region: config.kv_region,
             clock,
+            throttle: Arc::clone(&config.throttle),
             shared: Arc::new(Shared::new(config.queue, max_sequences)),
             queue: VecDeque::with_capacity(config.queue.min(QUEUE_RESERVED)),
             lanes: Vec::with_capacity(max_sequences),
@@ -236,9 +241,9 @@ impl<E: StepExecutor> Scheduler<E> {
         }
     }
 
-    /// Moves requests from the queue to free lanes, in order of arrival.
+    /// Moves requests from the queue to free lanes, in order of arrival, as far as memory allows.
     fn promote(&mut self, now: Duration) {
-        while self.lanes.len() < self.limits.max_sequences {
+        while self.lanes.len() < self.throttle.of(self.limits.max_sequences) {
             let Some(mut waiting) = self.queue.pop_front() else { break };
             match self.open(&mut waiting) {
                 Ok(lane) => {

@@ -256,6 +256,33 @@ fn a_full_queue_gives_the_job_back_whole() {
 }
 
 #[test]
+fn a_throttled_batch_starts_fewer_and_stops_none() {
+    let mut bench = Bench::new();
+    let sent: Vec<_> = (1..=4)
+        .map(|session| {
+            let mut request = bench.request(&prompt(session * 10, 3), 6);
+            request.session = SessionKey(u64::from(session));
+            bench.submit(request)
+        })
+        .collect();
+    bench.scheduler.tick();
+    assert_eq!((bench.scheduler.running(), bench.scheduler.waiting()), (3, 1));
+    bench.throttle.set(0.0);
+    bench.scheduler.tick();
+    assert_eq!(bench.scheduler.running(), 3, "what runs goes on");
+    sent[0].cancel.cancel();
+    sent[1].cancel.cancel();
+    bench.scheduler.tick();
+    assert_eq!((bench.scheduler.running(), bench.scheduler.waiting()), (1, 1));
+    sent[2].cancel.cancel();
+    bench.scheduler.tick();
+    assert_eq!((bench.scheduler.running(), bench.scheduler.waiting()), (1, 0), "one runs whatever the share");
+    bench.run();
+    assert_eq!(sent[3].end().0, reference(&prompt(40, 3), 6));
+    bench.books.check();
+}
+
+#[test]
 fn times_are_told_apart() {
     let mut bench = Bench::with(Limits { max_sequences: 1, ..LIMITS }, 4);
     let mut request = bench.request(&prompt(0, 4), 2);

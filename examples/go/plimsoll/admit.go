@@ -22,6 +22,31 @@ const (
 	Reject Decision = C.PLIMSOLL_DECISION_REJECT // it does not run
 )
 
+// Pressure is how short memory is.
+type Pressure int32
+
+// The levels, and what requests give up for them.
+const (
+	PressureLow       Pressure = C.PLIMSOLL_PRESSURE_LOW       // nothing
+	PressureMedium    Pressure = C.PLIMSOLL_PRESSURE_MEDIUM    // a tenth of MaxTokens; TopP is at most 0.9
+	PressureHigh      Pressure = C.PLIMSOLL_PRESSURE_HIGH      // 0.3 of MaxTokens; Temperature is at most 0.5, half of the batch runs
+	PressureCritical  Pressure = C.PLIMSOLL_PRESSURE_CRITICAL  // half of MaxTokens; greedy, a quarter of the batch runs
+	PressureEmergency Pressure = C.PLIMSOLL_PRESSURE_EMERGENCY // 0.7 of MaxTokens; greedy, one request runs at a time
+)
+
+var pressureNames = map[Pressure]string{
+	PressureLow: "low", PressureMedium: "medium", PressureHigh: "high", PressureCritical: "critical",
+	PressureEmergency: "emergency",
+}
+
+// String is the level's name.
+func (p Pressure) String() string {
+	if name, ok := pressureNames[p]; ok {
+		return name
+	}
+	return fmt.Sprintf("pressure %d", int32(p))
+}
+
 var decisionNames = map[Decision]string{Accept: "accept", Shrink: "shrink", Route: "route", Reject: "reject"}
 
 // String is the decision's name.
@@ -48,6 +73,8 @@ type Verdict struct {
 	EvictSessions  int           // how many sessions these are
 	RetryAfter     time.Duration // of a refusal, when to try again; negative for a grant and for what can never fit
 	Reason         string        // what bounds it, such as "fits", "context", "budget", "session_limit"
+	Pressure       Pressure      // how short memory was
+	Region         int           // the memory that bounds it: -1 is the host's, else that of the device with this index
 }
 
 // Err is a refusal as the *Error that running the request would return, and nil for anything else.
@@ -90,6 +117,8 @@ func verdictOf(v *C.plimsoll_verdict) Verdict {
 		EvictSessions:  int(v.evict_sessions),
 		RetryAfter:     millis(v.retry_after_ms),
 		Reason:         str(&v.reason),
+		Pressure:       Pressure(v.pressure),
+		Region:         int(v.region),
 	}
 }
 

@@ -87,7 +87,19 @@ type Result struct {
 	LeasedBytes     uint64        // leased for this request
 	KVBytes         uint64        // KV that the session holds now
 	BytesFree       uint64        // free in the region of the KV now
+	Pressure        Pressure      // how short memory was when it was admitted
+	Degraded        Degraded      // what that changed
 }
+
+// Degraded is what memory pressure changed about a request: bits.
+type Degraded uint32
+
+// The bits.
+const (
+	DegradedTokens      Degraded = C.PLIMSOLL_DEGRADED_TOKENS      // fewer tokens
+	DegradedTopP        Degraded = C.PLIMSOLL_DEGRADED_TOP_P       // a lower TopP
+	DegradedTemperature Degraded = C.PLIMSOLL_DEGRADED_TEMPERATURE // a lower Temperature
+)
 
 func resultOf(r *C.plimsoll_result, text string) *Result {
 	return &Result{
@@ -105,6 +117,8 @@ func resultOf(r *C.plimsoll_result, text string) *Result {
 		LeasedBytes:     uint64(r.leased_bytes),
 		KVBytes:         uint64(r.kv_bytes),
 		BytesFree:       uint64(r.bytes_free),
+		Pressure:        Pressure(r.pressure),
+		Degraded:        Degraded(r.degraded),
 	}
 }
 

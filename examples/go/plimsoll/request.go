@@ -58,6 +58,8 @@ type Request struct {
 
 	// Stop has texts that end the answer and are no part of it.
 	Stop []string
+	// Firm refuses the request while memory is under pressure, rather than give it fewer tokens and tamer sampling.
+	Firm bool
 	// IgnoreEOS generates on after end-of-text tokens.
 	IgnoreEOS bool
 	// TimeLimit ends the answer so long after its start, which is no error: the result says EndingDeadline. 0: none. Whole
@@ -207,6 +209,9 @@ func (b *requestBuilder) ending(r *Request) {
 	}
 	if r.IgnoreEOS {
 		b.do(func(e failure) status { return C.plimsoll_request_set_ignore_eos(b.ptr, 1, e) })
+	}
+	if r.Firm {
+		b.do(func(e failure) status { return C.plimsoll_request_set_degradable(b.ptr, 0, e) })
 	}
 	if r.TimeLimit < 0 && b.err == nil {
 		b.err = invalid("TimeLimit is %v; it must not be negative", r.TimeLimit)

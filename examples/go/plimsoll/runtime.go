@@ -85,23 +85,25 @@ func (r *Runtime) LowMemory(threshold float64) bool {
 
 // Memory is what the guard knows of host memory and sessions. Sizes are bytes.
 type Memory struct {
-	Capacity       uint64 // what there is: the budget, or what the machine or its cgroup allows
-	Limit          uint64 // what may be leased of it, after threshold and reserve
-	Used           uint64 // what is leased
-	Free           uint64 // what may still be leased
-	Peak           uint64 // the most that was ever leased at once
-	Weights        uint64 // leased for weights
-	Workspace      uint64 // leased for workspaces
-	KV             uint64 // leased for KV, in all regions
-	Requests       uint64 // leased for running requests and for tickets
-	ActiveSessions uint64 // open sessions
-	Accepted       uint64 // requests granted as asked
-	Shrunk         uint64 // requests granted with fewer tokens
-	Rejected       uint64 // requests refused
-	Routed         uint64 // requests given to another engine
-	Degraded       uint64 // requests that ran degraded under memory pressure
-	Evictions      uint64 // times that a session lost its KV
-	Heap           uint64 // live heap bytes of the library; 0 when it does not count them
+	Capacity        uint64   // what there is: the budget, or what the machine or its cgroup allows
+	Limit           uint64   // what may be leased of it, after threshold and reserve
+	Used            uint64   // what is leased
+	Free            uint64   // what may still be leased
+	Peak            uint64   // the most that was ever leased at once
+	Weights         uint64   // leased for weights
+	Workspace       uint64   // leased for workspaces
+	KV              uint64   // leased for KV, in all regions
+	Requests        uint64   // leased for running requests and for tickets
+	ActiveSessions  uint64   // open sessions
+	Accepted        uint64   // requests granted as asked
+	Shrunk          uint64   // requests granted with fewer tokens
+	Rejected        uint64   // requests refused
+	Routed          uint64   // requests given to another engine
+	Degraded        uint64   // requests that ran degraded under memory pressure
+	Evictions       uint64   // times that a session lost its KV
+	Heap            uint64   // live heap bytes of the library; 0 when it does not count them
+	PressureChanges uint64   // times that the level of pressure changed
+	Pressure        Pressure // how short memory is now
 }
 
 // Memory reads the memory statistics.
@@ -118,23 +120,25 @@ func (r *Runtime) Memory() (Memory, error) {
 		return Memory{}, err
 	}
 	return Memory{
-		Capacity:       uint64(m.capacity_bytes),
-		Limit:          uint64(m.limit_bytes),
-		Used:           uint64(m.used_bytes),
-		Free:           uint64(m.free_bytes),
-		Peak:           uint64(m.peak_bytes),
-		Weights:        uint64(m.weights_bytes),
-		Workspace:      uint64(m.workspace_bytes),
-		KV:             uint64(m.kv_bytes),
-		Requests:       uint64(m.request_bytes),
-		ActiveSessions: uint64(m.active_sessions),
-		Accepted:       uint64(m.accepted_count),
-		Shrunk:         uint64(m.shrunk_count),
-		Rejected:       uint64(m.rejected_count),
-		Routed:         uint64(m.routed_count),
-		Degraded:       uint64(m.degraded_count),
-		Evictions:      uint64(m.evictions),
-		Heap:           uint64(m.heap_bytes),
+		Capacity:        uint64(m.capacity_bytes),
+		Limit:           uint64(m.limit_bytes),
+		Used:            uint64(m.used_bytes),
+		Free:            uint64(m.free_bytes),
+		Peak:            uint64(m.peak_bytes),
+		Weights:         uint64(m.weights_bytes),
+		Workspace:       uint64(m.workspace_bytes),
+		KV:              uint64(m.kv_bytes),
+		Requests:        uint64(m.request_bytes),
+		ActiveSessions:  uint64(m.active_sessions),
+		Accepted:        uint64(m.accepted_count),
+		Shrunk:          uint64(m.shrunk_count),
+		Rejected:        uint64(m.rejected_count),
+		Routed:          uint64(m.routed_count),
+		Degraded:        uint64(m.degraded_count),
+		Evictions:       uint64(m.evictions),
+		Heap:            uint64(m.heap_bytes),
+		PressureChanges: uint64(m.pressure_changes),
+		Pressure:        Pressure(m.pressure),
 	}, nil
 }
 

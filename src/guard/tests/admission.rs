@@ -24,6 +24,7 @@ fn what_fits_is_accepted_with_its_numbers() {
         evict_bytes: 0,
         retry_after: None,
         region: Region::Host,
+        pressure: Pressure::Low,
     };
     assert_eq!(verdict, expected);
     let grant = grant.unwrap();

@@ -4,6 +4,7 @@ mod admission;
 mod engine;
 mod eviction;
 mod machine;
+mod pressure;
 mod race;
 mod readings;
 mod statistics;
@@ -29,6 +30,7 @@ fn exact(host: u64, device: Option<u64>) -> GuardConfig {
         threshold: 1.0,
         reserve: Some(0),
         reclaim_deadline: Duration::from_millis(50),
+        pressure: None,
         ..GuardConfig::default()
     }
 }
@@ -69,5 +71,6 @@ impl World {
 }
 
 fn ask(prompt_tokens: u32, max_tokens: u32, min_tokens: u32) -> Ask {
-    Ask { shape: Shape { prompt_tokens, max_tokens, top_logprobs: 0, penalties: false }, min_tokens }
+    let shape = Shape { prompt_tokens, max_tokens, top_logprobs: 0, penalties: false };
+    Ask { shape, min_tokens, degradable: true }
 }

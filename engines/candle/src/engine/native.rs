@@ -9,7 +9,7 @@ use crate::weights::Watch;
 use crossbeam_channel::Sender;
 use plimsoll_engine::{
     Capabilities, Clock, Engine, EngineError, Entropy, Estimate, Holdings, Job, Lease, Region, Rejected,
-    SessionKey, Shape, SystemClock, SystemEntropy,
+    SessionKey, Shape, SystemClock, SystemEntropy, Throttle,
 };
 use plimsoll_scheduler::{Config, Handle, Layers, Limits, price, spawn};
 use std::fmt;
@@ -23,11 +23,17 @@ pub struct Environment {
     pub clock: Arc<dyn Clock>,
     /// Seeds of requests that name none.
     pub entropy: Arc<dyn Entropy>,
+    /// The share of the batch that may run.
+    pub throttle: Arc<Throttle>,
 }
 
 impl Default for Environment {
     fn default() -> Self {
-        Environment { clock: Arc::new(SystemClock::default()), entropy: Arc::new(SystemEntropy::default()) }
+        Environment {
+            clock: Arc::new(SystemClock::default()),
+            entropy: Arc::new(SystemEntropy::default()),
+            throttle: Arc::default(),
+        }
     }
 }
 
@@ -77,6 +83,7 @@ impl NativeEngine {
             queue: plan.options.queue as usize,
             kv_region: Region::Host,
             step_target: Duration::from_millis(u64::from(plan.options.step_ms)),
+            throttle: Arc::clone(&environment.throttle),
         };
         let scheduler = spawn(executor, &config, Arc::clone(&environment.clock))?;
         let price = price::<NativeExecutor<B>>;

@@ -139,6 +139,7 @@ pub fn scripted_subject(config: &ScriptedConfig) -> Result<Subject, LoadError> {
     };
     let settings = GuardConfig {
         budget: Some(ROOM),
+        pressure: None,
         device_budgets: devices,
         threshold: 1.0,
         reserve: Some(0),

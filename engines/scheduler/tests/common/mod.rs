@@ -9,7 +9,7 @@ use books::Books;
 use executor::{BLOCK_BYTES, BLOCK_TOKENS, ROLLING_BYTES, Scripted};
 use plimsoll_engine::{
     Cancel, Estimate, Finish, Job, ManualClock, Next, Owner, Region, Request, RequestId, Ring, Sampling,
-    SessionKey, Shape, TokenEvent,
+    SessionKey, Shape, Throttle, TokenEvent,
 };
 use plimsoll_scheduler::{Config, Limits, Rolling, Scheduler, price};
 use std::sync::Arc;
@@ -36,6 +36,7 @@ pub struct Bench {
     pub scheduler: Scheduler<Scripted>,
     pub books: Arc<Books>,
     pub clock: Arc<ManualClock>,
+    pub throttle: Arc<Throttle>,
     next_id: u64,
 }
 
@@ -57,9 +58,10 @@ impl Bench {
 
     pub fn paced(limits: Limits, queue: usize, step_target: Duration) -> Self {
         let clock = Arc::new(ManualClock::default());
-        let config = Config { queue, step_target, ..Config::default() };
+        let throttle = Arc::<Throttle>::default();
+        let config = Config { queue, step_target, throttle: throttle.clone(), ..Config::default() };
         let scheduler = Scheduler::new(Scripted::new(limits), &config, clock.clone()).unwrap();
-        Bench { scheduler, books: Arc::default(), clock, next_id: 0 }
+        Bench { scheduler, books: Arc::default(), clock, throttle, next_id: 0 }
     }
 
     /// A request of session 1 with everything at its default.
