@@ -31,12 +31,12 @@ COMMON := $(wildcard examples/common/*.c)
 # The programs find the library beside their own folder, wherever the two are moved together.
 LINK := -Lbuild/lib -lplimsoll -Wl,-rpath,'$$ORIGIN/../lib' -Wl,--enable-new-dtags -lm -lpthread
 
-.PHONY: help build library check-library chat bench install uninstall test deps loom miri model bench-attacks sim sim-million bench-kernels bench-peers test-peers fuzz score accuracy header abi-accept fmt lint licences clean
+.PHONY: help build library check-library chat bench overload install uninstall test deps loom miri model bench-attacks sim sim-million bench-kernels bench-peers test-peers fuzz score accuracy header abi-accept fmt lint licences clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
-build: build/bin/chat build/bin/chat-cpp build/bin/bench build/bin/plugin_engine build/include/plimsoll.h $(HPP:%=build/%) build/lib/pkgconfig/plimsoll.pc ## the library, its header, and the programs, in build/
+build: build/bin/chat build/bin/chat-cpp build/bin/bench build/bin/plugin_engine build/bin/overload build/include/plimsoll.h $(HPP:%=build/%) build/lib/pkgconfig/plimsoll.pc ## the library, its header, and the programs, in build/
 
 library:
 	$(CARGO) build --release --features alloc-mimalloc
@@ -78,6 +78,9 @@ chat: build ## starts a chat on the bundled model; ARGS="--help" shows what else
 
 bench: build ## how fast a model runs; ARGS="--model PATH ..."
 	@build/bin/bench $(if $(ARGS),$(ARGS),--model models/demo)
+
+overload: build ## 200 sessions in a budget for 20; ARGS="--sessions N --room N ..."
+	@build/bin/overload $(ARGS)
 
 test: deps build check-library ## all tests: Rust, C, C++, Go, valgrind, fuzzing
 	$(CARGO) test --workspace --no-fail-fast
