@@ -33,6 +33,7 @@ impl Host {
             threshold: 1.0,
             reserve: Some(0),
             reclaim_deadline,
+            pressure: None,
             ..GuardConfig::default()
         };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
