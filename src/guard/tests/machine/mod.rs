@@ -119,6 +119,7 @@ impl Machine {
             idle_timeout: Duration::from_millis(IDLE_TIMEOUT),
             // Who has not answered when asked is late.
             reclaim_deadline: Duration::ZERO,
+            pressure: None,
             ..GuardConfig::default()
         };
         let clock = Arc::new(ManualClock::default());
