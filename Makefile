@@ -31,7 +31,7 @@ COMMON := $(wildcard examples/common/*.c)
 # The programs find the library beside their own folder, wherever the two are moved together.
 LINK := -Lbuild/lib -lplimsoll -Wl,-rpath,'$$ORIGIN/../lib' -Wl,--enable-new-dtags -lm -lpthread
 
-.PHONY: help build library check-library chat bench overload install uninstall test deps loom miri model bench-attacks sim sim-million bench-kernels bench-peers test-peers fuzz score accuracy header abi-accept fmt lint licences clean
+.PHONY: help build library check-library chat bench overload install uninstall test deps loom miri model bench-guard bench-attacks sim sim-million bench-kernels bench-peers test-peers fuzz score accuracy header abi-accept fmt lint licences clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -128,6 +128,9 @@ miri: ## leases, rings, cancel flags and block tables under Miri; needs nightly 
 PROPTEST_CASES ?= 20000
 model: ## the guard against its plain model, PROPTEST_CASES random histories [20000]
 	PROPTEST_CASES=$(PROPTEST_CASES) $(CARGO) test --lib --no-default-features the_guard_does_what_the_model_does
+
+bench-guard: ## what each call of the memory guard costs, beside its targets
+	@$(CARGO) bench --quiet --bench guard
 
 bench-attacks: ## how long every hostile input takes until it is refused
 	$(CARGO) bench --bench attacks
