@@ -70,7 +70,12 @@ const KEYS: &[(&str, Scope, Kind, &str)] = &[
     ),
     ("native.block_tokens", Scope::Model, Kind::Either(16, 32), "tokens per KV block, 16 or 32 [16]"),
     ("native.max_sequences", Scope::Model, Kind::Integer(1, 128), "requests in one batch [16]"),
-    ("native.max_step_tokens", Scope::Model, Kind::Integer(16, 8192), "tokens in one step [256]"),
+    (
+        "native.max_step_tokens",
+        Scope::Model,
+        Kind::Integer(16, 8192),
+        "tokens in one step [512; 256 for models with sliding windows]",
+    ),
     (
         "native.step_ms",
         Scope::Model,

@@ -60,14 +60,17 @@ fn small_budgets_refuse_the_model_then_shrink_answers_and_refuse_long_questions(
         if !output.status.success() {
             assert!(said.starts_with("chat: memory refused: "), "{said}");
             refused += 1;
-        } else if first.starts_with("[shrink from 512 to ") {
-            // The long question has no room; the chat goes on.
+        } else if let Some(granted) = first.strip_prefix("[shrink from 512 to ") {
+            // The long question has no room; the chat goes on, if what was said so far leaves some.
+            let granted: u32 = granted.split(' ').next().unwrap().parse().unwrap();
             let lines: Vec<&str> = said.lines().skip(1).collect();
             let [_, second, third] = lines[..] else { panic!("{said}") };
             assert!(second.starts_with("[refused: "), "{said}");
-            assert!(third.starts_with("[shrink from 512 to "), "{said}");
-            assert_eq!(text(&output.stdout).lines().count(), 2);
-            shrunk += 1;
+            if granted >= 100 {
+                assert!(third.starts_with("[shrink from 512 to "), "{said}");
+                assert_eq!(text(&output.stdout).lines().count(), 2);
+                shrunk += 1;
+            }
         } else if first.starts_with("[accept") {
             break;
         } else {

@@ -33,7 +33,8 @@ pub struct Options {
     pub threads: u32,
     /// Most requests in one batch: 1 to 128.
     pub max_sequences: u32,
-    /// Most tokens fed in one step, over all requests: at least `max_sequences`, at most 8192.
+    /// Most tokens fed in one step, over all requests: at least `max_sequences`, at most 8192. 0 takes 512, or 256 for a model
+    /// with sliding windows: those layers hold the KV of a step beside their window, for every session.
     pub max_step_tokens: u32,
     /// Milliseconds that a running request should wait at most for its next token while prompts of others come in: at most
     /// 60,000. Their chunks are cut to it, but have half of a step's time at least. Where several prompts come at once they
@@ -54,7 +55,7 @@ impl Default for Options {
             block_tokens: 16,
             threads: 0,
             max_sequences: 16,
-            max_step_tokens: 256,
+            max_step_tokens: 0,
             step_ms: 50,
             context_length: 0,
             queue: 64,
@@ -78,7 +79,7 @@ impl Options {
         check("max_sequences", self.max_sequences, (1..=128).contains(&self.max_sequences), "from 1 to 128")?;
         let step = self.max_step_tokens;
         let range = "at least max_sequences and at most 8192";
-        check("max_step_tokens", step, (self.max_sequences..=8192).contains(&step), range)?;
+        check("max_step_tokens", step, step == 0 || (self.max_sequences..=8192).contains(&step), range)?;
         check("step_ms", self.step_ms, self.step_ms <= 60_000, "at most 60000")?;
         check("queue", self.queue, (1..=65_536).contains(&self.queue), "from 1 to 65536")
     }
@@ -88,6 +89,15 @@ impl Options {
         match self.context_length {
             0 => config.context_length,
             limit => config.context_length.min(limit as usize),
+        }
+    }
+
+    /// Most tokens of one step.
+    fn step_tokens(&self, config: &ModelConfig) -> usize {
+        match (self.max_step_tokens, &config.window) {
+            (0, None) => 512,
+            (0, Some(_)) => 256,
+            (limit, _) => limit as usize,
         }
     }
 
@@ -108,7 +118,7 @@ impl Options {
             head_dim: config.head_dim,
             vocab: config.vocab_size,
             context,
-            max_rows: self.max_step_tokens as usize,
+            max_rows: self.step_tokens(config),
             max_sequences: self.max_sequences as usize,
             block_tokens: self.block_tokens as usize,
             kv_dtype: self.kv_dtype,
