@@ -103,8 +103,13 @@ pub struct Request {
     pub add_special: bool,
     /// Whether control tokens written in a text are control tokens. If not, they are spelled out, as they are in messages.
     pub parse_special: bool,
-    /// The answer's time limit, from the call that starts it.
+    /// The answer's time limit, from the call that starts it. It counts while the request waits, too.
     pub deadline: Option<Duration>,
+    /// How long it may wait for memory before it is refused; zero refuses at once. Requests that wait get theirs in order of
+    /// priority, and within one in order of arrival.
+    pub wait: Duration,
+    /// Its place among those who wait: before all of a lower priority.
+    pub priority: i8,
     stop: Vec<String>,
     tools: Option<Json>,
 }
@@ -121,6 +126,8 @@ impl Default for Request {
             add_special: true,
             parse_special: true,
             deadline: None,
+            wait: Duration::ZERO,
+            priority: 0,
             stop: Vec::new(),
             tools: None,
         }

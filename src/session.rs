@@ -269,6 +269,7 @@ impl SessionInner {
             },
             min_tokens: request.min_tokens,
             degradable: request.degradable,
+            priority: request.priority,
         }
     }
 

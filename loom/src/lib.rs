@@ -105,7 +105,7 @@ impl World {
     /// Asks for so many tokens and not one fewer.
     pub fn admit(&self, seat: &Seat, tokens: u32) -> Option<Grant> {
         let shape = Shape { prompt_tokens: tokens, max_tokens: 0, top_logprobs: 0, penalties: false };
-        let (verdict, grant) = self.guard.admit(seat, &Ask { shape, min_tokens: 0, degradable: true }).unwrap();
+        let (verdict, grant) = self.guard.admit(seat, &Ask { shape, min_tokens: 0, degradable: true, priority: 0 }).unwrap();
         self.check();
         assert_eq!(verdict.granted_tokens, 0);
         grant

@@ -6,13 +6,14 @@
 //! microseconds between, so the guard as a whole moves on.
 
 use super::books::State;
+use super::line::Place;
 use super::quote::{Best, Quote};
 use super::room::{Freeing, Room};
-use super::sessions::Place;
+use super::sessions::Place as SessionPlace;
 use super::verdict::{Ask, Decision, Reason, Verdict};
 use super::{BusyMark, Grant, MemoryGuard, Pressure, Seat};
 use plimsoll_engine::sync::MutexGuard;
-use plimsoll_engine::{EngineError, Estimate, Owner, Region, RequestId};
+use plimsoll_engine::{Engine, EngineError, Estimate, Owner, Region, RequestId, SessionKey};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,82 +34,122 @@ enum Found {
     Best(Best, Estimate),
 }
 
+/// Whose request it is, and where it stands.
+pub(super) struct Asker<'a> {
+    pub(super) engine: &'a dyn Engine,
+    pub(super) key: SessionKey,
+    pub(super) ask: &'a Ask,
+    pub(super) place: Place,
+    /// How long it has waited.
+    pub(super) waited: Duration,
+}
+
+/// A decision. A refusal comes with the lock under which it was right, and counts only when it is final.
+pub(super) enum Decided<'g> {
+    Granted(Verdict, Grant),
+    Refused(MutexGuard<'g, State>, Verdict),
+}
+
+impl<'a> Asker<'a> {
+    /// One that does not wait.
+    pub(super) fn newcomer(seat: &'a Seat, ask: &'a Ask) -> Self {
+        let place = Place::newcomer(ask.priority);
+        Asker { engine: &*seat.engine, key: seat.key, ask, place, waited: Duration::ZERO }
+    }
+}
+
 impl MemoryGuard {
     /// The verdict that [`MemoryGuard::admit`] would give now, without granting or evicting anything. It never waits.
     ///
     /// # Errors
     /// As [`MemoryGuard::admit`].
     pub fn what_if(&self, seat: &Seat, ask: &Ask) -> Result<Verdict, EngineError> {
-        let pressure = self.observe(Some(seat.engine.capabilities().kv_region));
-        let quote = Quote::new(&*seat.engine, ask, pressure)?;
+        self.foresee(&Asker::newcomer(seat, ask))
+    }
+
+    /// The verdict on a request at its place in the line.
+    pub(super) fn foresee(&self, asker: &Asker<'_>) -> Result<Verdict, EngineError> {
+        let pressure = self.observe(Some(asker.engine.capabilities().kv_region));
+        let quote = Quote::new(asker.engine, asker.ask, pressure)?;
         let now = self.clock.now();
-        let Appraisal { mut state, room, found } = self.appraise(seat, &quote, Freeing::Idle, now)?;
+        let Appraisal { mut state, room, found } = self.appraise(asker, &quote, Freeing::Idle, now)?;
         let (best, full) = match found {
-            Found::Refused(verdict) => return Ok(verdict),
+            Found::Refused(verdict) => return Ok(state.placed(verdict, asker)),
             Found::Best(best, full) => (best, full),
         };
-        let mut verdict = quote.judge(&best, &full, &room, Freeing::Idle, state.retry_after(None, now));
+        let retry = |least: &Estimate| state.ready_in(&room, least, now);
+        let mut verdict = quote.judge(&best, &full, &room, Freeing::Idle, retry);
         if let (true, Some(price)) = (verdict.decision != Decision::Reject, &best.price) {
             state.settle_answered();
-            let selection = state.sessions.select(Some(seat.key), room.shortage(price));
+            let selection = state.sessions.select(Some(asker.key), room.shortage(price));
             verdict.evict_sessions = u32::try_from(selection.victims.len()).unwrap_or(u32::MAX);
             verdict.evict_bytes = selection.bytes;
         }
-        Ok(verdict)
+        Ok(state.placed(verdict, asker))
     }
 
     /// Decides about a request and, unless it is refused, books its bytes: prompt and granted tokens, for the whole of the
     /// request's life. Idle sessions lose their KV, the least recently used first, if the request needs it; when all of it
-    /// is not enough, the request is shrunk to the most tokens that fit, but never below `min_tokens`.
+    /// is not enough, the request is shrunk to the most tokens that fit, but never below `min_tokens`. Bytes that are kept for
+    /// those who wait before it are not there for it.
     ///
     /// It returns at once unless engines must give back KV; then it waits for them, at most for the reclaim deadline.
     ///
     /// # Errors
     /// The engine cannot price the request, or the session is not one of this guard's.
     pub fn admit(self: &Arc<Self>, seat: &Seat, ask: &Ask) -> Result<(Verdict, Option<Grant>), EngineError> {
-        let pressure = self.observe(Some(seat.engine.capabilities().kv_region));
-        let quote = Quote::new(&*seat.engine, ask, pressure)?;
+        Ok(match self.decide(&Asker::newcomer(seat, ask))? {
+            Decided::Granted(verdict, grant) => (verdict, Some(grant)),
+            Decided::Refused(mut state, verdict) => (state.refuse(verdict), None),
+        })
+    }
+
+    /// Decides about a request at its place in the line, and evicts for it. One that is granted has left the line.
+    pub(super) fn decide(self: &Arc<Self>, asker: &Asker<'_>) -> Result<Decided<'_>, EngineError> {
+        let pressure = self.observe(Some(asker.engine.capabilities().kv_region));
+        let quote = Quote::new(asker.engine, asker.ask, pressure)?;
         let now = self.clock.now();
         let mut freeing = Freeing::Idle;
         let (mut until, mut bytes_free) = (None, None);
         let (mut rounds, mut evict_sessions, mut evict_bytes) = (0_usize, 0_u32, 0_u64);
         loop {
-            let Appraisal { mut state, room, found } = self.appraise(seat, &quote, freeing, now)?;
-            let leaving = state.sessions.waits_for(seat.key);
+            let Appraisal { mut state, room, found } = self.appraise(asker, &quote, freeing, now)?;
+            let leaving = state.sessions.waits_for(asker.key);
             let (best, full) = match found {
-                Found::Refused(verdict) => return Ok(state.refuse(verdict)),
+                Found::Refused(verdict) => return Ok(refused(state, verdict, asker)),
                 Found::Best(best, full) => (best, full),
             };
-            let retry = state.retry_after(None, now);
+            let retry = |least: &Estimate| state.ready_in(&room, least, now);
             let mut verdict = quote.judge(&best, &full, &room, freeing, retry);
             (verdict.evict_sessions, verdict.evict_bytes) = (evict_sessions, evict_bytes);
             // What was free before anything was evicted, as a what-if says.
             verdict.bytes_free = *bytes_free.get_or_insert(verdict.bytes_free);
             if verdict.decision == Decision::Reject && verdict.retry_after.is_none() {
-                return Ok(state.refuse(verdict));
+                return Ok(refused(state, verdict, asker));
             }
             if freeing == Freeing::Nothing && (leaving.is_some() || !best.is_whole()) {
-                let retry_after = Some(self.config.reclaim_deadline.max(retry));
+                let retry_after = Some(self.config.reclaim_deadline.max(state.retry_after(None, now)));
                 let refusal = quote.refusal(Some(&full), &room, Reason::Reclaim, verdict.region);
                 let (fits_tokens, evict_sessions) = (verdict.fits_tokens, verdict.evict_sessions);
-                return Ok(state.refuse(Verdict {
+                let verdict = Verdict {
                     fits_tokens: if leaving.is_some() { 0 } else { fits_tokens },
                     evict_sessions,
                     evict_bytes,
                     retry_after,
                     ..refusal
-                }));
+                };
+                return Ok(refused(state, verdict, asker));
             }
             let price = match best.price {
                 Some(price) if verdict.decision != Decision::Reject => price,
-                _ => return Ok(state.refuse(verdict)),
+                _ => return Ok(refused(state, verdict, asker)),
             };
             let shortage = room.shortage(&price);
             if leaving.is_none() && shortage.is_met() {
-                return Ok(self.grant(state, seat, &room, &price, verdict, now));
+                return Ok(self.grant(state, asker, &room, &price, verdict, now));
             }
             state.settle_answered();
-            let selection = state.sessions.select(Some(seat.key), shortage);
+            let selection = state.sessions.select(Some(asker.key), shortage);
             let mut waits = selection.waits;
             waits.extend(leaving);
             let posts: Vec<_> =
@@ -130,7 +171,7 @@ impl MemoryGuard {
     /// Finds the largest request that fits, and returns with the lock held under which it does.
     fn appraise(
         &self,
-        seat: &Seat,
+        asker: &Asker<'_>,
         quote: &Quote<'_>,
         freeing: Freeing,
         now: Duration,
@@ -139,24 +180,25 @@ impl MemoryGuard {
         let mut best = quote.full.as_ref().map(|full| quote.whole(full));
         loop {
             let mut state = self.books.lock();
-            state.settle_if_answered(seat.key);
-            let room = state.room(seat.key).ok_or_else(stranger)?;
-            let session = state.sessions.get(seat.key).ok_or_else(stranger)?;
+            state.settle_if_answered(asker.key);
+            let room = state.room(asker.key, asker.place).ok_or_else(stranger)?;
+            let session = state.sessions.get(asker.key).ok_or_else(stranger)?;
             let (Some(full), Some(candidate)) = (quote.full, best) else {
                 let verdict = quote.refusal(None, &room, Reason::Context, room.kv_region);
                 return Ok(Appraisal { state, room, found: Found::Refused(verdict) });
             };
-            if session.place == Place::Busy {
-                let retry_after = Some(state.retry_after(Some(session.last_used), now));
-                let refusal = quote.refusal(Some(&full), &room, Reason::Busy, room.kv_region);
-                let verdict = Verdict { retry_after, ..refusal };
-                return Ok(Appraisal { state, room, found: Found::Refused(verdict) });
+            let refuse = |reason, after| {
+                let refusal = quote.refusal(Some(&full), &room, reason, room.kv_region);
+                Found::Refused(Verdict { retry_after: Some(after), ..refusal })
+            };
+            if session.place == SessionPlace::Busy || state.line.has_other(asker.key, asker.place) {
+                let since = (session.place == SessionPlace::Busy).then_some(session.last_used);
+                let found = refuse(Reason::Busy, state.retry_after(since, now));
+                return Ok(Appraisal { state, room, found });
             }
             if quote.is_ruled_out() {
-                let retry_after = Some(state.retry_after(None, now));
-                let refusal = quote.refusal(Some(&full), &room, Reason::Pressure, room.kv_region);
-                let verdict = Verdict { retry_after, ..refusal };
-                return Ok(Appraisal { state, room, found: Found::Refused(verdict) });
+                let found = refuse(Reason::Pressure, state.retry_after(None, now));
+                return Ok(Appraisal { state, room, found });
             }
             if candidate.stands(&room, freeing) {
                 return Ok(Appraisal { state, room, found: Found::Best(candidate, full) });
@@ -166,44 +208,66 @@ impl MemoryGuard {
         }
     }
 
-    fn grant(
-        self: &Arc<Self>,
-        mut state: MutexGuard<'_, State>,
-        seat: &Seat,
+    fn grant<'g>(
+        self: &'g Arc<Self>,
+        mut state: MutexGuard<'g, State>,
+        asker: &Asker<'_>,
         room: &Room,
         price: &Estimate,
         verdict: Verdict,
         now: Duration,
-    ) -> (Verdict, Option<Grant>) {
+    ) -> Decided<'g> {
         let request = RequestId(state.next_request());
         let (kv, host) = (room.new_kv(price), price.request_bytes);
-        let (kv_owner, host_owner) = (Owner::Kv(seat.key), Owner::Request(request));
+        let (kv_owner, host_owner) = (Owner::Kv(asker.key), Owner::Request(request));
         // Under the same lock the room had place for both; a ledger that differs still never books over its limit.
+        let refusal = Verdict { decision: Decision::Reject, granted_tokens: 0, ..verdict };
         if !state.book(room.kv_region, kv_owner, kv) {
-            return state.refuse(Verdict { decision: Decision::Reject, granted_tokens: 0, ..verdict });
+            return refused(state, refusal, asker);
         }
         if !state.book(Region::Host, host_owner, host) {
             state.unbook(room.kv_region, kv_owner, kv);
-            return state.refuse(Verdict { decision: Decision::Reject, granted_tokens: 0, ..verdict });
+            return refused(state, refusal, asker);
         }
-        state.sessions.begin(seat.key, now);
+        let verdict = Verdict { waited: asker.waited, ..verdict };
+        state.sessions.begin(asker.key, now);
         state.tally.count(verdict.decision);
         state.tally.degraded += u64::from(verdict.pressure > Pressure::Low);
+        if state.line.leave(asker.place) {
+            state.tally.waited += 1;
+            state.tally.longest_wait = state.tally.longest_wait.max(asker.waited);
+            state.ring();
+        }
         drop(state);
         let grant = Grant {
             request,
             kv: self.books.issue(room.kv_region, kv_owner, kv),
             host: self.books.issue(Region::Host, host_owner, host),
             granted_tokens: verdict.granted_tokens,
-            busy: BusyMark { guard: Arc::clone(self), session: seat.key },
+            busy: BusyMark { guard: Arc::clone(self), session: asker.key },
         };
-        (verdict, Some(grant))
+        Decided::Granted(verdict, grant)
     }
 }
 
 impl State {
-    fn refuse(&mut self, verdict: Verdict) -> (Verdict, Option<Grant>) {
+    /// Counts a final refusal.
+    pub(super) fn refuse(&mut self, verdict: Verdict) -> Verdict {
         self.tally.count(verdict.decision);
-        (verdict, None)
+        verdict
     }
+
+    /// A verdict with its place in the line.
+    fn placed(&self, verdict: Verdict, asker: &Asker<'_>) -> Verdict {
+        let position = match verdict.may_wait() {
+            true => u32::try_from(self.line.before(asker.place)).unwrap_or(u32::MAX).saturating_add(1),
+            false => 0,
+        };
+        Verdict { position, waited: asker.waited, ..verdict }
+    }
+}
+
+fn refused<'g>(state: MutexGuard<'g, State>, verdict: Verdict, asker: &Asker<'_>) -> Decided<'g> {
+    let verdict = state.placed(verdict, asker);
+    Decided::Refused(state, verdict)
 }

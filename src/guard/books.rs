@@ -3,12 +3,13 @@
 //! Nothing here calls an engine or drops a lease while the lock is held: either could come back for it.
 
 use super::ledger::{Ledger, RegionBook};
+use super::line::{Line, Place as InLine, Waiter};
 use super::room::{Pool, Room};
 use super::sessions::{Place, Sessions, Settled, Wait};
 use super::stats::Tally;
 use super::{Levels, Pressure, Purpose, Refusal, RefusalCause};
 use plimsoll_engine::sync::{Condvar, Mutex, MutexGuard};
-use plimsoll_engine::{Accounts, Lease, Owner, Region, SessionKey};
+use plimsoll_engine::{Accounts, Estimate, Lease, Owner, Region, SessionKey};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,8 @@ pub(super) struct State {
     pub(super) ledger: Ledger,
     pub(super) sessions: Sessions,
     pub(super) tally: Tally,
+    /// Requests that wait.
+    pub(super) line: Line,
     /// Most KV of all sessions.
     kv_limit: u64,
     /// Times that bytes came back: who waits for bytes waits for it to change.
@@ -45,6 +48,7 @@ impl Books {
             ledger: Ledger::new(),
             sessions: Sessions::new(),
             tally: Tally::default(),
+            line: Line::default(),
             kv_limit,
             releases: 0,
             waiters: 0,
@@ -87,6 +91,7 @@ impl Accounts for Books {
         let mut state = self.lock();
         state.unbook(region, owner, bytes);
         state.releases = state.releases.wrapping_add(1);
+        state.ring();
         let wake = state.waiters > 0;
         drop(state);
         if wake {
@@ -122,11 +127,15 @@ impl State {
 
     /// The level for KV in a region, which is not below the host's, or the highest of all.
     pub(super) fn pressure(&self, region: Option<Region>) -> Pressure {
-        let concerned = |book: &&RegionBook| {
-            region.is_none_or(|region| book.region == region || book.region == Region::Host)
-        };
-        let books = self.ledger.regions().iter().filter(concerned);
-        books.map(|book| book.pressure).max().unwrap_or_default()
+        self.ledger.pressure(region)
+    }
+
+    /// There may be bytes for who waits.
+    pub(super) fn ring(&mut self) {
+        if !self.line.is_empty() {
+            let ledger = &self.ledger;
+            self.line.ring(|waiter| is_ruled_out(ledger, waiter));
+        }
     }
 
     /// Takes note of an answered reclaim. Returns the bytes that came back.
@@ -175,14 +184,33 @@ impl State {
         left.max(self.mean_duration / 10).max(SHORTEST_RETRY)
     }
 
+    /// When so much should have come back that a price is granted, were all that runs as long as requests usually are: those
+    /// that began first end first, and what they hold then goes to those before it in the line.
+    pub(super) fn ready_in(&self, room: &Room, price: &Estimate, now: Duration) -> Duration {
+        let lacks = room.lacks(price);
+        let (mut sum, mut since) = (0_u64, None);
+        for session in self.sessions.list(&self.sessions.busy) {
+            since = Some(session.last_used);
+            sum = sum.saturating_add(session.kv);
+            if sum >= lacks {
+                break;
+            }
+        }
+        // What nobody holds who runs now is held by those who will: their time comes on top, in rounds like this one.
+        let rounds = if sum >= lacks || sum == 0 { 0 } else { (lacks - 1) / sum };
+        let more = self.mean_duration.saturating_mul(u32::try_from(rounds).unwrap_or(u32::MAX));
+        self.retry_after(since, now).saturating_add(more)
+    }
+
     /// A region's numbers for someone without a session.
     pub(super) fn pool(&self, region: Region) -> Option<Pool> {
         let evictable = self.sessions.evictable(Some(region));
-        self.ledger.region(region).map(|book| pool_of(book, evictable))
+        self.ledger.region(region).map(|book| pool_of(book, evictable, 0))
     }
 
-    /// The numbers that decide about one session, or `None` when it is not in the table.
-    pub(super) fn room(&self, session: SessionKey) -> Option<Room> {
+    /// The numbers that decide about one session whose request stands at a place in the line, or `None` when it is not in the
+    /// table.
+    pub(super) fn room(&self, session: SessionKey, place: InLine) -> Option<Room> {
         let session = self.sessions.get(session)?;
         // Its own KV is not evicted for it; and what is leaving already will not be there.
         let held = if session.place == Place::Leaving { 0 } else { session.kv };
@@ -193,16 +221,29 @@ impl State {
             if here { all.saturating_sub(own) } else { all }
         };
         let pool = |region| {
-            self.ledger.region(region).map(|book: &RegionBook| pool_of(book, evictable(Some(region))))
+            let own = if region == session.region { own } else { 0 };
+            let book = self.ledger.region(region);
+            book.map(|book: &RegionBook| pool_of(book, evictable(Some(region)), own))
         };
-        let all_kv = Pool {
+        let mut all_kv = Pool {
             limit: self.kv_limit,
             taken: self.ledger.purpose(Purpose::Kv),
             evictable: evictable(None),
             fixed: 0,
+            own,
+            kept: 0,
         };
-        let host = pool(Region::Host)?;
-        let kv = if session.region == Region::Host { host } else { pool(session.region)? };
+        let mut host = pool(Region::Host)?;
+        let mut kv = if session.region == Region::Host { host } else { pool(session.region)? };
+        if !self.line.is_empty() {
+            let held = |key| {
+                let waits = self.sessions.get(key).filter(|session| session.place == Place::Idle);
+                waits.map_or(0, |session| session.kv)
+            };
+            let ruled_out = |waiter: &Waiter| is_ruled_out(&self.ledger, waiter);
+            let kept = self.line.kept(place, session.region, held, ruled_out);
+            (all_kv.kept, kv.kept, host.kept) = (kept.all_kv, kept.kv, kept.host);
+        }
         Some(Room { session_limit: session.limit, held, kv_region: session.region, all_kv, kv, host })
     }
 
@@ -223,6 +264,11 @@ impl State {
     }
 }
 
-fn pool_of(book: &RegionBook, evictable: u64) -> Pool {
-    Pool { limit: book.limit, taken: book.taken(), evictable, fixed: book.fixed() }
+fn pool_of(book: &RegionBook, evictable: u64, own: u64) -> Pool {
+    Pool { limit: book.limit, taken: book.taken(), evictable, fixed: book.fixed(), own, kept: 0 }
+}
+
+/// Whether pressure, and no lack of bytes, keeps someone waiting.
+fn is_ruled_out(ledger: &Ledger, waiter: &Waiter) -> bool {
+    !waiter.degradable && ledger.pressure(Some(waiter.region)) > Pressure::Low
 }

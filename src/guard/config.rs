@@ -31,6 +31,8 @@ pub struct GuardConfig {
     /// How long engines may take to give back the KV of evicted sessions before the request that needs it is refused;
     /// at most an hour [1 s].
     pub reclaim_deadline: Duration,
+    /// Most requests that wait for bytes at once [256].
+    pub queue: usize,
     /// Where the levels of pressure begin; `None` degrades nobody.
     pub pressure: Option<Levels>,
 }
@@ -47,6 +49,7 @@ impl Default for GuardConfig {
             idle_timeout: Duration::from_secs(300),
             ticket_ttl: Duration::from_secs(60),
             reclaim_deadline: Duration::from_secs(1),
+            queue: 256,
             pressure: Some(Levels::default()),
         }
     }

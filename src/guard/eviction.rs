@@ -64,7 +64,11 @@ impl MemoryGuard {
 
     /// The last seat of a session is gone, or a closed session's request has ended.
     pub(super) fn close(&self, session: SessionKey) {
-        let post = self.books.lock().sessions.close(session);
+        let mut state = self.books.lock();
+        state.line.forget(session);
+        let post = state.sessions.close(session);
+        state.ring();
+        drop(state);
         if let Some(Post { key, engine: Some(engine), answer_to, .. }) = post {
             // Nobody waits: the answer is found when the session is next looked at, or the last KV to come back removes
             // the session by itself.

@@ -125,6 +125,15 @@ impl Ledger {
         }
     }
 
+    /// The level for KV in a region, which is not below the host's, or the highest of all.
+    pub(super) fn pressure(&self, region: Option<Region>) -> Pressure {
+        let concerned = |book: &&RegionBook| {
+            region.is_none_or(|region| book.region == region || book.region == Region::Host)
+        };
+        let books = self.regions.iter().filter(concerned);
+        books.map(|book| book.pressure).max().unwrap_or_default()
+    }
+
     /// All regions' books.
     pub(super) fn regions(&self) -> &[RegionBook] {
         &self.regions

@@ -49,8 +49,13 @@
 //!    for an engine ends at the reclaim deadline.
 //! 5. The session table holds engines weakly: neither the books nor a lease keep an engine alive.
 //!
-//! Not in scope: queueing (a refused request is the caller's to repeat), and memory taken by others after a grant, which
-//! the guard can see but not prevent.
+//! # Waiting
+//!
+//! A refused request is its caller's to repeat, or it waits in a bounded line: [`MemoryGuard::enqueue`] and, on a thread that
+//! may sleep, [`MemoryGuard::admit_waiting`]. The rule, and why nobody waits for ever, is in `line.rs`. Leases of weights and
+//! workspaces stand in no line: what they leave is what requests have.
+//!
+//! Not in scope: memory taken by others after a grant, which the guard can see but not prevent.
 
 mod admission;
 mod audit;
@@ -58,6 +63,7 @@ mod books;
 mod config;
 mod eviction;
 mod ledger;
+mod line;
 mod pressure;
 pub mod probe;
 mod purpose;
@@ -70,6 +76,7 @@ mod sessions;
 mod slab;
 mod stats;
 mod verdict;
+mod waiting;
 
 #[cfg(test)]
 mod tests;
@@ -82,6 +89,7 @@ pub use refusal::{GuardError, IntegrityError, Refusal, RefusalCause};
 pub use seat::{BusyMark, Grant, Seat};
 pub use stats::{MemoryStats, OwnerStats, RegionStats, SessionStats};
 pub use verdict::{Ask, Decision, Reason, Verdict};
+pub use waiting::{Queued, Waiting};
 
 use books::Books;
 use plimsoll_engine::{Clock, Engine, Lease, MemoryProbe, Owner, Region, Throttle};
@@ -146,6 +154,8 @@ impl MemoryGuard {
         loop {
             let mut state = self.books.lock();
             if state.book(region, owner, bytes) {
+                // Who waited for this may have to hear that it will never come.
+                state.ring();
                 drop(state);
                 return Ok(self.books.issue(region, owner, bytes));
             }

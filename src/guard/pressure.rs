@@ -154,6 +154,7 @@ impl MemoryGuard {
         let (after, here) = (state.pressure(None), state.pressure(region));
         if before != after {
             state.tally.pressure_changes += 1;
+            state.ring();
             // Under the lock, so that the last level wins.
             self.throttle.set(after.batch_share());
         }

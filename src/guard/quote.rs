@@ -65,6 +65,11 @@ impl<'a> Quote<'a> {
         !self.degradable && self.pressure > Pressure::Low
     }
 
+    /// The price of the smallest acceptable request, or `None` where it is beyond the context.
+    pub(super) fn least(&self) -> Result<Option<Estimate>, EngineError> {
+        (self.full.is_some() && self.smallest <= self.left).then(|| self.price(self.smallest)).transpose()
+    }
+
     fn price(&self, max_tokens: u32) -> Result<Estimate, EngineError> {
         self.engine.estimate(&Shape { max_tokens, ..self.shape })
     }
@@ -99,14 +104,14 @@ impl<'a> Quote<'a> {
     }
 
     /// The verdict on the largest request that fits; who is evicted for it is the caller's to add. `retry` is the advice to
-    /// a refused request that can ever fit.
+    /// a refused request that can ever fit, from what it asks for at the least.
     pub(super) fn judge(
         &self,
         best: &Best,
         full: &Estimate,
         room: &Room,
         freeing: Freeing,
-        retry: Duration,
+        retry: impl FnOnce(&Estimate) -> Duration,
     ) -> Verdict {
         let granted = best.price.filter(|_| best.tokens >= self.smallest);
         let smallest = best.smallest.as_ref();
@@ -121,13 +126,13 @@ impl<'a> Quote<'a> {
         };
         // What the room does not bound, the context does.
         let (reason, region) = obstacle.unwrap_or((Reason::Context, room.kv_region));
-        let ever = smallest.is_some_and(|price| room.fits(price, Freeing::Everything));
+        let ever = smallest.filter(|price| granted.is_none() && room.fits(price, Freeing::Everything));
         let refusal = self.refusal(granted.as_ref().or(Some(full)), room, reason, region);
         Verdict {
             decision,
             granted_tokens: if granted.is_some() { best.tokens } else { 0 },
             fits_tokens: best.tokens,
-            retry_after: (granted.is_none() && ever).then_some(retry),
+            retry_after: ever.map(retry),
             ..refusal
         }
     }

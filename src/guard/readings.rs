@@ -83,7 +83,15 @@ impl Readings {
             let stale = live && self.is_stale(reading, ours);
             let others = if stale { known } else { reading.used.saturating_sub(ours) };
             let limit = config.limit(reading.capacity);
-            books.lock().ledger.set(region, reading.capacity, limit, others);
+            let mut state = books.lock();
+            let numbers = |state: &super::books::State| {
+                state.ledger.region(region).map(|book| (book.limit, book.others))
+            };
+            let before = numbers(&state);
+            state.ledger.set(region, reading.capacity, limit, others);
+            if numbers(&state) != before {
+                state.ring();
+            }
         }
     }
 

@@ -25,6 +25,10 @@ pub(super) struct Pool {
     pub(super) evictable: u64,
     /// Of it, by weights and workspaces.
     pub(super) fixed: u64,
+    /// Idle KV of the asking session, which nobody can evict while its request runs.
+    pub(super) own: u64,
+    /// What those who wait before it need at the least, what their sessions hold included.
+    pub(super) kept: u64,
 }
 
 impl Pool {
@@ -48,6 +52,20 @@ impl Pool {
             Freeing::Idle => self.short(new) <= self.evictable,
             Freeing::Everything => new.saturating_add(self.fixed.into()) <= self.limit.into(),
         }
+    }
+
+    /// Whether new bytes leave those who wait before as much as they need, were all idle KV evicted for them.
+    fn spares(&self, new: u128, freeing: Freeing) -> bool {
+        let takes = new > 0 || self.own > 0;
+        self.kept == 0
+            || !takes
+            || freeing == Freeing::Everything
+            || self.short(new.saturating_add(self.kept.into())) <= self.evictable
+    }
+
+    /// Bytes that must come back, beyond all that can be evicted, before new ones are granted.
+    fn lacks(&self, new: u128) -> u64 {
+        self.short(new.saturating_add(self.kept.into())).saturating_sub(self.evictable)
     }
 }
 
@@ -131,13 +149,33 @@ impl Room {
         if price.kv_bytes > self.session_limit {
             return Some((Reason::SessionLimit, self.kv_region));
         }
-        if !self.all_kv.fits(room.new_kv(price).into(), freeing) {
+        let kv = room.new_kv(price).into();
+        if !self.all_kv.fits(kv, freeing) {
             return Some((Reason::KvLimit, self.kv_region));
         }
+        let regions = [self.kv_region, Region::Host];
+        let new = |region| (room.pool(region), room.new_bytes(price, region));
+        let budget = regions.into_iter().find(|&region| {
+            let (pool, bytes) = new(region);
+            !pool.fits(bytes, freeing)
+        });
+        if let Some(region) = budget {
+            return Some((Reason::Budget, region));
+        }
+        let taken = regions.into_iter().find(|&region| {
+            let (pool, bytes) = new(region);
+            !pool.spares(bytes, freeing)
+        });
+        let all = (!self.all_kv.spares(kv, freeing)).then_some(self.kv_region);
+        taken.or(all).map(|region| (Reason::Queued, region))
+    }
+
+    /// Bytes that requests which run must give back before a price is granted: the most that any limit lacks.
+    pub(super) fn lacks(&self, price: &Estimate) -> u64 {
         [self.kv_region, Region::Host]
             .into_iter()
-            .find(|&region| !room.pool(region).fits(room.new_bytes(price, region), freeing))
-            .map(|region| (Reason::Budget, region))
+            .map(|region| self.pool(region).lacks(self.new_bytes(price, region)))
+            .fold(self.all_kv.lacks(self.new_kv(price).into()), u64::max)
     }
 
     /// Whether a price breaks nothing.
@@ -170,9 +208,9 @@ mod tests {
             session_limit: 90,
             held: 10,
             kv_region: Region::Device(0),
-            all_kv: Pool { limit: 80, taken: 30, evictable: 20, fixed: 0 },
-            kv: Pool { limit: 100, taken: 80, evictable: 20, fixed: 50 },
-            host: Pool { limit: 50, taken: 40, evictable: 0, fixed: 0 },
+            all_kv: Pool { limit: 80, taken: 30, evictable: 20, fixed: 0, own: 10, kept: 0 },
+            kv: Pool { limit: 100, taken: 80, evictable: 20, fixed: 50, own: 10, kept: 0 },
+            host: Pool { limit: 50, taken: 40, evictable: 0, fixed: 0, own: 0, kept: 0 },
         }
     }
 
@@ -197,6 +235,39 @@ mod tests {
     }
 
     #[test]
+    fn what_others_wait_for_is_left_to_them() {
+        let kept = |all_kv, kv, host| {
+            let mut room = room();
+            (room.all_kv.kept, room.kv.kept, room.host.kept) = (all_kv, kv, host);
+            room
+        };
+        let device = Region::Device(0);
+        let queued = |region| Some((Reason::Queued, region));
+        // Of the device 40 bytes can be had, 30 of them beyond what a price of 20 takes anew.
+        let cases = [
+            (kept(0, 30, 0), price(20, 5), None),
+            (kept(0, 31, 0), price(20, 5), queued(device)),
+            (kept(0, 31, 6), price(20, 5), queued(device)),
+            (kept(0, 0, 5), price(20, 5), None),
+            (kept(0, 0, 6), price(20, 5), queued(Region::Host)),
+            (kept(60, 0, 0), price(20, 5), None),
+            (kept(61, 0, 0), price(20, 5), queued(device)),
+            (kept(0, 40, 0), price(10, 5), None),
+            // It takes nothing anew, and its own KV from those who could have evicted it.
+            (kept(0, 41, 0), price(10, 5), queued(device)),
+            (kept(0, 0, 11), price(10, 0), None),
+            (kept(99, 99, 99), price(51, 11), Some((Reason::Budget, device))),
+        ];
+        for (room, price, obstacle) in cases {
+            assert_eq!(room.obstacle(&price, Freeing::Idle), obstacle, "{room:?} {price:?}");
+        }
+        let room = kept(99, 99, 99);
+        assert_eq!(room.obstacle(&price(50, 50), Freeing::Everything), None);
+        assert_eq!(room.lacks(&price(50, 10)), 99);
+        assert_eq!(super::tests::room().lacks(&price(50, 10)), 0);
+    }
+
+    #[test]
     fn a_shortage_is_covered_by_what_helps_it() {
         let mut shortage = room().shortage(&price(50, 12));
         assert_eq!(shortage, Shortage { all_kv: 0, kv: (Region::Device(0), 20), host: 2 });
@@ -210,7 +281,7 @@ mod tests {
 
     #[test]
     fn nothing_new_fits_even_above_the_limit() {
-        let pool = Pool { limit: 10, taken: 20, evictable: 0, fixed: 0 };
+        let pool = Pool { limit: 10, taken: 20, evictable: 0, fixed: 0, own: 0, kept: 0 };
         assert!(pool.fits(0, Freeing::Nothing));
         assert_eq!((pool.short(0), pool.short(1), pool.free()), (0, 11, 0));
         assert_eq!(pool.short(u128::from(u64::MAX) * 2), u64::MAX);

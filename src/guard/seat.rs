@@ -71,6 +71,7 @@ impl Drop for BusyMark {
         let ended = state.sessions.end(self.session, now);
         if let Some((took, _)) = ended {
             state.learn(took);
+            state.ring();
         }
         drop(state);
         if let Some((_, true)) = ended {

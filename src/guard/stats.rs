@@ -16,6 +16,8 @@ pub(super) struct Tally {
     pub(super) evictions: u64,
     pub(super) degraded: u64,
     pub(super) pressure_changes: u64,
+    pub(super) waited: u64,
+    pub(super) longest_wait: Duration,
 }
 
 impl Tally {
@@ -109,6 +111,12 @@ pub struct MemoryStats {
     pub routed_count: u64,
     /// Requests granted while memory was under pressure, with what its level allowed.
     pub degraded_count: u64,
+    /// Requests that wait for bytes now.
+    pub waiting: u64,
+    /// Requests granted after they had waited.
+    pub waited_count: u64,
+    /// The longest that one of them waited.
+    pub longest_wait: Duration,
     /// How short memory is, over all regions.
     pub pressure: Pressure,
     /// Times that this changed.
@@ -233,6 +241,9 @@ impl MemoryStats {
             "rejected_count": self.rejected_count,
             "routed_count": self.routed_count,
             "degraded_count": self.degraded_count,
+            "waiting": self.waiting,
+            "waited_count": self.waited_count,
+            "longest_wait_seconds": self.longest_wait.as_secs_f64(),
             "pressure": self.pressure.name(),
             "pressure_changes": self.pressure_changes,
             "evictions": self.evictions,
@@ -282,6 +293,9 @@ impl MemoryGuard {
             rejected_count: tally.rejected,
             routed_count: tally.routed,
             degraded_count: tally.degraded,
+            waiting: state.line.len() as u64,
+            waited_count: tally.waited,
+            longest_wait: tally.longest_wait,
             pressure,
             pressure_changes: tally.pressure_changes,
             evictions: tally.evictions,

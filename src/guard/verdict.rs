@@ -15,6 +15,8 @@ pub struct Ask {
     pub min_tokens: u32,
     /// Whether it may be given less than it asks for while memory is under pressure. If not, it is refused then.
     pub degradable: bool,
+    /// Its place among those who wait: before all of a lower priority, behind those of its own and of a higher one.
+    pub priority: i8,
 }
 
 impl Ask {
@@ -57,6 +59,12 @@ pub enum Reason {
     Pressure,
     /// Idle sessions hold enough, but their engines did not give it back in time.
     Reclaim,
+    /// Its bytes are kept for those who wait before it.
+    Queued,
+    /// It would have waited, and too many wait already.
+    QueueFull,
+    /// It was cancelled while it waited.
+    Cancelled,
 }
 
 impl Decision {
@@ -83,6 +91,9 @@ impl Reason {
             Reason::Busy => "busy",
             Reason::Pressure => "pressure",
             Reason::Reclaim => "reclaim",
+            Reason::Queued => "queued",
+            Reason::QueueFull => "queue_full",
+            Reason::Cancelled => "cancelled",
         }
     }
 }
@@ -125,9 +136,19 @@ pub struct Verdict {
     pub region: Region,
     /// How short memory was.
     pub pressure: Pressure,
+    /// Its place in the line: of one that waits, or of one that is refused now and could wait. The first is 1; 0 for one that
+    /// is granted, or that waiting does not help.
+    pub position: u32,
+    /// How long it waited for this.
+    pub waited: Duration,
 }
 
 impl Verdict {
+    /// Whether waiting for bytes may help: it was refused for now, and not because its session is busy.
+    pub(super) fn may_wait(&self) -> bool {
+        self.decision == Decision::Reject && self.retry_after.is_some() && self.reason != Reason::Busy
+    }
+
     /// A refusal of which nothing else is known.
     pub(super) fn refusal(reason: Reason, asked_tokens: u32, region: Region) -> Self {
         Verdict {
@@ -147,6 +168,8 @@ impl Verdict {
             retry_after: None,
             region,
             pressure: Pressure::Low,
+            position: 0,
+            waited: Duration::ZERO,
         }
     }
 }
@@ -169,6 +192,12 @@ impl fmt::Display for Verdict {
                 Some(after) => write!(f, ", retry in {:.1} s", after.as_secs_f64())?,
                 None => f.write_str(", it never fits")?,
             }
+            if self.position > 1 {
+                write!(f, ", {} wait before it", self.position - 1)?;
+            }
+        }
+        if !self.waited.is_zero() {
+            write!(f, "; waited {:.1} s", self.waited.as_secs_f64())?;
         }
         Ok(())
     }

@@ -46,7 +46,7 @@ fn start(subject: &Subject, seat: &Seat, tokens: &[u32], max_tokens: u32) -> (Ar
     let price = subject.engine.estimate(&shape).unwrap();
     let grant = subject
         .guard
-        .admit(seat, &Ask { shape, min_tokens: max_tokens, degradable: true })
+        .admit(seat, &Ask { shape, min_tokens: max_tokens, degradable: true, priority: 0 })
         .unwrap()
         .1
         .unwrap();

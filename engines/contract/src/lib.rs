@@ -25,7 +25,7 @@ mod ring;
 pub mod sync;
 mod throttle;
 
-pub use cancel::Cancel;
+pub use cancel::{Cancel, Wake};
 pub use engine::{Capabilities, Engine, Holdings, Job, Rejected};
 pub use environment::{Clock, Entropy, ManualClock, MemoryProbe, Reading, SystemClock, SystemEntropy};
 pub use error::EngineError;

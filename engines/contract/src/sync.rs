@@ -1,8 +1,11 @@
 //! What threads share: the standard library's locks and atomics and crossbeam's channels, or loom's stand-ins where every
 //! interleaving of a model is run (`make loom`). Only what those models go through uses this module.
 
+mod alarm;
 #[cfg(loom)]
 mod channel;
+
+pub use alarm::Alarm;
 
 #[cfg(loom)]
 pub use channel::{Receiver, Sender, unbounded};

@@ -227,7 +227,7 @@ fn garbage_estimates_are_errors() {
     });
     let seat = rig.open();
     let shape = Shape { prompt_tokens: 5, max_tokens: 5, top_logprobs: 0, penalties: false };
-    let ask = Ask { shape, min_tokens: 5, degradable: true };
+    let ask = Ask { shape, min_tokens: 5, degradable: true, priority: 0 };
     for garbage in [
         (u64::MAX, u64::MAX, 64, 0),
         (TOKEN, u64::MAX, 64, 0),

@@ -23,6 +23,8 @@ fn what_fits_is_accepted_with_its_numbers() {
         evict_sessions: 0,
         evict_bytes: 0,
         retry_after: None,
+        position: 0,
+        waited: Duration::ZERO,
         region: Region::Host,
         pressure: Pressure::Low,
     };

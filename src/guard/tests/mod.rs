@@ -72,5 +72,5 @@ impl World {
 
 fn ask(prompt_tokens: u32, max_tokens: u32, min_tokens: u32) -> Ask {
     let shape = Shape { prompt_tokens, max_tokens, top_logprobs: 0, penalties: false };
-    Ask { shape, min_tokens, degradable: true }
+    Ask { shape, min_tokens, degradable: true, priority: 0 }
 }

@@ -1,12 +1,12 @@
 //! The guard against a plain model, over random steps: sessions in three regions with limits of their own, requests,
-//! tickets that are thrown away, leases, engines that answer late, limits that fall and readings that are old. The model is
+//! tickets that are thrown away, requests that wait, leases, engines that answer late, limits that fall and readings that are old. The model is
 //! told nothing of what was decided; after every step both must agree in every number.
 
 mod model;
 
 use super::engine::{CONTEXT, price};
 use super::*;
-use model::{Expected, HOST, Model, Place, REGIONS, Session};
+use model::{Expected, HOST, Model, Place, REGIONS, Session, Waiter};
 use plimsoll_engine::Lease;
 use proptest::prelude::*;
 
@@ -14,6 +14,8 @@ use proptest::prelude::*;
 const LIMITS: [u64; REGIONS] = [1_500, 900, 700];
 const NAMES: [Region; REGIONS] = [Region::Host, Region::Device(0), Region::Device(1)];
 const KV_LIMIT: u64 = 1_400;
+/// So many may wait.
+const QUEUE: usize = 3;
 /// Readings may be this old.
 const AGE: u64 = 100;
 const IDLE_TIMEOUT: u64 = 5_000;
@@ -27,10 +29,14 @@ enum Step {
     Close(usize),
     Admit {
         session: usize,
-        prompt: u32,
-        max: u32,
-        min: u32,
+        ask: (u32, u32, u32),
+        priority: i8,
+        /// Milliseconds that it may wait.
+        wait: Option<u64>,
     },
+    /// Someone who waits looks for news, or leaves.
+    Look(usize),
+    Leave(usize),
     Finish {
         session: usize,
         kept: u64,
@@ -67,8 +73,10 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         2 => (region(), 2..12_u64).prop_map(|(region, limit)| Step::Open { region, limit: limit * 100 }),
         1 => some.clone().prop_map(Step::Close),
-        10 => (some.clone(), 1..CONTEXT + 3, 0..CONTEXT + 3, 0..9_u32)
-            .prop_map(|(session, prompt, max, min)| Step::Admit { session, prompt, max, min }),
+        10 => (some.clone(), (1..CONTEXT + 3, 0..CONTEXT + 3, 0..9_u32), -1..2_i8, prop::option::of(1..2_000_u64))
+            .prop_map(|(session, ask, priority, wait)| Step::Admit { session, ask, priority, wait }),
+        4 => some.clone().prop_map(Step::Look),
+        1 => some.clone().prop_map(Step::Leave),
         6 => (some.clone(), 0..9_u64).prop_map(|(session, kept)| Step::Finish { session, kept: kept * 100 }),
         2 => some.clone().prop_map(Step::Abandon),
         1 => some.clone().prop_map(Step::Evict),
@@ -92,7 +100,16 @@ struct Real {
     grant: Option<Grant>,
 }
 
+/// Someone who waits, and until when.
+struct InLine {
+    waiting: Waiting,
+    waiter: Waiter,
+    until: u64,
+}
+
 struct Machine {
+    line: Vec<InLine>,
+    arrivals: u64,
     guard: Arc<MemoryGuard>,
     clock: Arc<ManualClock>,
     probe: Arc<Mutex<Option<Reading>>>,
@@ -120,6 +137,7 @@ impl Machine {
             // Who has not answered when asked is late.
             reclaim_deadline: Duration::ZERO,
             pressure: None,
+            queue: QUEUE,
             ..GuardConfig::default()
         };
         let clock = Arc::new(ManualClock::default());
@@ -131,7 +149,8 @@ impl Machine {
         let model = Model::new(LIMITS, KV_LIMIT);
         let (sessions, loads) = (Vec::new(), Vec::new());
         let (now, taken, lazy, last) = (0, 0, false, (first, 0));
-        Machine { guard, clock, probe, engines, sessions, loads, model, now, taken, lazy, last }
+        let (line, arrivals) = (Vec::new(), 0);
+        Machine { line, arrivals, guard, clock, probe, engines, sessions, loads, model, now, taken, lazy, last }
     }
 
     /// What the guard does before it decides: a look at the machine when the last one is old. KV that is leased and not yet
@@ -161,25 +180,60 @@ impl Machine {
         (!open.is_empty()).then(|| open[at % open.len()])
     }
 
-    fn admit(&mut self, at: usize, prompt: u32, max: u32, min: u32) {
+    fn admit(&mut self, at: usize, (prompt, max, min): (u32, u32, u32), priority: i8, wait: Option<u64>) {
         self.refresh();
-        let request = ask(prompt, max, min);
+        let request = Ask { priority, ..ask(prompt, max, min) };
         let seat = self.sessions[at].seat.as_ref().unwrap();
         let kept = self.model.sessions[at].kept;
         let punctual = !self.model.late
             && !self.model.sessions.iter().any(|session| matches!(session.place, Place::Leaving(_)));
         let foreseen = self.guard.what_if(seat, &request).unwrap();
-        let (verdict, grant) = self.guard.admit(seat, &request).unwrap();
+        let queued = self.guard.enqueue(seat, &request, Duration::from_millis(wait.unwrap_or(0))).unwrap();
+        let full = self.model.line.len() >= QUEUE;
+        let expected = self.model.admit(at, (prompt, max, min), priority);
+        let (verdict, grant) = match queued {
+            Queued::Decided(verdict, grant) => {
+                if grant.is_none() {
+                    self.model.count(Decision::Reject);
+                }
+                assert!(expected.position == 0 || wait.is_none() || full, "{verdict:?}");
+                (verdict, grant)
+            }
+            Queued::Waits(verdict, waiting) => {
+                assert!(expected.position > 0 && !full, "{verdict:?}");
+                let arrival = self.arrivals;
+                let waiter = Waiter { session: at, ask: (prompt, max, min), priority, arrival };
+                self.arrivals += 1;
+                self.model.line.push(waiter);
+                self.line.push(InLine { waiting, waiter, until: self.now + wait.unwrap() });
+                (verdict, None)
+            }
+        };
         if punctual {
-            assert_eq!(verdict, foreseen, "what-if and admit agree");
+            let reason = verdict.reason;
+            assert_eq!(verdict, Verdict { reason, ..foreseen }, "what-if and admit agree");
+            assert!(reason == foreseen.reason || (reason == Reason::QueueFull && full && wait.is_some()));
         }
-        let expected = self.model.admit(at, prompt, max, min);
-        let Verdict { decision, granted_tokens: granted, fits_tokens: fits, .. } = verdict;
+        self.agree(at, kept, &verdict, grant, expected, prompt);
+    }
+
+    fn agree(
+        &mut self,
+        at: usize,
+        kept: u64,
+        verdict: &Verdict,
+        grant: Option<Grant>,
+        expected: Expected,
+        prompt: u32,
+    ) {
+        let Verdict { decision, granted_tokens: granted, fits_tokens: fits, position, .. } = *verdict;
         let evicted = (verdict.evict_sessions, verdict.evict_bytes);
         let retry = verdict.retry_after.is_some();
-        let reclaim = verdict.reason == Reason::Reclaim;
-        assert_eq!(Expected { decision, granted, fits, retry, evicted, reclaim }, expected, "{verdict:?}");
-        assert!(Model::reason(&expected).is_none_or(|reason| reason == verdict.reason), "{verdict:?}");
+        let reclaim = verdict.reason == Reason::Reclaim || (expected.reclaim && verdict.reason == Reason::QueueFull);
+        let seen = Expected { decision, granted, fits, retry, evicted, reclaim, position };
+        assert_eq!(seen, expected, "{verdict:?}");
+        let known = Model::reason(&expected).filter(|_| verdict.reason != Reason::QueueFull);
+        assert!(known.is_none_or(|reason| reason == verdict.reason), "{verdict:?}");
         assert_eq!(grant.is_some(), decision != Decision::Reject);
         if let Some(grant) = &grant {
             let (kv, host) = price(prompt, granted);
@@ -188,6 +242,54 @@ impl Machine {
         if grant.is_some() {
             self.sessions[at].grant = grant;
         }
+    }
+
+    /// Someone who waits looks. Who is told of no news must have missed none.
+    fn look(&mut self, at: usize) {
+        self.refresh();
+        let Some(at) = (!self.line.is_empty()).then(|| at % self.line.len()) else { return };
+        let InLine { waiting, waiter, until } = &mut self.line[at];
+        let (waiter, over) = (*waiter, self.now >= *until);
+        let session = waiter.session;
+        let seat = self.sessions[session].seat.as_ref().unwrap();
+        let (looks, kept) = (waiting.has_news() || over, self.model.sessions[session].kept);
+        let decided = waiting.poll(seat).unwrap();
+        if !looks {
+            assert!(decided.is_none());
+            let foreseen = self.model.clone().decide_for(waiter);
+            let region = |waiter: &Waiter| self.model.sessions[waiter.session].region;
+            let before = self.model.before(waiter.priority, waiter.arrival);
+            let first = before.iter().all(|other| region(other) != region(&waiter));
+            assert!(foreseen.decision == Decision::Reject, "news that nobody was told of: {waiter:?}");
+            assert!(foreseen.retry || !first, "it waits for what never comes: {waiter:?}");
+            return;
+        }
+        let expected = self.model.decide_for(waiter);
+        let Some((verdict, grant)) = decided else {
+            assert!(expected.decision == Decision::Reject && expected.retry && !over, "{expected:?}");
+            return;
+        };
+        assert!(expected.decision != Decision::Reject || !expected.retry || over, "{expected:?}");
+        self.line.remove(at);
+        self.model.line.retain(|other| *other != waiter);
+        if grant.is_none() {
+            self.model.count(Decision::Reject);
+        }
+        self.agree(session, kept, &verdict, grant, expected, waiter.ask.0);
+    }
+
+    /// Someone leaves the line.
+    fn leave(&mut self, at: usize) {
+        if self.line.is_empty() {
+            return;
+        }
+        let InLine { waiter, waiting, .. } = self.line.remove(at % self.line.len());
+        if waiter.arrival.is_multiple_of(2) {
+            let verdict = waiting.cancel(self.sessions[waiter.session].seat.as_ref().unwrap()).unwrap();
+            assert_eq!((verdict.decision, verdict.reason), (Decision::Reject, Reason::Cancelled));
+            self.model.count(Decision::Reject);
+        }
+        self.model.line.retain(|other| *other != waiter);
     }
 
     fn end(&mut self, at: usize, kept: Option<u64>) {
@@ -218,15 +320,16 @@ impl Machine {
             }
             Step::Close(at) => {
                 if let Some(at) = self.pick(at) {
-                    drop(self.sessions[at].seat.take());
-                    self.model.close(at);
+                    self.close(at);
                 }
             }
-            Step::Admit { session, prompt, max, min } => {
+            Step::Admit { session, ask, priority, wait } => {
                 if let Some(at) = self.pick(session) {
-                    self.admit(at, prompt, max, min);
+                    self.admit(at, ask, priority, wait);
                 }
             }
+            Step::Look(at) => self.look(at),
+            Step::Leave(at) => self.leave(at),
             // Of any session, closed ones included.
             Step::Finish { session, kept } if !self.sessions.is_empty() => {
                 self.end(session % self.sessions.len(), Some(kept));
@@ -274,6 +377,14 @@ impl Machine {
         self.compare();
     }
 
+    /// A session is closed; whoever waits for it has nothing to wait for.
+    fn close(&mut self, at: usize) {
+        drop(self.sessions[at].seat.take());
+        self.line.retain(|other| other.waiter.session != at);
+        self.model.line.retain(|other| other.session != at);
+        self.model.close(at);
+    }
+
     fn catch_up(&mut self) {
         self.engines.iter().for_each(|engine| engine.catch_up());
         self.model.catch_up();
@@ -307,6 +418,7 @@ impl Machine {
         assert!(all_kv <= KV_LIMIT);
         assert_eq!(stats.weights_bytes + stats.workspace_bytes, loads);
         assert_eq!([stats.accepted_count, stats.shrunk_count, stats.rejected_count], self.model.counts);
+        assert_eq!(stats.waiting as usize, self.model.line.len());
         assert_eq!(stats.active_sessions as usize, sessions.iter().filter(|s| !s.closed).count());
         for (real, known) in self.sessions.iter().zip(sessions) {
             assert!(real.seat.as_ref().is_none_or(|seat| seat.kv_bytes() == known.kv()));
@@ -318,8 +430,7 @@ impl Machine {
         self.take(Step::CatchUp);
         for at in 0..self.sessions.len() {
             self.end(at, Some(100));
-            drop(self.sessions[at].seat.take());
-            self.model.close(at);
+            self.close(at);
         }
         self.loads.clear();
         self.model.loads.clear();

@@ -38,7 +38,20 @@ pub(super) struct Space {
     pub(super) others: u64,
 }
 
+/// One who waits, as it was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Waiter {
+    pub(super) session: usize,
+    pub(super) ask: (u32, u32, u32),
+    pub(super) priority: i8,
+    /// Grows with every one who joins.
+    pub(super) arrival: u64,
+}
+
+#[derive(Clone)]
 pub(super) struct Model {
+    /// In no order.
+    pub(super) line: Vec<Waiter>,
     pub(super) spaces: [Space; REGIONS],
     pub(super) kv_limit: u64,
     /// Closed sessions stay, and hold nothing in the end.
@@ -63,6 +76,8 @@ pub(super) struct Expected {
     pub(super) evicted: (u32, u64),
     /// Whether it was refused because an engine is late.
     pub(super) reclaim: bool,
+    /// Its place in the line, were it to wait.
+    pub(super) position: u32,
 }
 
 /// Bytes that must go: of all KV, and of each region.
@@ -93,7 +108,7 @@ impl Model {
     pub(super) fn new(limits: [u64; REGIONS], kv_limit: u64) -> Self {
         let spaces = limits.map(|limit| Space { limit, others: 0 });
         let (sessions, loads) = (Vec::new(), Vec::new());
-        Model { spaces, kv_limit, sessions, loads, late: false, counts: [0; 3], events: 0 }
+        Model { line: Vec::new(), spaces, kv_limit, sessions, loads, late: false, counts: [0; 3], events: 0 }
     }
 
     pub(super) fn open(&mut self, region: usize, limit: u64, now: u64) {
@@ -155,6 +170,44 @@ impl Model {
         price.0 <= self.sessions[at].limit && self.missing_for(at, price, gone) == Missing::default()
     }
 
+    /// What stands before someone of a priority who came at a time.
+    pub(super) fn before(&self, priority: i8, arrival: u64) -> Vec<Waiter> {
+        let first = |w: &&Waiter| w.priority > priority || (w.priority == priority && w.arrival < arrival);
+        self.line.iter().filter(first).copied().collect()
+    }
+
+    /// KV that a session has and could lose.
+    fn idle_kv(&self, at: usize) -> u64 {
+        if self.sessions[at].place == Place::Idle { self.sessions[at].kept } else { 0 }
+    }
+
+    /// Whether a price leaves what those before it need at the least, when nobody's KV but that of running requests stays.
+    fn spares(&self, at: usize, (kv, request): (u64, u64), before: &[Waiter]) -> bool {
+        let region = self.sessions[at].region;
+        let all = || 0..self.sessions.len();
+        let gone: Vec<usize> = all().filter(|&i| !matches!(self.sessions[i].place, Place::Busy(..))).collect();
+        let whole = |i: usize, kv: u64| kv.max(self.idle_kv(i));
+        let (mut kept, mut kept_kv) = ([0; REGIONS], 0);
+        for waiter in before {
+            let (prompt, max, min) = waiter.ask;
+            let (kv, request) = price(prompt, min.max(1).min(max));
+            kept[self.sessions[waiter.session].region] += whole(waiter.session, kv);
+            kept[HOST] += request;
+            kept_kv += whole(waiter.session, kv);
+        }
+        let total = whole(at, kv);
+        let running: u64 = all().filter(|i| !gone.contains(i)).map(|i| self.sessions[i].kv()).sum();
+        let fits = |kept: u64, takes: u64, stays: u64, limit: u64| {
+            kept == 0 || takes == 0 || stays + kept + takes <= limit
+        };
+        fits(kept_kv, total, running, self.kv_limit)
+            && (0..REGIONS).all(|r| {
+                let takes = if r == region { total } else { 0 } + if r == HOST { request } else { 0 };
+                let Space { limit, others } = self.spaces[r];
+                fits(kept[r], takes, self.used_without(r, &gone) + others, limit)
+            })
+    }
+
     /// Whether a price fits when nothing but weights and workspaces is left.
     fn ever(&self, at: usize, (kv, request): (u64, u64)) -> bool {
         let session = &self.sessions[at];
@@ -168,9 +221,12 @@ impl Model {
     }
 
     /// The most tokens that fit when these sessions hold nothing.
-    fn most(&self, at: usize, prompt: u32, most: u32, gone: &[usize]) -> Option<u32> {
+    fn most(&self, at: usize, prompt: u32, most: u32, gone: &[usize], before: &[Waiter]) -> Option<u32> {
         let tokens = if most == 0 { 0..=0 } else { 1..=most };
-        tokens.rev().find(|&tokens| self.fits(at, price(prompt, tokens), gone))
+        tokens.rev().find(|&tokens| {
+            let price = price(prompt, tokens);
+            self.fits(at, price, gone) && self.spares(at, price, before)
+        })
     }
 
     /// Those whose KV has been asked for, then the idle ones, each from the first.
@@ -262,24 +318,47 @@ impl Model {
         granted
     }
 
-    /// What a request gets, and what that does to everyone.
-    pub(super) fn admit(&mut self, at: usize, prompt: u32, max: u32, min: u32) -> Expected {
-        let expected = self.decide(at, prompt, max, min);
-        let kind = match expected.decision {
-            Decision::Accept => 0,
-            Decision::Shrink => 1,
-            _ => 2,
-        };
-        self.counts[kind] += 1;
+    /// What someone gets who has not waited, and what that does to everyone.
+    pub(super) fn admit(&mut self, at: usize, ask: (u32, u32, u32), priority: i8) -> Expected {
+        self.decide_for(Waiter { session: at, ask, priority, arrival: u64::MAX })
+    }
+
+    /// What someone gets at its place in the line, and what that does to everyone. Refusals are not counted.
+    pub(super) fn decide_for(&mut self, waiter: Waiter) -> Expected {
+        let Waiter { session: at, ask, priority, arrival } = waiter;
+        let before = self.before(priority, arrival);
+        let busy = matches!(self.sessions[at].place, Place::Busy(..))
+            || self.line.iter().any(|other| other.session == at && other.arrival != arrival);
+        let mut expected = self.decide(at, ask, busy, &before);
+        if expected.retry && !busy {
+            expected.position = u32::try_from(before.len()).unwrap() + 1;
+        }
         if expected.decision != Decision::Reject {
-            let (kv, request) = price(prompt, expected.granted);
+            self.count(expected.decision);
+            self.line.retain(|other| *other != waiter);
+            let (kv, request) = price(ask.0, expected.granted);
             let session = &mut self.sessions[at];
             session.place = Place::Busy(kv.saturating_sub(session.kept), request);
         }
         expected
     }
 
-    fn decide(&mut self, at: usize, prompt: u32, max: u32, min: u32) -> Expected {
+    pub(super) fn count(&mut self, decision: Decision) {
+        let kind = match decision {
+            Decision::Accept => 0,
+            Decision::Shrink => 1,
+            _ => 2,
+        };
+        self.counts[kind] += 1;
+    }
+
+    fn decide(
+        &mut self,
+        at: usize,
+        (prompt, max, min): (u32, u32, u32),
+        busy: bool,
+        before: &[Waiter],
+    ) -> Expected {
         let refused = |fits, retry| Expected {
             decision: Decision::Reject,
             granted: 0,
@@ -287,18 +366,19 @@ impl Model {
             retry,
             evicted: (0, 0),
             reclaim: false,
+            position: 0,
         };
         if prompt >= CONTEXT {
             return refused(0, false);
         }
-        if matches!(self.sessions[at].place, Place::Busy(..)) {
+        if busy {
             return refused(0, true);
         }
         let (most, smallest) = (max.min(CONTEXT - prompt), min.max(1).min(max));
         let ever = smallest <= most && self.ever(at, price(prompt, smallest));
         let (leaving, idle) = self.in_order();
         let gone: Vec<_> = leaving.into_iter().chain(idle.into_iter().filter(|&i| i != at)).collect();
-        let best = self.most(at, prompt, most, &gone);
+        let best = self.most(at, prompt, most, &gone, before);
         let Some(tokens) = best.filter(|&tokens| tokens >= smallest) else {
             return refused(best.unwrap_or(0), ever);
         };
@@ -316,7 +396,7 @@ impl Model {
             return granted(tokens);
         }
         // Someone is late: all of it, as things are, or nothing.
-        let now = self.most(at, prompt, most, &[]);
+        let now = self.most(at, prompt, most, &[], before);
         match now {
             Some(now) if now == most && !itself => granted(most),
             _ if now.is_none_or(|now| now < smallest) && !ever => {
