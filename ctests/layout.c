@@ -148,6 +148,8 @@ AT(plimsoll_verdict, retry_after_ms, 88);
 AT(plimsoll_verdict, reason, 96);
 AT(plimsoll_verdict, pressure, 112);
 AT(plimsoll_verdict, region, 116);
+AT(plimsoll_verdict, waited_ms, 120);
+AT(plimsoll_verdict, position, 124);
 
 SIZE(plimsoll_logprob, 8);
 AT(plimsoll_logprob, token, 0);

@@ -1140,6 +1140,15 @@ typedef struct {
      * The memory that bounds the request: -1 is the host's, else it is that of the device with this index.
      */
     int32_t region;
+    /**
+     * How many milliseconds the request waited for this.
+     */
+    uint32_t waited_ms;
+    /**
+     * Of a refusal, the request's place in the line, or the one that it would have had; the first is 1. 0 for a grant, and
+     * where waiting does not help.
+     */
+    uint32_t position;
 } plimsoll_verdict;
 
 /**
@@ -1849,7 +1858,7 @@ plimsoll_status plimsoll_request_set_degradable(plimsoll_request *request,
 plimsoll_status plimsoll_request_set_ignore_eos(plimsoll_request *request, int32_t value, plimsoll_error **error);
 
 /**
- * Time limit of the answer in milliseconds from the call that starts it [0: none].
+ * Time limit of the answer in milliseconds from the call that starts it, waiting included [0: none].
  *
  * Ownership: borrows the request. Threads: one at a time per request. Errors: `NULL_POINTER`. Since: 0.1.
  */
@@ -1863,6 +1872,28 @@ plimsoll_status plimsoll_request_set_deadline_ms(plimsoll_request *request, uint
 void plimsoll_request_free(plimsoll_request *request);
 
 /**
+ * How long the request may wait for memory, in milliseconds [0: it is refused at once]. Requests that wait are granted in order
+ * of priority, and within one in order of arrival; nobody who comes later takes what they wait for. A request waits for as long
+ * as not even its min_tokens fit, and is then given as many tokens as do. The waiting ends with a grant, or with a refusal and
+ * the numbers of that moment: when the time is over, or the deadline, or when the cancel token is raised. What can never fit
+ * does not wait; nor does a request for which the line is full (the key `guard.queue`), which is `QUEUE_FULL`.
+ *
+ * Ownership: borrows the request. Threads: one at a time per request. Errors: `NULL_POINTER`. Since: 0.1.
+ */
+plimsoll_status plimsoll_request_set_wait_ms(plimsoll_request *request,
+                                             uint64_t value,
+                                             plimsoll_error **error);
+
+/**
+ * The request's place among those who wait for memory [0]: before all of a lower priority. From -128 to 127.
+ *
+ * Ownership: borrows the request. Threads: one at a time per request. Errors: `INVALID_ARGUMENT`, `NULL_POINTER`. Since: 0.1.
+ */
+plimsoll_status plimsoll_request_set_priority(plimsoll_request *request,
+                                              int32_t value,
+                                              plimsoll_error **error);
+
+/**
  * Makes a cancel token.
  *
  * Ownership: the caller frees `*out` with plimsoll_cancel_free(). Threads: any. Errors: `NULL_POINTER`. Since: 0.1.
@@ -1872,7 +1903,7 @@ plimsoll_status plimsoll_cancel_new(plimsoll_cancel **out, plimsoll_error **erro
 /**
  * Cancels every request that was or will be given this token. It never blocks, may be called from any thread, a callback
  * or a signal handler, and more than once; NULL is fine. The requests end within one step, their bytes come back, and then
- * the result says `PLIMSOLL_ENDING_CANCELLED`.
+ * the result says `PLIMSOLL_ENDING_CANCELLED`. One that waits for memory is refused, with `MEMORY_REFUSED`.
  *
  * Ownership: borrows the token. Threads: any. Errors: none. Since: 0.1.
  */
@@ -1888,7 +1919,8 @@ void plimsoll_cancel_free(plimsoll_cancel *cancel);
 /**
  * Prices a request against the memory there is now. A refusal is a verdict, not an error: the call returns `PLIMSOLL_OK`
  * with `PLIMSOLL_DECISION_REJECT`, and `*ticket` is NULL. With `ticket` NULL it is a what-if: nothing is granted and
- * nothing changes. `verdict` may be NULL; else set `verdict->struct_size` first.
+ * nothing changes. `verdict` may be NULL; else set `verdict->struct_size` first. A request with time to wait
+ * (plimsoll_request_set_wait_ms()) may wait in this call; a what-if never waits, and says at which place the request would.
  *
  * Ownership: the caller frees `*ticket` with plimsoll_ticket_free(), also after a run consumed it. `verdict->reason` is
  * static. Threads: any. Errors: what is wrong with the request itself, such as `EMPTY_REQUEST`, `INVALID_ARGUMENT`,

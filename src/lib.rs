@@ -64,6 +64,7 @@ mod stream;
 pub mod text;
 mod ticket;
 mod turn;
+mod waiting;
 
 pub use config::{Config, parse_bytes};
 pub use error::{Error, ErrorCode, Numbers, Result, Section};
@@ -77,3 +78,4 @@ pub use runtime::Runtime;
 pub use session::{Flow, Session};
 pub use stream::{Ending, Event, Outcome, Polled, Stream};
 pub use ticket::Ticket;
+pub use waiting::{Queued, Waiting};

@@ -201,6 +201,11 @@ impl Request {
         Ok(())
     }
 
+    /// How long it may wait for memory: no longer than it may take as a whole.
+    pub(crate) fn patience(&self) -> Duration {
+        self.deadline.map_or(self.wait, |limit| self.wait.min(limit))
+    }
+
     /// The texts that end the answer.
     pub fn stop(&self) -> &[String] {
         &self.stop

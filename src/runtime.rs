@@ -279,6 +279,10 @@ fn guard_config(config: &Config) -> GuardConfig {
     if let Some(ttl) = config.seconds("guard.ticket_ttl_s") {
         guard.ticket_ttl = ttl;
     }
+    if let Some(queue) = config.integer("guard.queue") {
+        // At most 65,536.
+        guard.queue = usize::try_from(queue).unwrap_or(usize::MAX);
+    }
     guard.pressure = match (config.name("guard.degrade"), config.levels("guard.pressure_levels")) {
         (Some("off"), _) => None,
         (_, Some(above)) => Some(Levels { above, ..Levels::default() }),

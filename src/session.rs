@@ -3,12 +3,13 @@
 use crate::config::Config;
 use crate::conversation::{Answer, Conversation, Prepared};
 use crate::error::{Error, ErrorCode, Numbers, Result};
-use crate::guard::{Ask, Decision, Grant, Reason, Seat, Verdict};
+use crate::guard::{self, Ask, Decision, Grant, Reason, Seat, Verdict};
 use crate::model::Model;
 use crate::request::Request;
 use crate::stream::{Event, Outcome, Polled, Stream};
 use crate::ticket::{Granted, Ticket};
 use crate::turn::{Holder, Turn, Turns};
+use crate::waiting::{Queued, Waiting};
 use plimsoll_engine::{Cancel, SessionKey, Shape};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -118,16 +119,53 @@ impl Session {
         self.0.what_if(request, &prepared)
     }
 
-    /// Prices `request` and, when it is accepted or shrunk, grants its bytes to a ticket.
+    /// Prices `request` and, when it is accepted or shrunk, grants its bytes to a ticket. A request with time to wait waits on
+    /// this thread; it is not granted after its deadline, which for a run begins anew.
     ///
     /// # Errors
     /// What is wrong with the request itself; a refusal is a verdict without a ticket.
     pub fn admit(&self, request: &Request) -> Result<(Verdict, Option<Ticket>)> {
+        self.admit_cancellable(request, &Cancel::new())
+    }
+
+    /// As [`Session::admit`], and `cancel` ends the waiting with a refusal.
+    ///
+    /// # Errors
+    /// As [`Session::admit`].
+    pub fn admit_cancellable(&self, request: &Request, cancel: &Cancel) -> Result<(Verdict, Option<Ticket>)> {
         let prepared = self.0.prepare(request)?;
-        let (verdict, grant) = self.0.grant(request, &prepared)?;
-        let Some(grant) = grant else { return Ok((verdict, None)) };
+        let (verdict, grant) = self.0.grant(request, &prepared, cancel)?;
+        Ok((verdict, grant.map(|grant| self.ticket(request, prepared, grant, verdict))))
+    }
+
+    /// As [`Session::admit`], but a request with time to wait does so while its caller does something else.
+    ///
+    /// # Errors
+    /// As [`Session::admit`].
+    pub fn enqueue(&self, request: &Request) -> Result<Queued> {
+        let prepared = self.0.prepare(request)?;
+        self.0.model.runtime.sweep_tickets();
+        let guard = &self.0.model.runtime.guard;
+        let ask = SessionInner::ask(request, &prepared);
+        Ok(match guard.enqueue(&self.0.seat, &ask, request.patience())? {
+            guard::Queued::Decided(verdict, grant) => {
+                Queued::Decided(verdict, grant.map(|grant| self.ticket(request, prepared, grant, verdict)))
+            }
+            guard::Queued::Waits(verdict, waiting) => {
+                Queued::Waits(verdict, Waiting::new(self.clone(), request.clone(), prepared, waiting))
+            }
+        })
+    }
+
+    pub(crate) fn ticket(
+        &self,
+        request: &Request,
+        prepared: Prepared,
+        grant: Grant,
+        verdict: Verdict,
+    ) -> Ticket {
         let granted = Granted { request: request.clone(), prepared, grant, verdict };
-        Ok((verdict, Some(self.0.model.runtime.issue_ticket(self.0.seat.key(), granted))))
+        self.0.model.runtime.issue_ticket(self.0.seat.key(), granted)
     }
 
     /// Runs `request` and hands each event to `on_event` on this thread, with no lock held. Without a ticket it is admitted
@@ -174,6 +212,7 @@ impl Session {
         as_what: Holder,
     ) -> Result<Stream> {
         request.validate()?;
+        let since = self.0.model.runtime.clock.now();
         let turn = self.0.turns.take(as_what)?;
         let (prepared, grant, verdict) = match ticket {
             Some(ticket) => {
@@ -186,13 +225,14 @@ impl Session {
             }
             None => {
                 let prepared = self.0.prepare(request)?;
-                match self.0.grant(request, &prepared)? {
+                match self.0.grant(request, &prepared, cancel)? {
                     (verdict, Some(grant)) => (prepared, grant, verdict),
                     (verdict, None) => return Err(refusal(&verdict)),
                 }
             }
         };
-        Stream::start(Arc::clone(&self.0), turn, request, prepared, grant, verdict, cancel)
+        let deadline = request.deadline.map(|limit| since.saturating_add(limit));
+        Stream::start(Arc::clone(&self.0), turn, request, prepared, grant, verdict, deadline, cancel)
     }
 
     /// Starts the conversation again, and gives its KV back.
@@ -278,9 +318,15 @@ impl SessionInner {
         Ok(self.model.runtime.guard.what_if(&self.seat, &Self::ask(request, prepared))?)
     }
 
-    fn grant(&self, request: &Request, prepared: &Prepared) -> Result<(Verdict, Option<Grant>)> {
+    fn grant(
+        &self,
+        request: &Request,
+        prepared: &Prepared,
+        cancel: &Cancel,
+    ) -> Result<(Verdict, Option<Grant>)> {
         self.model.runtime.sweep_tickets();
-        Ok(self.model.runtime.guard.admit(&self.seat, &Self::ask(request, prepared))?)
+        let (guard, ask) = (&self.model.runtime.guard, Self::ask(request, prepared));
+        Ok(guard.admit_waiting(&self.seat, &ask, request.patience(), cancel)?)
     }
 
     /// Takes a finished turn into the conversation.
@@ -305,6 +351,7 @@ pub(crate) fn refusal(verdict: &Verdict) -> Error {
     let code = match verdict.reason {
         Reason::Context => ErrorCode::PromptTooLong,
         Reason::Busy => ErrorCode::Busy,
+        Reason::QueueFull => ErrorCode::QueueFull,
         _ => ErrorCode::MemoryRefused,
     };
     Error::new(code, verdict).with_numbers(Numbers {

@@ -153,6 +153,7 @@ impl Stream {
         prepared: Prepared,
         grant: Grant,
         verdict: Verdict,
+        deadline: Option<Duration>,
         cancel: &Cancel,
     ) -> Result<Stream> {
         let mut sampling = request.sampling.clone();
@@ -173,7 +174,6 @@ impl Stream {
             .map_err(|error| Error::caused(ErrorCode::OutOfMemory, &error))?;
         let ring = Arc::new(ring);
         let cancel = cancel.child();
-        let clock = &session.model.runtime.clock;
         let job = Job {
             request: plimsoll_engine::Request {
                 id,
@@ -187,7 +187,7 @@ impl Stream {
                 } else {
                     Arc::clone(&loaded.text.stop_tokens)
                 },
-                deadline: request.deadline.map(|limit| clock.now().saturating_add(limit)),
+                deadline,
                 keep_kv: true,
             },
             kv,

@@ -178,6 +178,22 @@ public:
         return set(plimsoll_request_set_deadline_ms, static_cast<std::uint64_t>(value.count()));
     }
 
+    /// How long the request may wait for memory [0: it is refused at once]. Those who wait are granted in order of priority, and
+    /// within one in order of arrival. A deadline and a cancel token end the waiting, too.
+    ///
+    /// Ownership: borrows the request. Threads: one at a time. Errors: `invalid_argument` for a negative time. Since: 0.1.
+    chained<request> set_wait(std::chrono::milliseconds value) {
+        if (value.count() < 0) {
+            return detail::chain(PLIMSOLL_ERR_INVALID_ARGUMENT, detail::call_error(), *this);
+        }
+        return set(plimsoll_request_set_wait_ms, static_cast<std::uint64_t>(value.count()));
+    }
+
+    /// The request's place among those who wait for memory [0]: before all of a lower priority. From -128 to 127.
+    ///
+    /// Ownership: borrows the request. Threads: one at a time. Errors: `invalid_argument`. Since: 0.1.
+    chained<request> set_priority(std::int32_t value) { return set(plimsoll_request_set_priority, value); }
+
 private:
     friend handle;
     request(adopted, plimsoll_request *raw) noexcept : handle(raw) {}

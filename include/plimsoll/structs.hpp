@@ -152,6 +152,11 @@ struct verdict {
     plimsoll::pressure pressure{};
     /// The memory that bounds the request: -1 is the host's, else it is that of the device with this index.
     std::int32_t region = -1;
+    /// How long the request waited for this.
+    std::chrono::milliseconds waited{0};
+    /// Of a refusal, the request's place in the line, or the one that it would have had; the first is 1. 0 for a grant, and
+    /// where waiting does not help.
+    std::uint32_t position = 0;
 
     /// Whether the request would run.
     bool is_granted() const noexcept { return decision != plimsoll::decision::reject; }
@@ -160,7 +165,8 @@ struct verdict {
         verdict v{plimsoll::decision{raw.decision}, raw.asked_tokens,  raw.granted_tokens,  raw.fits_tokens,
                   raw.bytes_asked,                  raw.bytes_free,    raw.kv_bytes,        raw.kv_held_bytes,
                   raw.request_bytes,                raw.workspace_bytes, raw.evict_bytes,   raw.evict_sessions,
-                  std::nullopt,                     detail::view(raw.reason), plimsoll::pressure{raw.pressure}, raw.region};
+                  std::nullopt,                     detail::view(raw.reason), plimsoll::pressure{raw.pressure}, raw.region,
+                  std::chrono::milliseconds(raw.waited_ms), raw.position};
         if (raw.retry_after_ms >= 0) {
             v.retry_after = std::chrono::milliseconds(raw.retry_after_ms);
         }

@@ -102,10 +102,15 @@ impl World {
         seat
     }
 
-    /// Asks for so many tokens and not one fewer.
-    pub fn admit(&self, seat: &Seat, tokens: u32) -> Option<Grant> {
+    /// So many tokens and not one fewer.
+    pub fn ask(tokens: u32) -> Ask {
         let shape = Shape { prompt_tokens: tokens, max_tokens: 0, top_logprobs: 0, penalties: false };
-        let (verdict, grant) = self.guard.admit(seat, &Ask { shape, min_tokens: 0, degradable: true, priority: 0 }).unwrap();
+        Ask { shape, min_tokens: 0, degradable: true, priority: 0 }
+    }
+
+    /// Asks for so many tokens.
+    pub fn admit(&self, seat: &Seat, tokens: u32) -> Option<Grant> {
+        let (verdict, grant) = self.guard.admit(seat, &World::ask(tokens)).unwrap();
         self.check();
         assert_eq!(verdict.granted_tokens, 0);
         grant

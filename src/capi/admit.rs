@@ -83,6 +83,11 @@ pub struct plimsoll_verdict {
     pub pressure: i32,
     /// The memory that bounds the request: -1 is the host's, else it is that of the device with this index.
     pub region: i32,
+    /// How many milliseconds the request waited for this.
+    pub waited_ms: u32,
+    /// Of a refusal, the request's place in the line, or the one that it would have had; the first is 1. 0 for a grant, and
+    /// where waiting does not help.
+    pub position: u32,
 }
 
 // SAFETY: repr(C), struct_size first, any bytes are valid.
@@ -127,13 +132,16 @@ impl From<&Verdict> for plimsoll_verdict {
                 Region::Device(index) => i32::from(index),
                 _ => -1,
             },
+            waited_ms: u32::try_from(verdict.waited.as_millis()).unwrap_or(u32::MAX),
+            position: verdict.position,
         }
     }
 }
 
 /// Prices a request against the memory there is now. A refusal is a verdict, not an error: the call returns `PLIMSOLL_OK`
 /// with `PLIMSOLL_DECISION_REJECT`, and `*ticket` is NULL. With `ticket` NULL it is a what-if: nothing is granted and
-/// nothing changes. `verdict` may be NULL; else set `verdict->struct_size` first.
+/// nothing changes. `verdict` may be NULL; else set `verdict->struct_size` first. A request with time to wait
+/// (plimsoll_request_set_wait_ms()) may wait in this call; a what-if never waits, and says at which place the request would.
 ///
 /// Ownership: the caller frees `*ticket` with plimsoll_ticket_free(), also after a run consumed it. `verdict->reason` is
 /// static. Threads: any. Errors: what is wrong with the request itself, such as `EMPTY_REQUEST`, `INVALID_ARGUMENT`,

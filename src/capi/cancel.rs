@@ -37,7 +37,7 @@ pub unsafe extern "C" fn plimsoll_cancel_new(
 
 /// Cancels every request that was or will be given this token. It never blocks, may be called from any thread, a callback
 /// or a signal handler, and more than once; NULL is fine. The requests end within one step, their bytes come back, and then
-/// the result says `PLIMSOLL_ENDING_CANCELLED`.
+/// the result says `PLIMSOLL_ENDING_CANCELLED`. One that waits for memory is refused, with `MEMORY_REFUSED`.
 ///
 /// Ownership: borrows the token. Threads: any. Errors: none. Since: 0.1.
 #[unsafe(no_mangle)]

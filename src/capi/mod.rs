@@ -27,6 +27,8 @@ mod stream;
 mod tests;
 mod text;
 mod version;
+#[allow(rustdoc::broken_intra_doc_links, reason = "defaults stand in brackets, as in the header")]
+mod waiting;
 
 pub use admit::*;
 pub use cancel::*;
@@ -44,3 +46,4 @@ pub use status::*;
 pub use stream::*;
 pub use text::*;
 pub use version::*;
+pub use waiting::*;

@@ -426,7 +426,7 @@ pub unsafe extern "C" fn plimsoll_request_set_ignore_eos(
     }
 }
 
-/// Time limit of the answer in milliseconds from the call that starts it [0: none].
+/// Time limit of the answer in milliseconds from the call that starts it, waiting included [0: none].
 ///
 /// Ownership: borrows the request. Threads: one at a time per request. Errors: `NULL_POINTER`. Since: 0.1.
 #[unsafe(no_mangle)]

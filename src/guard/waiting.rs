@@ -98,7 +98,7 @@ impl MemoryGuard {
     ) -> Result<(Verdict, Option<Grant>), EngineError> {
         match self.enqueue(seat, ask, wait)? {
             Queued::Decided(verdict, grant) => Ok((verdict, grant)),
-            Queued::Waits(_, mut waiting) => waiting.wait(seat, wait, cancel),
+            Queued::Waits(_, waiting) => waiting.wait(seat, cancel),
         }
     }
 }
@@ -176,13 +176,12 @@ impl Waiting {
         }
     }
 
-    /// Sleeps until it is decided.
-    fn wait(
-        &mut self,
-        seat: &Seat,
-        most: Duration,
-        cancel: &Cancel,
-    ) -> Result<(Verdict, Option<Grant>), EngineError> {
+    /// Sleeps until it is granted, its time is over, it never fits any more, or `cancel` is raised.
+    ///
+    /// # Errors
+    /// As [`Waiting::poll`].
+    pub fn wait(mut self, seat: &Seat, cancel: &Cancel) -> Result<(Verdict, Option<Grant>), EngineError> {
+        let most = self.until.saturating_sub(self.guard.clock.now());
         let until = Instant::now().checked_add(most);
         let alarm = Alarm::new();
         let _wake = cancel.wake(&alarm);

@@ -75,6 +75,8 @@ type Verdict struct {
 	Reason         string        // what bounds it, such as "fits", "context", "budget", "session_limit"
 	Pressure       Pressure      // how short memory was
 	Region         int           // the memory that bounds it: -1 is the host's, else that of the device with this index
+	Waited         time.Duration // how long it waited for this
+	Position       int           // of a refusal, its place in the line, now or had it waited, from 1; else 0
 }
 
 // Err is a refusal as the *Error that running the request would return, and nil for anything else.
@@ -97,6 +99,8 @@ func (v Verdict) Err() error {
 		e.Code, e.Section, e.Retryable = ErrPromptTooLong, SectionRequest, false
 	case "busy":
 		e.Code, e.Section, e.Retryable = ErrBusy, SectionRequest, true
+	case "queue_full":
+		e.Code, e.Section, e.Retryable = ErrQueueFull, SectionRequest, true
 	}
 	return e
 }
@@ -119,6 +123,8 @@ func verdictOf(v *C.plimsoll_verdict) Verdict {
 		Reason:         str(&v.reason),
 		Pressure:       Pressure(v.pressure),
 		Region:         int(v.region),
+		Waited:         time.Duration(v.waited_ms) * time.Millisecond,
+		Position:       int(v.position),
 	}
 }
 

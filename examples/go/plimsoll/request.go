@@ -65,6 +65,11 @@ type Request struct {
 	// TimeLimit ends the answer so long after its start, which is no error: the result says EndingDeadline. 0: none. Whole
 	// milliseconds; less than one counts as one.
 	TimeLimit time.Duration
+	// Wait is how long the request may wait for memory before it is refused; 0 refuses it at once. Those who wait are served in
+	// order of Priority, and within one in order of arrival. Whole milliseconds; less than one counts as one.
+	Wait time.Duration
+	// Priority is its place among those who wait: before all of a lower one. From -128 to 127.
+	Priority int
 }
 
 // Ask is a request of one user message.
@@ -213,14 +218,30 @@ func (b *requestBuilder) ending(r *Request) {
 	if r.Firm {
 		b.do(func(e failure) status { return C.plimsoll_request_set_degradable(b.ptr, 0, e) })
 	}
-	if r.TimeLimit < 0 && b.err == nil {
-		b.err = invalid("TimeLimit is %v; it must not be negative", r.TimeLimit)
+	b.time("TimeLimit", r.TimeLimit, func(ms C.uint64_t, e failure) status {
+		return C.plimsoll_request_set_deadline_ms(b.ptr, ms, e)
+	})
+	b.time("Wait", r.Wait, func(ms C.uint64_t, e failure) status {
+		return C.plimsoll_request_set_wait_ms(b.ptr, ms, e)
+	})
+	if r.Priority < math.MinInt8 || r.Priority > math.MaxInt8 {
+		b.err = invalid("Priority is %d; it must be from %d to %d", r.Priority, math.MinInt8, math.MaxInt8)
 	}
-	if r.TimeLimit > 0 {
-		ms := (r.TimeLimit + time.Millisecond - 1) / time.Millisecond
-		if r.TimeLimit > math.MaxInt64-time.Millisecond {
-			ms = r.TimeLimit / time.Millisecond
+	if r.Priority != 0 {
+		b.do(func(e failure) status { return C.plimsoll_request_set_priority(b.ptr, C.int32_t(r.Priority), e) })
+	}
+}
+
+// time sets whole milliseconds, rounded up, where there are any.
+func (b *requestBuilder) time(name string, value time.Duration, set func(C.uint64_t, **C.plimsoll_error) C.plimsoll_status) {
+	if value < 0 && b.err == nil {
+		b.err = invalid("%s is %v; it must not be negative", name, value)
+	}
+	if value > 0 {
+		ms := (value + time.Millisecond - 1) / time.Millisecond
+		if value > math.MaxInt64-time.Millisecond {
+			ms = value / time.Millisecond
 		}
-		b.do(func(e failure) status { return C.plimsoll_request_set_deadline_ms(b.ptr, C.uint64_t(ms), e) })
+		b.do(func(e **C.plimsoll_error) C.plimsoll_status { return set(C.uint64_t(ms), e) })
 	}
 }

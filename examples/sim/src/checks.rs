@@ -20,6 +20,7 @@ pub struct Checks {
     setup: Setup,
     asked: u64,
     refusals: u64,
+    grants: u64,
     foreseen: Option<Verdict>,
     /// Grants that were shown to be maximal.
     pub maximal: u64,
@@ -28,7 +29,7 @@ pub struct Checks {
 impl Checks {
     /// Checks in a setup.
     pub fn new(setup: &Setup) -> Checks {
-        Checks { setup: setup.clone(), asked: 0, refusals: 0, foreseen: None, maximal: 0 }
+        Checks { setup: setup.clone(), asked: 0, refusals: 0, grants: 0, foreseen: None, maximal: 0 }
     }
 
     /// Before a request: what would be decided about it, and whether one more token than would be granted is refused.
@@ -76,17 +77,22 @@ impl Checks {
     ) -> Result<(), Broken> {
         let prompt = history + ask.new;
         let verdict = match asked {
-            Asked::Runs(_, verdict) | Asked::Refused(verdict) => verdict,
+            Asked::Runs(_, verdict) | Asked::Refused(verdict) | Asked::Waits(_, verdict) => verdict,
             Asked::QueueFull(_) => return Ok(()),
             Asked::TooLong if prompt >= world.engine().capabilities().context_length => return Ok(()),
             Asked::TooLong => return Err(Broken(format!("a prompt of {prompt} tokens is called too long"))),
         };
-        if let Some(foreseen) = self.foreseen.take()
-            && foreseen != *verdict
-        {
-            return Err(Broken(format!("a what-if said {foreseen}, admission {verdict}")));
+        if let Some(foreseen) = self.foreseen.take() {
+            // A what-if does not wait, so it is not in the way of a line that is full.
+            let full = verdict.reason == Reason::QueueFull;
+            let reason = if full { Reason::QueueFull } else { foreseen.reason };
+            if (Verdict { reason, ..foreseen }) != *verdict {
+                return Err(Broken(format!("a what-if said {foreseen}, admission {verdict}")));
+            }
         }
-        let Asked::Refused(verdict) = asked else { return self.grant(ask, verdict) };
+        if let Asked::Runs(..) = asked {
+            return self.grant(world, prompt, ask, verdict);
+        }
         if matches!(verdict.reason, Reason::Busy | Reason::Reclaim) {
             return Err(Broken(format!("refused without a reason: {verdict}")));
         }
@@ -101,11 +107,46 @@ impl Checks {
         Ok(())
     }
 
-    fn grant(&self, ask: &Ask, verdict: &Verdict) -> Result<(), Broken> {
+    fn grant(
+        &mut self,
+        world: &World<SimExecutor>,
+        prompt: u32,
+        ask: &Ask,
+        verdict: &Verdict,
+    ) -> Result<(), Broken> {
         let granted = verdict.granted_tokens;
         let as_asked = verdict.decision == Decision::Accept && granted == ask.max;
         let fewer = verdict.decision == Decision::Shrink && (ask.min..ask.max).contains(&granted);
-        if as_asked || fewer { Ok(()) } else { Err(Broken(format!("{ask:?} was answered by {verdict}"))) }
+        if !as_asked && !fewer {
+            return Err(Broken(format!("{ask:?} was answered by {verdict}")));
+        }
+        self.grants += 1;
+        // Who waited was in nobody's way to ask what it would get; so what is left now must not be enough for one token more.
+        if as_asked || verdict.waited.is_zero() || !self.grants.is_multiple_of(SAMPLE) {
+            return Ok(());
+        }
+        if self.one_more_fits(world, prompt, granted)? {
+            return Err(Broken(format!("{ask:?} was answered by {verdict}, and one token more fits")));
+        }
+        self.maximal += 1;
+        Ok(())
+    }
+
+    /// Whether a request that was just granted could have had one token more, reckoned from prices and from what the guard says
+    /// is left.
+    fn one_more_fits(&self, world: &World<SimExecutor>, prompt: u32, granted: u32) -> Result<bool, Broken> {
+        let engine = world.engine();
+        if prompt + granted >= engine.capabilities().context_length {
+            return Ok(false);
+        }
+        let price = |max_tokens| {
+            engine.estimate(&Shape { prompt_tokens: prompt, max_tokens, top_logprobs: 0, penalties: false })
+        };
+        let (now, more) = (price(granted)?, price(granted + 1)?);
+        let extra = (more.kv_bytes - now.kv_bytes) + (more.request_bytes - now.request_bytes);
+        let stats = world.stats();
+        let idle: u64 = stats.session_details.iter().filter(|s| !s.busy).map(|s| s.kv_bytes).sum();
+        Ok(more.kv_bytes <= self.setup.session_limit() && extra <= stats.host().free.saturating_add(idle))
     }
 
     /// Whether a request would fit if it were the only one: reckoned from prices and limits, not asked of the guard.

@@ -7,13 +7,13 @@ use crate::packer::Item;
 use crate::report::{Mark, Report};
 use crate::setup::Setup;
 use crate::sky::{GROWS, Sky};
-use crate::workload::{Clients, Traffic, Turn, Workload};
+use crate::workload::{Traffic, Turn, Workload};
 use crate::world::{Asked, Ended, World};
 use crate::{Broken, Failure, Fault};
-use plimsoll::Session;
+use plimsoll::{Session, Waiting};
 use plimsoll_engine::{Clock, ManualClock};
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +21,9 @@ use std::time::Duration;
 const SWEEP: Duration = Duration::from_millis(500);
 /// Requests between two proofs of the books.
 const PROOFS: u64 = 500;
+/// Nobody waits so long.
+const FOR_EVER: Duration = Duration::from_secs(3600);
+
 /// What to run.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -79,8 +82,8 @@ enum What {
     Due(u32),
     /// A refused request is due again.
     Again(u32),
-    /// The head of the line looks again, unless it was refused since.
-    Head(u64),
+    /// Someone who waits loses patience.
+    Tired(u32),
     Cancel(u64),
     Sweep,
     Sample,
@@ -100,7 +103,12 @@ struct Talk {
     /// When the present turn came.
     came: Duration,
     refused: bool,
+    /// Its place in the line, while it waits there.
+    waits: Option<(Spot, Waiting)>,
 }
+
+/// A place in the line: priority, then arrival.
+type Spot = (Reverse<i8>, u64);
 
 /// What is known of a request that waits for a lane or runs.
 struct Flight {
@@ -126,9 +134,9 @@ struct Drive<'p> {
     coming: Vec<Turn>,
     /// Requests of conversations that have begun.
     planned: u64,
-    line: VecDeque<u32>,
-    /// Releases when the line's head was last refused.
-    seen: u64,
+    /// Who waits, as the guard should have it.
+    line: BTreeMap<Spot, u32>,
+    arrivals: u64,
     flights: HashMap<u64, Flight>,
     sky: Sky,
     sample_gap: Duration,
@@ -149,8 +157,8 @@ impl<'p> Drive<'p> {
             next_talk: 0,
             coming: Vec::new(),
             planned: 0,
-            line: VecDeque::new(),
-            seen: 0,
+            line: BTreeMap::new(),
+            arrivals: 0,
             flights: HashMap::new(),
             sky: Sky::default(),
             sample_gap: Duration::from_millis(100),
@@ -210,18 +218,14 @@ impl<'p> Drive<'p> {
                 self.planned += turns.len() as u64;
                 let session = self.world.open(talk)?;
                 let turns = turns.into();
-                self.talks.insert(talk, Talk { session, turns, history: 0, came: now, refused: false });
+                self.talks.insert(talk, Talk { session, turns, history: 0, came: now, refused: false, waits: None });
                 self.draw_talk();
                 self.due(talk)?;
             }
             What::Due(talk) => self.due(talk)?,
-            What::Again(talk) => {
-                self.ask(talk)?;
-            }
-            What::Head(asks) => {
-                if self.report.asks == asks {
-                    self.seen = 0;
-                }
+            What::Again(talk) => self.ask(talk)?,
+            What::Tired(talk) => {
+                self.poll(talk)?;
             }
             What::Cancel(serial) => self.world.cancel(serial),
             What::Sweep => {
@@ -277,47 +281,79 @@ impl<'p> Drive<'p> {
             (talk.came, talk.refused) = (now, false);
         }
         self.report.came(now);
-        if self.plan.workload.clients == Clients::Line {
-            self.line.push_back(talk);
-            self.report.longest_line = self.report.longest_line.max(self.line.len());
-        } else {
-            self.ask(talk)?;
-        }
-        Ok(())
+        self.ask(talk)
     }
 
-    /// Lets the head of the line ask whenever there is news for it.
+    /// Lets those who wait look, from the first, for as long as they are served: nobody may be before the first.
     fn serve_line(&mut self) -> Result<(), Broken> {
-        while let Some(&talk) = self.line.front() {
-            let releases = self.world.guard().releases() + 1;
-            if self.seen == releases {
+        while let Some((_, &talk)) = self.line.first_key_value() {
+            if !self.poll(talk)? {
                 return Ok(());
             }
-            self.seen = releases;
-            if !self.ask(talk)? {
-                return Ok(());
-            }
-            self.line.pop_front();
-            self.seen = 0;
         }
         Ok(())
     }
 
-    /// Asks for a conversation's turn. Answers whether it was decided for good.
-    fn ask(&mut self, id: u32) -> Result<bool, Broken> {
-        let Some(talk) = self.talks.get(&id) else { return Ok(true) };
-        let Some(turn) = talk.turns.front().cloned() else { return Ok(true) };
-        let ask = turn.ask;
+    /// Looks for news of someone who waits. Answers whether it was decided.
+    fn poll(&mut self, id: u32) -> Result<bool, Broken> {
         let now = self.world.now();
+        let Some(talk) = self.talks.get_mut(&id) else { return Ok(false) };
+        let (Some(turn), Some((spot, mut waiting))) = (talk.turns.front().cloned(), talk.waits.take()) else {
+            return Ok(false);
+        };
+        if now.saturating_sub(talk.came) > FOR_EVER {
+            return Err(Broken(format!("conversation {id} waits for ever")));
+        }
+        let history = talk.history;
+        let Some(asked) = self.world.poll(id, &turn.ask, &mut waiting)? else {
+            talk.waits = Some((spot, waiting));
+            return Ok(false);
+        };
+        self.line.remove(&spot);
+        self.checks.look(&self.world, history, &turn.ask, &asked)?;
+        self.decided(id, &turn, asked)?;
+        Ok(true)
+    }
+
+    /// Asks for a conversation's turn.
+    fn ask(&mut self, id: u32) -> Result<(), Broken> {
+        let Some(talk) = self.talks.get(&id) else { return Ok(()) };
+        let Some(turn) = talk.turns.front().cloned() else { return Ok(()) };
+        let ask = turn.ask;
         if self.report.asks.is_multiple_of(PROOFS) {
             self.world.check()?;
         }
         self.checks.foresee(&self.world, &talk.session, talk.history, &ask)?;
-        let (history, came, first) = (talk.history, talk.came, !talk.refused);
+        let history = talk.history;
         let asked = self.world.ask(id, &talk.session, &ask)?;
         self.checks.look(&self.world, history, &ask, &asked)?;
+        let passed = self.line.keys().any(|&(Reverse(priority), _)| priority >= ask.priority);
+        if matches!(asked, Asked::Runs(..)) && passed {
+            return Err(Broken(format!("conversation {id} was served before some who waited")));
+        }
+        self.decided(id, &turn, asked)
+    }
+
+    /// What follows from a decision.
+    fn decided(&mut self, id: u32, turn: &Turn, asked: Asked) -> Result<(), Broken> {
+        let now = self.world.now();
+        let Some(talk) = self.talks.get_mut(&id) else { return Ok(()) };
+        let (history, came, first) = (talk.history, talk.came, !talk.refused);
         self.report.asks += 1;
         match asked {
+            Asked::Waits(waiting, _) => {
+                let spot = (Reverse(turn.ask.priority), self.arrivals);
+                (talk.refused, self.arrivals) = (true, self.arrivals + 1);
+                let until = waiting.until();
+                talk.waits = Some((spot, waiting));
+                self.line.insert(spot, id);
+                self.report.longest_line = self.report.longest_line.max(self.line.len());
+                self.report.refused(now, first);
+                if turn.ask.wait < u64::MAX {
+                    self.at(until, What::Tired(id));
+                }
+                Ok(())
+            }
             Asked::Runs(serial, verdict) => {
                 let bytes = verdict.kv_bytes + verdict.request_bytes;
                 self.flights.insert(serial, Flight { came, granted: now, bytes, history });
@@ -325,13 +361,13 @@ impl<'p> Drive<'p> {
                 if let Some(after) = turn.cancel {
                     self.at(now + after, What::Cancel(serial));
                 }
-                Ok(true)
+                Ok(())
             }
             Asked::Refused(verdict) => match verdict.retry_after {
                 Some(after) => {
                     self.report.refused(now, first);
                     self.again(id, now + after);
-                    Ok(false)
+                    Ok(())
                 }
                 None if !first => Err(Broken(format!("refused for good, after a while: {verdict}"))),
                 None => self.never(id, now),
@@ -340,7 +376,7 @@ impl<'p> Drive<'p> {
             Asked::QueueFull(after) => {
                 self.report.refused(now, first);
                 self.again(id, now + after);
-                Ok(false)
+                Ok(())
             }
         }
     }
@@ -349,21 +385,17 @@ impl<'p> Drive<'p> {
         if let Some(talk) = self.talks.get_mut(&id) {
             talk.refused = true;
         }
-        let what = match self.plan.workload.clients {
-            Clients::Retry => What::Again(id),
-            Clients::Line => What::Head(self.report.asks),
-        };
-        self.at(when, what);
+        self.at(when, What::Again(id));
     }
 
     /// A request that can never fit: its conversation ends.
-    fn never(&mut self, id: u32, now: Duration) -> Result<bool, Broken> {
+    fn never(&mut self, id: u32, now: Duration) -> Result<(), Broken> {
         self.report.never(now);
         if let Some(talk) = self.talks.remove(&id) {
             self.report.unasked += talk.turns.len() as u64 - 1;
             self.world.close(id, talk.session);
         }
-        Ok(true)
+        Ok(())
     }
 
     fn end(&mut self, ended: Ended) -> Result<(), Broken> {

@@ -3,6 +3,7 @@
 use plimsoll::{Ending, Verdict};
 use serde::{Deserialize, Serialize};
 use std::hash::{Hash, Hasher};
+use std::time::Duration;
 
 /// What was decided about a request, with all of its numbers. Bytes and nanoseconds.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -31,6 +32,12 @@ pub struct Decided {
     pub evicted_bytes: u64,
     /// When to ask again.
     pub retry: Option<u64>,
+    /// Its place in the line.
+    #[serde(default)]
+    pub position: u32,
+    /// How long it waited, in nanoseconds.
+    #[serde(default)]
+    pub waited: u64,
 }
 
 impl From<&Verdict> for Decided {
@@ -47,9 +54,15 @@ impl From<&Verdict> for Decided {
             request: verdict.request_bytes,
             evicted: verdict.evict_sessions,
             evicted_bytes: verdict.evict_bytes,
-            retry: verdict.retry_after.map(|after| u64::try_from(after.as_nanos()).unwrap_or(u64::MAX)),
+            retry: verdict.retry_after.map(nanos),
+            position: verdict.position,
+            waited: nanos(verdict.waited),
         }
     }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// What a client asks for.
@@ -65,6 +78,12 @@ pub struct Ask {
     pub answer: u32,
     /// Time limit in nanoseconds from when it is granted; 0 for none.
     pub deadline: u64,
+    /// How long it waits for bytes, in nanoseconds.
+    #[serde(default)]
+    pub wait: u64,
+    /// Its priority among those who wait.
+    #[serde(default)]
+    pub priority: i8,
 }
 
 /// Something that happened. `talk` is the number of a conversation.

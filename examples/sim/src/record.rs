@@ -125,7 +125,7 @@ fn talk(seed: u64, client: u32, wants: &Sender<Want>) {
             let max = random.doubling(8, 120);
             let min = if random.chance(400) { max } else { random.between(1, max) };
             let deadline = if random.chance(100) { 20_000_000 } else { 0 };
-            let ask = Ask { new, max, min, answer: 0, deadline };
+            let ask = Ask { new, max, min, answer: 0, deadline, wait: 0, priority: 0 };
             let cancelled = random.chance(150);
             loop {
                 let (tell, told) = bounded(1);

@@ -8,10 +8,9 @@ use std::time::Duration;
 /// What clients do when they are refused for now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Clients {
-    /// Each asks again after the time that the refusal named. The guard keeps no queue, so this is what callers do who know
-    /// nothing of each other.
+    /// Each asks again after the time that the refusal named, and knows nothing of the others.
     Retry,
-    /// They stand in one line: its head asks again when bytes have come back, or after the time that the refusal named.
+    /// They wait in the guard's line. One in ten comes before the others, and one in twenty loses patience and comes again.
     Line,
 }
 
@@ -47,6 +46,9 @@ pub struct Workload {
     /// Mean time between changes of the machine; `None` for a machine that stays as it is.
     pub weather: Option<Duration>,
 }
+
+/// Who waits does so for as long as it takes, or for this long.
+const PATIENCE: u64 = 20_000_000_000;
 
 impl Workload {
     /// The workloads that have a name.
@@ -127,6 +129,8 @@ pub enum Weather {
 pub struct Traffic {
     workload: Workload,
     talks: Random,
+    /// Apart, so that talks are the same for all kinds of clients.
+    patience: Random,
     sky: Random,
     time: Duration,
 }
@@ -134,8 +138,8 @@ pub struct Traffic {
 impl Traffic {
     /// The traffic of a seed.
     pub fn new(workload: Workload, seed: u64) -> Traffic {
-        let (talks, sky) = (Random::new(seed), Random::new(seed ^ 0x5EA5));
-        Traffic { workload, talks, sky, time: Duration::ZERO }
+        let [talks, patience, sky] = [0, 0x9A7, 0x5EA5].map(|mask| Random::new(seed ^ mask));
+        Traffic { workload, talks, patience, sky, time: Duration::ZERO }
     }
 
     /// When the next conversation begins, and its turns.
@@ -168,7 +172,14 @@ impl Traffic {
         let deadline = late.map_or(0, |millis| u64::from(millis) * 1_000_000);
         let cancel = random.chance(cancels).then(|| Duration::from_millis(random.between(0, 2000).into()));
         let idle = if first { Duration::ZERO } else { random.gap(idle) };
-        Turn { ask: Ask { new, max, min, answer, deadline }, idle, cancel }
+        let (wait, priority) = match self.workload.clients {
+            Clients::Retry => (0, 0),
+            Clients::Line => {
+                let wait = if self.patience.chance(50) { PATIENCE } else { u64::MAX };
+                (wait, i8::from(self.patience.chance(100)))
+            }
+        };
+        Turn { ask: Ask { new, max, min, answer, deadline, wait, priority }, idle, cancel }
     }
 
     /// Time until the next change of the machine, the change, and how long it lasts if it does not stay.

@@ -9,8 +9,8 @@ use crate::{Broken, Fault};
 use plimsoll::guard::{MemoryGuard, MemoryStats};
 use plimsoll::text::Tokenizer;
 use plimsoll::{
-    Cancel, Decision, ErrorCode, Input, Model, Outcome, Polled, Request, Runtime, Session, Stream, TextSide,
-    Verdict,
+    Cancel, Decision, ErrorCode, Input, Model, Outcome, Polled, Queued, Request, Runtime, Session, Stream,
+    TextSide, Ticket, Verdict, Waiting,
 };
 use plimsoll_engine::{Clock, Holdings, Lease, ManualClock, ModelId, Owner, Region, Ring};
 use plimsoll_scheduler::StepExecutor;
@@ -58,6 +58,8 @@ pub enum Asked {
     Runs(u64, Verdict),
     /// The guard refused it.
     Refused(Verdict),
+    /// It waits for bytes; the verdict is the refusal that it would have been.
+    Waits(Waiting, Verdict),
     /// It was granted, and the scheduler's queue was full.
     QueueFull(Duration),
     /// The conversation does not fit in the context.
@@ -168,6 +170,7 @@ impl<E: StepExecutor> World<E> {
         (request.max_tokens, request.min_tokens) = (ask.max, ask.min);
         request.sampling.seed = (ask.answer > 0).then_some(u64::from(ask.answer));
         request.deadline = (ask.deadline > 0).then(|| Duration::from_nanos(ask.deadline));
+        (request.wait, request.priority) = (Duration::from_nanos(ask.wait), ask.priority);
         request
     }
 
@@ -178,21 +181,47 @@ impl<E: StepExecutor> World<E> {
     pub fn ask(&mut self, talk: u32, session: &Session, ask: &Ask) -> Result<Asked, Broken> {
         let request = Self::request(ask);
         let decided = |decided| Event::Ask { talk, ask: *ask, decided };
-        let (verdict, ticket) = match session.admit(&request) {
-            Ok(answer) => answer,
+        match session.enqueue(&request) {
+            Ok(Queued::Decided(verdict, ticket)) => {
+                self.note(decided(Some((&verdict).into())));
+                self.start(talk, session, &request, verdict, ticket)
+            }
+            Ok(Queued::Waits(verdict, waiting)) => {
+                self.note(decided(Some((&verdict).into())));
+                Ok(Asked::Waits(waiting, verdict))
+            }
             Err(error) if error.code() == ErrorCode::PromptTooLong => {
                 self.note(decided(None));
-                return Ok(Asked::TooLong);
+                Ok(Asked::TooLong)
             }
-            Err(error) => return Err(error.into()),
-        };
-        self.note(decided(Some((&verdict).into())));
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What became of a turn that waits, if there are news; it is started where it is granted.
+    ///
+    /// # Errors
+    /// What was granted did not start.
+    pub fn poll(&mut self, talk: u32, ask: &Ask, waiting: &mut Waiting) -> Result<Option<Asked>, Broken> {
+        let Some((verdict, ticket)) = waiting.poll()? else { return Ok(None) };
+        self.note(Event::Ask { talk, ask: *ask, decided: Some((&verdict).into()) });
+        self.start(talk, waiting.session(), &Self::request(ask), verdict, ticket).map(Some)
+    }
+
+    fn start(
+        &mut self,
+        talk: u32,
+        session: &Session,
+        request: &Request,
+        verdict: Verdict,
+        ticket: Option<Ticket>,
+    ) -> Result<Asked, Broken> {
         let Some(ticket) = ticket else { return Ok(Asked::Refused(verdict)) };
         if verdict.decision == Decision::Reject {
             return Err(Broken("a refused request has a ticket".into()));
         }
         let cancel = Cancel::new();
-        let stream = match session.stream(&request, Some(&ticket), &cancel) {
+        let stream = match session.stream(request, Some(&ticket), &cancel) {
             Ok(stream) => stream,
             Err(error) => {
                 return match (error.code(), error.numbers().retry_after) {

@@ -8,10 +8,11 @@ mod pressure;
 mod race;
 mod readings;
 mod statistics;
+mod waiting;
 
 use super::*;
 use engine::{Answers, FakeEngine};
-use plimsoll_engine::{ManualClock, ModelId, Reading, Shape};
+use plimsoll_engine::{Cancel, ManualClock, ModelId, Reading, Shape};
 use std::sync::Mutex;
 use std::time::Duration;
 
