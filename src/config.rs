@@ -42,7 +42,12 @@ const KEYS: &[(&str, Scope, Kind, &str)] = &[
     ("guard.kv_limit_mb", Scope::Runtime, Kind::Mebibytes, "most KV of all sessions [20480]"),
     ("guard.idle_timeout_s", Scope::Runtime, Kind::Seconds, "an idle session's KV is dropped after [300]"),
     ("guard.ticket_ttl_s", Scope::Runtime, Kind::Seconds, "an unused ticket returns its bytes after [60]"),
-    ("guard.queue", Scope::Runtime, Kind::Integer(0, 65_536), "requests that may wait for memory at once [256]"),
+    (
+        "guard.queue",
+        Scope::Runtime,
+        Kind::Integer(0, 65_536),
+        "requests that may wait for memory at once [256]",
+    ),
     (
         "guard.degrade",
         Scope::Runtime,

@@ -212,7 +212,7 @@ impl Session {
         as_what: Holder,
     ) -> Result<Stream> {
         request.validate()?;
-        let since = self.0.model.runtime.clock.now();
+        let deadline = request.deadline.map(|limit| self.0.model.runtime.clock.now().saturating_add(limit));
         let turn = self.0.turns.take(as_what)?;
         let (prepared, grant, verdict) = match ticket {
             Some(ticket) => {
@@ -231,7 +231,6 @@ impl Session {
                 }
             }
         };
-        let deadline = request.deadline.map(|limit| since.saturating_add(limit));
         Stream::start(Arc::clone(&self.0), turn, request, prepared, grant, verdict, deadline, cancel)
     }
 

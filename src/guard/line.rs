@@ -224,9 +224,13 @@ mod tests {
     #[test]
     fn news_are_for_the_first_of_each_region() {
         let mut line = Line::default();
-        for (session, region, degradable) in
-            [(1, DEVICE, false), (2, DEVICE, true), (3, DEVICE, true), (4, Region::Host, true), (5, DEVICE, false)]
-        {
+        for (session, region, degradable) in [
+            (1, DEVICE, false),
+            (2, DEVICE, true),
+            (3, DEVICE, true),
+            (4, Region::Host, true),
+            (5, DEVICE, false),
+        ] {
             line.join(0, waiter(session, region, 1, degradable));
         }
         line.ring(|_| false);

@@ -115,7 +115,8 @@ impl Waiting {
         {
             let mut state = self.guard.books.lock();
             let waiter = state.line.get_mut(self.place).filter(|_| seat.key == self.session);
-            let waiter = waiter.ok_or_else(|| EngineError::Invalid("the request does not wait".to_owned()))?;
+            let waiter =
+                waiter.ok_or_else(|| EngineError::Invalid("the request does not wait".to_owned()))?;
             if !std::mem::take(&mut waiter.rung) && !over {
                 return Ok(None);
             }

@@ -218,7 +218,10 @@ impl<'p> Drive<'p> {
                 self.planned += turns.len() as u64;
                 let session = self.world.open(talk)?;
                 let turns = turns.into();
-                self.talks.insert(talk, Talk { session, turns, history: 0, came: now, refused: false, waits: None });
+                self.talks.insert(
+                    talk,
+                    Talk { session, turns, history: 0, came: now, refused: false, waits: None },
+                );
                 self.draw_talk();
                 self.due(talk)?;
             }
@@ -327,11 +330,18 @@ impl<'p> Drive<'p> {
         let history = talk.history;
         let asked = self.world.ask(id, &talk.session, &ask)?;
         self.checks.look(&self.world, history, &ask, &asked)?;
-        let passed = self.line.keys().any(|&(Reverse(priority), _)| priority >= ask.priority);
-        if matches!(asked, Asked::Runs(..)) && passed {
-            return Err(Broken(format!("conversation {id} was served before some who waited")));
+        let runs = matches!(asked, Asked::Runs(..));
+        let before = |&&(Reverse(priority), _): &&Spot| priority >= ask.priority;
+        let passed: Vec<Spot> = self.line.keys().filter(before).copied().collect();
+        self.decided(id, &turn, asked)?;
+        if runs && !passed.is_empty() {
+            // It may only pass those for whom enough is left, who have not looked yet.
+            self.serve_line()?;
+            if passed.iter().any(|spot| self.line.contains_key(spot)) {
+                return Err(Broken(format!("conversation {id} took what others wait for")));
+            }
         }
-        self.decided(id, &turn, asked)
+        Ok(())
     }
 
     /// What follows from a decision.

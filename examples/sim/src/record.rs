@@ -207,7 +207,10 @@ impl Recorder {
                 self.told.insert(talk, tell);
                 match asked {
                     Asked::Runs(..) => {}
-                    Asked::Refused(verdict) => self.tell(talk, verdict.retry_after),
+                    // Recorded clients do not wait in the line.
+                    Asked::Refused(verdict) | Asked::Waits(_, verdict) => {
+                        self.tell(talk, verdict.retry_after)
+                    }
                     Asked::QueueFull(after) => self.tell(talk, Some(after)),
                     Asked::TooLong => self.tell(talk, None),
                 }

@@ -114,8 +114,8 @@ fn what_never_fits_does_not_wait_and_a_full_line_says_so() {
     assert_eq!(verdict.reason, Reason::Busy);
     drop(waiting);
     // Weights that come meanwhile may turn a wait into a refusal for good.
-    let (_, mut waiting) = waits(&world, &seats[1], &ask(8, 4, 4));
-    let lease = world.guard.lease(Region::Host, Owner::Weights(ModelId(1)), 150).unwrap();
+    let (_, mut waiting) = waits(&world, &seats[1], &ask(12, 4, 4));
+    let lease = world.guard.lease(Region::Host, Owner::Weights(ModelId(1)), 100).unwrap();
     let (verdict, grant) = waiting.poll(&seats[1]).unwrap().unwrap();
     assert!(grant.is_none() && verdict.retry_after.is_none(), "{verdict}");
     assert!(waiting.poll(&seats[1]).is_err(), "it was decided");
@@ -190,7 +190,7 @@ fn closing_a_session_takes_its_request_out_of_the_line() {
     let (busy, seat, next) = (world.seat(), world.seat(), world.seat());
     let (_, running) = world.guard.admit(&busy, &ask(8, 4, 4)).unwrap();
     let (_, mut first) = waits(&world, &seat, &ask(8, 4, 4));
-    let (_, mut second) = waits(&world, &next, &ask(4, 1, 1));
+    let (_, mut second) = waits(&world, &next, &ask(1, 1, 1));
     drop(seat);
     assert!(first.poll(&next).is_err());
     assert!(second.poll(&next).unwrap().unwrap().1.is_some(), "it fits beside what runs");

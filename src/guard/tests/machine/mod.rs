@@ -150,7 +150,21 @@ impl Machine {
         let (sessions, loads) = (Vec::new(), Vec::new());
         let (now, taken, lazy, last) = (0, 0, false, (first, 0));
         let (line, arrivals) = (Vec::new(), 0);
-        Machine { line, arrivals, guard, clock, probe, engines, sessions, loads, model, now, taken, lazy, last }
+        Machine {
+            line,
+            arrivals,
+            guard,
+            clock,
+            probe,
+            engines,
+            sessions,
+            loads,
+            model,
+            now,
+            taken,
+            lazy,
+            last,
+        }
     }
 
     /// What the guard does before it decides: a look at the machine when the last one is old. KV that is leased and not yet
@@ -229,7 +243,8 @@ impl Machine {
         let Verdict { decision, granted_tokens: granted, fits_tokens: fits, position, .. } = *verdict;
         let evicted = (verdict.evict_sessions, verdict.evict_bytes);
         let retry = verdict.retry_after.is_some();
-        let reclaim = verdict.reason == Reason::Reclaim || (expected.reclaim && verdict.reason == Reason::QueueFull);
+        let reclaim =
+            verdict.reason == Reason::Reclaim || (expected.reclaim && verdict.reason == Reason::QueueFull);
         let seen = Expected { decision, granted, fits, retry, evicted, reclaim, position };
         assert_eq!(seen, expected, "{verdict:?}");
         let known = Model::reason(&expected).filter(|_| verdict.reason != Reason::QueueFull);
@@ -261,7 +276,9 @@ impl Machine {
             let before = self.model.before(waiter.priority, waiter.arrival);
             // Those behind the first of a region hear of it when that one has looked.
             let told = self.line.iter().any(|other| {
-                before.contains(&other.waiter) && region(&other.waiter) == region(&waiter) && other.waiting.has_news()
+                before.contains(&other.waiter)
+                    && region(&other.waiter) == region(&waiter)
+                    && other.waiting.has_news()
             });
             let first = before.iter().all(|other| region(other) != region(&waiter));
             let granted = foreseen.decision != Decision::Reject;

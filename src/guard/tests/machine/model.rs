@@ -185,7 +185,8 @@ impl Model {
     fn spares(&self, at: usize, (kv, request): (u64, u64), before: &[Waiter]) -> bool {
         let region = self.sessions[at].region;
         let all = || 0..self.sessions.len();
-        let gone: Vec<usize> = all().filter(|&i| !matches!(self.sessions[i].place, Place::Busy(..))).collect();
+        let gone: Vec<usize> =
+            all().filter(|&i| !matches!(self.sessions[i].place, Place::Busy(..))).collect();
         let whole = |i: usize, kv: u64| kv.max(self.idle_kv(i));
         let (mut kept, mut kept_kv) = ([0; REGIONS], 0);
         for waiter in before {
