@@ -214,7 +214,7 @@ impl Session {
         request.validate()?;
         let deadline = request.deadline.map(|limit| self.0.model.runtime.clock.now().saturating_add(limit));
         let turn = self.0.turns.take(as_what)?;
-        let (prepared, grant, verdict) = match ticket {
+        let admitted = match ticket {
             Some(ticket) => {
                 // A ticket whose time is over is not good, even when nobody has looked at the clock since.
                 self.0.model.runtime.sweep_tickets();
@@ -231,7 +231,7 @@ impl Session {
                 }
             }
         };
-        Stream::start(Arc::clone(&self.0), turn, request, prepared, grant, verdict, deadline, cancel)
+        Stream::start(Arc::clone(&self.0), turn, request, admitted, deadline, cancel)
     }
 
     /// Starts the conversation again, and gives its KV back.

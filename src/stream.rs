@@ -150,9 +150,7 @@ impl Stream {
         session: Arc<SessionInner>,
         turn: Turn,
         request: &Request,
-        prepared: Prepared,
-        grant: Grant,
-        verdict: Verdict,
+        (prepared, grant, verdict): (Prepared, Grant, Verdict),
         deadline: Option<Duration>,
         cancel: &Cancel,
     ) -> Result<Stream> {

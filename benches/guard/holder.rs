@@ -123,14 +123,19 @@ impl World {
     /// A session takes KV of so many tokens, and keeps it.
     pub(crate) fn keep(&self, seat: &Seat, tokens: u32) {
         let shape = Shape { prompt_tokens: tokens, max_tokens: 0, top_logprobs: 0, penalties: false };
-        let (_, grant) = self.guard.admit(seat, &Ask { shape, min_tokens: 0, degradable: true }).unwrap();
+        let (_, grant) =
+            self.guard.admit(seat, &Ask { shape, min_tokens: 0, degradable: true, priority: 0 }).unwrap();
         self.engine.finish(grant.unwrap());
     }
 
     /// A request of a session that needs no new KV; while it runs the session is not evicted.
     pub(crate) fn run(&self, seat: &Seat) -> Grant {
         let shape = Shape { prompt_tokens: 1, max_tokens: 0, top_logprobs: 0, penalties: false };
-        self.guard.admit(seat, &Ask { shape, min_tokens: 0, degradable: true }).unwrap().1.unwrap()
+        self.guard
+            .admit(seat, &Ask { shape, min_tokens: 0, degradable: true, priority: 0 })
+            .unwrap()
+            .1
+            .unwrap()
     }
 
     /// KV of so many sessions of so many tokens, and their requests' own bytes while they run.

@@ -30,6 +30,7 @@ const fn ask(prompt_tokens: u32, max_tokens: u32, min_tokens: u32) -> Ask {
         shape: Shape { prompt_tokens, max_tokens, top_logprobs: 0, penalties: false },
         min_tokens,
         degradable: true,
+        priority: 0,
     }
 }
 
