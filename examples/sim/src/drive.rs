@@ -331,15 +331,14 @@ impl<'p> Drive<'p> {
         let asked = self.world.ask(id, &talk.session, &ask)?;
         self.checks.look(&self.world, history, &ask, &asked)?;
         let runs = matches!(asked, Asked::Runs(..));
-        let before = |&&(Reverse(priority), _): &&Spot| priority >= ask.priority;
-        let passed: Vec<Spot> = self.line.keys().filter(before).copied().collect();
+        let first = self.line.keys().next().copied();
+        let passed = first.filter(|&(Reverse(priority), _)| runs && priority >= ask.priority);
         self.decided(id, &turn, asked)?;
-        if runs && !passed.is_empty() {
-            // It may only pass those for whom enough is left, who have not looked yet.
-            self.serve_line()?;
-            if passed.iter().any(|spot| self.line.contains_key(spot)) {
-                return Err(Broken(format!("conversation {id} took what others wait for")));
-            }
+        // It may only pass the first if enough is left for it, which has not looked yet. Others may find that the first, granted
+        // more than its least, has left them nothing.
+        self.serve_line()?;
+        if passed.is_some_and(|spot| self.line.contains_key(&spot)) {
+            return Err(Broken(format!("conversation {id} took what the first in line waits for")));
         }
         Ok(())
     }
@@ -359,7 +358,7 @@ impl<'p> Drive<'p> {
                 self.line.insert(spot, id);
                 self.report.longest_line = self.report.longest_line.max(self.line.len());
                 self.report.refused(now, first);
-                if turn.ask.wait < u64::MAX {
+                if turn.ask.wait < u64::MAX || turn.ask.deadline > 0 {
                     self.at(until, What::Tired(id));
                 }
                 Ok(())
@@ -374,7 +373,15 @@ impl<'p> Drive<'p> {
                 Ok(())
             }
             Asked::Refused(verdict) => match verdict.retry_after {
+                Some(_) if turn.ask.deadline > 0 && verdict.waited.as_nanos() >= turn.ask.deadline.into() => {
+                    self.report.gave_up += 1;
+                    self.next_turn(id, now);
+                    Ok(())
+                }
                 Some(after) => {
+                    // Who has lost patience comes again, and stays.
+                    let again = talk.turns.front_mut().filter(|_| !verdict.waited.is_zero());
+                    again.into_iter().for_each(|turn| turn.ask.wait = u64::MAX);
                     self.report.refused(now, first);
                     self.again(id, now + after);
                     Ok(())
@@ -424,6 +431,13 @@ impl<'p> Drive<'p> {
         if outcome.generated_tokens > 0 {
             talk.history = outcome.prompt_tokens + outcome.generated_tokens;
         }
+        self.next_turn(id, now);
+        Ok(())
+    }
+
+    /// A turn is over.
+    fn next_turn(&mut self, id: u32, now: Duration) {
+        let Some(talk) = self.talks.get_mut(&id) else { return };
         talk.turns.pop_front();
         match talk.turns.front() {
             Some(turn) => {
@@ -436,7 +450,6 @@ impl<'p> Drive<'p> {
                 }
             }
         }
-        Ok(())
     }
 
     fn finish(self) -> Result<Report, Broken> {

@@ -63,6 +63,8 @@ pub struct Report {
     pub delayed: u64,
     /// Refused for good: they could never fit.
     pub never: u64,
+    /// Waited until their deadline was over.
+    pub gave_up: u64,
     /// Further turns of conversations that ended so.
     pub unasked: u64,
     /// Times that a session lost its KV.
@@ -79,6 +81,8 @@ pub struct Report {
     pub peak: u64,
     /// Most requests in the line.
     pub longest_line: usize,
+    /// Requests that were granted out of the line, and the longest that one stood there.
+    pub line: (u64, Duration),
     /// Steps of the scheduler.
     pub steps: u64,
     /// Events in the journal.
@@ -113,6 +117,7 @@ impl Report {
             shrunk: 0,
             delayed: 0,
             never: 0,
+            gave_up: 0,
             unasked: 0,
             evictions: 0,
             recomputed: (0, 0),
@@ -121,6 +126,7 @@ impl Report {
             generated: 0,
             peak: 0,
             longest_line: 0,
+            line: (0, Duration::ZERO),
             steps: 0,
             events: 0,
             digest: 0,
@@ -226,14 +232,16 @@ impl Report {
     ) -> Result<(), Broken> {
         (self.steps, self.events, self.digest, self.end) = (steps, events, digest, end);
         (self.peak, self.evictions) = (stats.host().peak, stats.evictions);
+        self.line = (stats.waited_count, stats.longest_wait);
         self.waits.sort_unstable();
         self.queued.sort_unstable();
         let counted = (stats.accepted_count, stats.shrunk_count);
         if counted != (self.accepted, self.shrunk) {
             return Err(Broken(format!("the guard counted {counted:?} accepted and shrunk requests")));
         }
-        if self.accepted + self.shrunk + self.never != self.requests {
-            let lost = self.requests.saturating_sub(self.accepted + self.shrunk + self.never);
+        let decided = self.accepted + self.shrunk + self.never + self.gave_up;
+        if decided != self.requests {
+            let lost = self.requests.saturating_sub(decided);
             return Err(Broken(format!("{lost} requests were never decided")));
         }
         let horizon = u64::try_from(self.last_came.as_nanos()).unwrap_or(u64::MAX);
@@ -271,7 +279,13 @@ impl fmt::Display for Report {
         line("requests", format!("{} in {}, asked {} times", self.requests, seconds(self.end), self.asks))?;
         line("accepted", self.accepted.to_string())?;
         line("shrunk", self.shrunk.to_string())?;
-        line("refused", format!("{} at first, {} for good: they never fit", self.delayed, self.never))?;
+        line(
+            "refused",
+            format!(
+                "{} at first, {} for good: they never fit; {} waited until their deadline",
+                self.delayed, self.never, self.gave_up
+            ),
+        )?;
         line("evicted", format!("{} times a session", self.evictions))?;
         line("recomputed", format!("{} turns, {} tokens", self.recomputed.0, self.recomputed.1))?;
         line("cut short", format!("{} cancelled, {} late", self.cut_short.0, self.cut_short.1))?;
@@ -279,6 +293,12 @@ impl fmt::Display for Report {
         line("generated", format!("{} tokens in {} steps", self.generated, self.steps))?;
         line("peak", format!("{} bytes ({:.1} MiB)", self.peak, mib(self.peak)))?;
         line("waited", three(&|fraction| self.wait(fraction)))?;
+        if self.longest_line > 0 {
+            let (served, longest) = self.line;
+            let text =
+                format!("{served} served, {} at most, for {} at most", self.longest_line, seconds(longest));
+            line("line", text)?;
+        }
         line("queued", three(&|fraction| self.queued(fraction)))?;
         if let Some(ratio) = self.ratio {
             line("packed", format!("{ratio:.4} of what the offline packer admits"))?;

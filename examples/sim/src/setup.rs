@@ -87,6 +87,8 @@ impl Setup {
             ("guard.reserve_mb", self.reserve_mb.to_string()),
             ("guard.session_limit_mb", self.session_limit_mb.to_string()),
             ("guard.idle_timeout_s", self.idle_timeout_s.to_string()),
+            // Longer than a rush makes it: who is sent away comes again behind everyone.
+            ("guard.queue", "1024".to_owned()),
             // The checks expect grants that only bytes and limits bound.
             ("guard.degrade", "off".to_owned()),
         ] {

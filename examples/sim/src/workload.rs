@@ -10,7 +10,7 @@ use std::time::Duration;
 pub enum Clients {
     /// Each asks again after the time that the refusal named, and knows nothing of the others.
     Retry,
-    /// They wait in the guard's line. One in ten comes before the others, and one in twenty loses patience and comes again.
+    /// They wait in the guard's line. One in ten comes before the others, and one in twenty loses patience once and comes again.
     Line,
 }
 
