@@ -4,7 +4,7 @@
 
 use loom::thread;
 use plimsoll::guard::{Grant, Queued, Reason, Seat, Waiting};
-use plimsoll_engine::{Cancel, Lease, ModelId, Owner, Region};
+use plimsoll_engine::{Cancel, Lease, Owner, Region, RequestId};
 use plimsoll_loom::{REQUEST, TOKEN, World, explore};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -15,7 +15,7 @@ const ONE: u64 = TOKEN + REQUEST;
 const LONG: Duration = Duration::from_secs(3_600);
 
 fn all(world: &World, bytes: u64) -> Lease {
-    world.guard.lease(Region::Host, Owner::Weights(ModelId(1)), bytes).unwrap()
+    world.guard.lease(Region::Host, Owner::Request(RequestId(1_000)), bytes).unwrap()
 }
 
 fn joins(world: &World, tokens: u32) -> (Seat, Waiting) {
