@@ -12,14 +12,20 @@ use super::status::plimsoll_status;
 use crate::error::{Error, ErrorCode};
 use crate::stream::{Outcome, Polled, Stream};
 use plimsoll_engine::Cancel;
+use std::cell::UnsafeCell;
 use std::time::Duration;
 
 /// A running request whose events are pulled.
 pub struct plimsoll_stream {
-    stream: Stream,
-    outcome: Option<Outcome>,
+    /// Of the thread that pulls. A cell, since others may hold references to the whole meanwhile, to cancel it.
+    pulled: UnsafeCell<Pulled>,
     cancel: Cancel,
     poison: Poison,
+}
+
+struct Pulled {
+    stream: Stream,
+    outcome: Option<Outcome>,
 }
 
 /// Starts a request; its events come from plimsoll_stream_next(). Until the stream has ended or is freed its session runs
@@ -45,7 +51,8 @@ pub unsafe extern "C" fn plimsoll_stream_start(
             let ticket = ticket.as_ref().map(|ticket| &ticket.0);
             let stream = session.session.stream(&request.0, ticket, &flag(cancel))?;
             let cancel = stream.canceller();
-            hand_out(out, plimsoll_stream { stream, outcome: None, cancel, poison: Poison::default() });
+            let pulled = UnsafeCell::new(Pulled { stream, outcome: None });
+            hand_out(out, plimsoll_stream { pulled, cancel, poison: Poison::default() });
             Ok(())
         })
     }
@@ -65,13 +72,11 @@ pub unsafe extern "C" fn plimsoll_stream_next(
     event: *mut plimsoll_event,
     error: *mut *mut plimsoll_error,
 ) -> plimsoll_status {
-    // SAFETY: the header's rules for handles and sized structs.
+    // SAFETY: the header's rules for handles and sized structs; by them one thread at a time pulls.
     unsafe {
-        let Some(stream) = stream.as_mut() else {
-            return poisoning("plimsoll_stream_next", None, error, || borrow(stream, "stream").map(drop));
-        };
-        let plimsoll_stream { stream, outcome, poison, .. } = stream;
-        poisoning("plimsoll_stream_next", Some(poison), error, || {
+        let poison = stream.as_ref().map(|stream| &stream.poison);
+        poisoning("plimsoll_stream_next", poison, error, || {
+            let Pulled { stream, outcome } = &mut *borrow(stream, "stream")?.pulled.get();
             let size = convert::sized(event)?;
             let timeout = u64::try_from(timeout_ms).ok().map(Duration::from_millis);
             let value = match stream.next(timeout)? {
@@ -98,13 +103,13 @@ pub unsafe extern "C" fn plimsoll_stream_result(
     result: *mut plimsoll_result,
     error: *mut *mut plimsoll_error,
 ) -> plimsoll_status {
-    // SAFETY: the header's rules for handles and sized structs.
+    // SAFETY: the header's rules for handles and sized structs; by them no other thread pulls meanwhile.
     unsafe {
         let poison = stream.as_ref().map(|stream| &stream.poison);
         poisoning("plimsoll_stream_result", poison, error, || {
-            let stream = borrow(stream, "stream")?;
+            let pulled = &*borrow(stream, "stream")?.pulled.get();
             let size = convert::sized(result)?;
-            let Some(outcome) = &stream.outcome else {
+            let Some(outcome) = &pulled.outcome else {
                 return Err(Error::new(ErrorCode::InvalidArgument, "the stream has not ended yet"));
             };
             convert::write_sized(result, size, plimsoll_result::from(outcome));
@@ -118,13 +123,10 @@ pub unsafe extern "C" fn plimsoll_stream_result(
 /// Ownership: borrows the stream. Threads: any. Errors: none. Since: 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn plimsoll_stream_cancel(stream: *const plimsoll_stream) {
-    if !stream.is_null() {
-        // SAFETY: the header's rule for handles. Only the flag is touched, so another thread may be in
-        // plimsoll_stream_next() meanwhile: a reference to the whole stream would alias its exclusive one.
-        unsafe {
-            let cancel = &raw const (*stream).cancel;
-            (*cancel).cancel();
-        }
+    // SAFETY: the header's rule for handles. Another thread may be in plimsoll_stream_next() meanwhile; what it has to itself is
+    // in a cell.
+    if let Some(stream) = unsafe { stream.as_ref() } {
+        stream.cancel.cancel();
     }
 }
 
