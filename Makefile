@@ -132,6 +132,10 @@ model: ## the guard against its plain model, PROPTEST_CASES random histories [20
 bench-guard: ## what each call of the memory guard costs, beside its targets
 	@$(CARGO) bench --quiet --bench guard
 
+CROWD ?= 10000
+crowd: ## CROWD real requests [10000] of 16 threads in too little memory; PLIMSOLL_CROWD_SEED is the seed [1]
+	PLIMSOLL_CROWD=$(CROWD) $(CARGO) test --test crowd -- --nocapture
+
 bench-attacks: ## how long every hostile input takes until it is refused
 	$(CARGO) bench --bench attacks
 
