@@ -4,7 +4,10 @@ printf '%s\n' "What is plimsoll?" "hello" /stats /nonsense /reset "hello" /quit 
     chat >"$out/text" 2>"$out/text.err"
 test_that "chat: a transcript ends well" test "${PIPESTATUS[1]}" -eq 0
 test_that "chat: three answers with their numbers" test "$(grep -cE '^\[accept.* tokens in, .* held \| .* out, .* tokens/s \| leased .*, session KV .*, free .*\]$' "$out/text")" -eq 3
-test_that "chat: /stats tells of the memory" grep -qE '^  weights +[0-9.]+ (KiB|MiB)$' "$out/text"
+for row in '^host +[0-9.]+ MiB, [0-9.]+ % in use: [a-z]+$' '^  owner +MiB +share$' '^  weights of model 1 +[0-9.]+ +[0-9.]+ %$' \
+    '^  kv of session 1 +[0-9.]+ +[0-9.]+ %$' '^pressure  [a-z]+, [0-9]+ changes?, ' '^alerts    [a-z0-9]'; do
+    test_that "chat: /stats shows $row" grep -qE "$row" "$out/text"
+done
 test_that "chat: an unknown command is said" grep -q 'no such command' "$out/text"
 test_that "chat: /reset is said" grep -q 'begins anew' "$out/text"
 test_that "chat: nothing on stderr" test ! -s "$out/text.err"

@@ -56,7 +56,8 @@ else
     test_that "go: chat: three answers with their numbers" test "$(grep -cE '^\[accept: .* tokens in, .* held; .* out, .* tokens/s; leased .*, free .*; .*\]$' "$go_out/numbers")" -eq 3
     test_that "go: chat: the second turn computes only what is new" bash -c "sed -n 2p '$go_out/numbers' | grep -qE ', [1-9][0-9]* held;'"
     test_that "go: chat: after /reset nothing is held" bash -c "sed -n 3p '$go_out/numbers' | grep -qE ': 10 tokens in, 0 held;'"
-    test_that "go: chat: /stats" grep -qE '^> weights [0-9.]+ MiB, workspace .*; 1 accepted, 0 shrunk, 0 refused$' "$go_out/text"
+    test_that "go: chat: /stats" grep -qE '^  weights of model 1 +[0-9.]+ +[0-9.]+ %$' "$go_out/text"
+    test_that "go: chat: /stats counts" grep -qE '^requests  1 accepted, 0 shrunk, 0 refused, 0 routed$' "$go_out/text"
     test_that "go: chat: an unknown command shows those there are" grep -q '/reset  forget' "$go_out/text"
     test_that "go: chat -p: only the answer on stdout" test "$(go_chat -p 'Hello!' 2>/dev/null)" = "Hello! Ask me about plimsoll, or give me two small numbers to add."
     go_chat -memory 1MiB -p hello >"$go_out/refused" 2>&1

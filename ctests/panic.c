@@ -22,6 +22,8 @@ static plimsoll_session *new_session;
 static plimsoll_cancel *new_cancel;
 static plimsoll_stream *new_stream;
 static plimsoll_memory memory = {.struct_size = sizeof memory};
+static plimsoll_monitor_snapshot snapshot = {.struct_size = sizeof snapshot};
+static uint64_t id;
 static plimsoll_model_facts facts = {.struct_size = sizeof facts};
 static plimsoll_verdict verdict = {.struct_size = sizeof verdict};
 static plimsoll_result result = {.struct_size = sizeof result};
@@ -36,6 +38,14 @@ static plimsoll_engine_table table = {.struct_size = sizeof table};
     X(plimsoll_runtime_new, (NULL, &new_runtime, error))                                                               \
     X(plimsoll_memory_stats, (runtime, &memory, error))                                                                \
     X(plimsoll_memory_stats_json, (runtime, &text, error))                                                             \
+    X(plimsoll_memory_report, (runtime, &text, error))                                                                 \
+    X(plimsoll_monitor_get_snapshot, (runtime, -1, &snapshot, error))                                                  \
+    X(plimsoll_monitor_history_json, (runtime, &text, error))                                                          \
+    X(plimsoll_monitor_alerts_json, (runtime, &text, error))                                                           \
+    X(plimsoll_monitor_on_alert, (runtime, NULL, NULL, NULL, error))                                                   \
+    X(plimsoll_cleanup_register, (runtime, "a", 1, NULL, NULL, NULL, &id, error))                                      \
+    X(plimsoll_cleanup_unregister, (runtime, 1, error))                                                                \
+    X(plimsoll_memory_cleanup, (runtime, &id, error))                                                                  \
     X(plimsoll_model_load, (runtime, "a", 1, TINY, strlen(TINY), NULL, NULL, NULL, &loaded, error))                    \
     X(plimsoll_model_attach, (runtime, "a", 1, NULL, 0, &table, NULL, NULL, NULL, &loaded, error))                     \
     X(plimsoll_engine_attach, (model, config, error))                                                                  \
@@ -128,7 +138,7 @@ static void every_call_survives(void) {
         force(&calls[i]);
     }
     CHECK(text == NULL && loaded == NULL && new_runtime == NULL && new_config == NULL && new_request == NULL
-          && new_session == NULL && new_cancel == NULL && count == 0);
+          && new_session == NULL && new_cancel == NULL && count == 0 && id == 0);
     check_works();
 }
 

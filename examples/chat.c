@@ -38,7 +38,7 @@ static const char HELP[] =
     "Exit status: 0; 1 when the model cannot be loaded or the one question fails; 2 for a mistake on the command line;\n"
     "130 when the one question is stopped.\n";
 
-static const char COMMANDS[] = "/stats  memory by owner, sessions, decisions\n"
+static const char COMMANDS[] = "/stats  memory by owner, sessions, decisions, alerts\n"
                                "/reset  forget the conversation\n"
                                "/quit   end the program";
 

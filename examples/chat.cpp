@@ -35,7 +35,7 @@ constexpr std::string_view help =
     "Exit status: 0; 1 when the model cannot be loaded or the one question fails; 2 for a mistake on the command line;\n"
     "130 when the one question is stopped.\n";
 
-constexpr std::string_view commands = "/stats  memory by owner, sessions, decisions\n"
+constexpr std::string_view commands = "/stats  memory by owner, sessions, decisions, alerts\n"
                                       "/reset  forget the conversation\n"
                                       "/quit   end the program";
 

@@ -1,5 +1,5 @@
 //! A chat on standard input and output, and a first program to read: load a model under a memory budget, open a session, and
-//! for each line stream the answer and show what it cost.
+//! for each line stream the answer and show what it cost; `/stats` shows who has how much of the memory.
 //!
 //!     cargo run --release --example chat -- [MODEL [BUDGET]]
 //!
@@ -48,6 +48,10 @@ fn chat(path: &Path, budget: &str) -> Result<(), Box<dyn std::error::Error>> {
         }
         let Some(line) = lines.next().transpose()? else { return Ok(()) };
         if line.trim().is_empty() {
+            continue;
+        }
+        if line == "/stats" {
+            eprint!("{}", runtime.memory_report());
             continue;
         }
         match answer(&session, &Request::user(line)) {

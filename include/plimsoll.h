@@ -243,6 +243,51 @@
 #define PLIMSOLL_LOG_TRACE 5
 
 /**
+ * Less than 0.60 of the capacity is in use.
+ */
+#define PLIMSOLL_MEMORY_LOW 0
+
+/**
+ * From 0.60 on.
+ */
+#define PLIMSOLL_MEMORY_MODERATE 1
+
+/**
+ * From 0.80 on.
+ */
+#define PLIMSOLL_MEMORY_HIGH 2
+
+/**
+ * From 0.90 on.
+ */
+#define PLIMSOLL_MEMORY_CRITICAL 3
+
+/**
+ * A region is used above `monitor.alert_pressure`.
+ */
+#define PLIMSOLL_ALERT_PRESSURE 0
+
+/**
+ * A session holds more of its KV limit than `monitor.alert_session`.
+ */
+#define PLIMSOLL_ALERT_SESSION 1
+
+/**
+ * More of the requests are refused than `monitor.alert_refusals`.
+ */
+#define PLIMSOLL_ALERT_REFUSALS 2
+
+/**
+ * There are more evictions a minute than `monitor.alert_evictions`.
+ */
+#define PLIMSOLL_ALERT_EVICTIONS 3
+
+/**
+ * Bytes per live object rise steadily, or outlive their object.
+ */
+#define PLIMSOLL_ALERT_LEAK 4
+
+/**
  * It has its memory and waits to read.
  */
 #define PLIMSOLL_LOAD_QUEUED 0
@@ -561,6 +606,178 @@ typedef struct {
      */
     uint32_t reserved;
 } plimsoll_memory;
+
+/**
+ * What the monitor saw last of one region, what its snapshots come to since the runtime was made, and the machine's figures
+ * beside them. Sizes are bytes, times milliseconds.
+ */
+typedef struct {
+    /**
+     * In: bytes of this struct. Out: bytes of it that were written.
+     */
+    size_t struct_size;
+    /**
+     * How long ago it was taken.
+     */
+    uint64_t age_ms;
+    /**
+     * What there is.
+     */
+    uint64_t capacity_bytes;
+    /**
+     * In use, by plimsoll and by others.
+     */
+    uint64_t used_bytes;
+    /**
+     * In use by nobody.
+     */
+    uint64_t free_bytes;
+    /**
+     * Of what is in use, what plimsoll has leased.
+     */
+    uint64_t ours_bytes;
+    /**
+     * Of what is in use, what others use.
+     */
+    uint64_t others_bytes;
+    /**
+     * What may still be leased, after threshold and reserve.
+     */
+    uint64_t leasable_bytes;
+    /**
+     * The most that was in use.
+     */
+    uint64_t peak_bytes;
+    /**
+     * What was in use on average.
+     */
+    uint64_t average_bytes;
+    /**
+     * Snapshots taken.
+     */
+    uint64_t snapshots;
+    /**
+     * Times that it rose to moderate or above.
+     */
+    uint64_t moderate_events;
+    /**
+     * Times that it rose to high or above.
+     */
+    uint64_t high_events;
+    /**
+     * Times that it rose to critical.
+     */
+    uint64_t critical_events;
+    /**
+     * Of the time of the machine's cores, the share that they were busy since the snapshot before; 0 to 1.
+     */
+    double cpu;
+    /**
+     * Of the same time, the share that they worked for this process.
+     */
+    double cpu_own;
+    /**
+     * The machine's memory, whatever bounds the process; 0 where nothing tells of it, as the next two.
+     */
+    uint64_t memory_total_bytes;
+    /**
+     * Of it, what can still be taken.
+     */
+    uint64_t memory_available_bytes;
+    /**
+     * Of it, what this process has in memory.
+     */
+    uint64_t resident_bytes;
+    /**
+     * Live heap bytes of the library; 0 when it does not count them.
+     */
+    uint64_t heap_bytes;
+    /**
+     * Of these, what no owner of the ledger has.
+     */
+    uint64_t unbooked_bytes;
+    /**
+     * Cleanups so far.
+     */
+    uint64_t cleanup_runs;
+    /**
+     * Bytes that came back in all of them.
+     */
+    uint64_t cleanup_freed_bytes;
+    /**
+     * How long ago the last one ended; -1 before the first.
+     */
+    int64_t cleanup_age_ms;
+    /**
+     * How full the region is, one of `PLIMSOLL_MEMORY_*`.
+     */
+    int32_t level;
+    /**
+     * Alerts that are active.
+     */
+    uint32_t alerts;
+} plimsoll_monitor_snapshot;
+
+/**
+ * An alert that was raised or cleared.
+ */
+typedef struct {
+    /**
+     * Bytes of this struct that the library filled.
+     */
+    size_t struct_size;
+    /**
+     * One of `PLIMSOLL_ALERT_*`.
+     */
+    int32_t kind;
+    /**
+     * 1 when it was raised, 0 when it is over.
+     */
+    int32_t raised;
+    /**
+     * What was measured: a fraction, or evictions a minute. Of a leak the fraction by which bytes per live object rose; 1 where
+     * the object is gone.
+     */
+    double value;
+    /**
+     * What it has to be above.
+     */
+    double threshold;
+    /**
+     * The bytes in question: used, held, leaked; 0 where it is about requests.
+     */
+    uint64_t bytes;
+    /**
+     * The session, as the statistics name it; 0 where it is about none.
+     */
+    uint64_t session;
+    /**
+     * The region: -1 is the host's memory, else it is that of the device with this index; -2 where it is about none.
+     */
+    int32_t region;
+    /**
+     * Always 0.
+     */
+    uint32_t reserved;
+    /**
+     * All of it in a sentence; lives until the callback returns.
+     */
+    plimsoll_str text;
+} plimsoll_alert;
+
+/**
+ * Hears of an alert. `alert` lives until it returns. It runs on a thread of the library, or on the one that asked for a
+ * snapshot, with no lock held; any call may be made inside. It must not throw.
+ */
+typedef void (*plimsoll_on_alert)(const plimsoll_alert *alert, void *user_data);
+
+/**
+ * Frees memory of the host's. `bytes_wanted` is how much is needed, `UINT64_MAX` for all there is. Returns how many bytes it
+ * believes to have freed, `UINT64_MAX` when it failed, which is counted. It runs on a thread of the library, or on the one that
+ * asked for a cleanup, one thread at a time and with no lock held; any call may be made inside but plimsoll_memory_cleanup().
+ * It must not throw.
+ */
+typedef uint64_t (*plimsoll_on_cleanup)(uint64_t bytes_wanted, void *user_data);
 
 /**
  * How far a load is.
@@ -1381,7 +1598,7 @@ plimsoll_status plimsoll_config_new(plimsoll_config **out, plimsoll_error **erro
 
 /**
  * Sets one key, such as "memory.budget" to "512MiB". An empty value takes the setting back. The keys for a runtime begin
- * with `memory.` and `guard.`, for a model with `native.`, `plugin.` and `engine.`, for a session with `session.`; the error
+ * with `memory.`, `guard.` and `monitor.`, for a model with `native.`, `plugin.` and `engine.`, for a session with `session.`; the error
  * for an unknown key lists them all.
  *
  * Ownership: copies both texts. Threads: one at a time per configuration. Errors: `INVALID_CONFIG` with the reason,
@@ -1416,13 +1633,15 @@ plimsoll_status plimsoll_log_set(plimsoll_on_log on_log,
                                  plimsoll_error **error);
 
 /**
- * Makes a runtime. `config` takes the keys that begin with `memory.` and `guard.`; NULL is every default: the budget is
- * then what the machine or its cgroup allows.
+ * Makes a runtime. `config` takes the keys that begin with `memory.`, `guard.` and `monitor.`; NULL is every default: the
+ * budget is then what the machine or its cgroup allows.
  *
  * Ownership: copies `config`; the caller frees `*out` with plimsoll_runtime_free(). Threads: any. Errors:
  * `INVALID_CONFIG`, `NULL_POINTER`. Since: 0.1.
  */
-plimsoll_status plimsoll_runtime_new(const plimsoll_config *config, plimsoll_runtime **out, plimsoll_error **error);
+plimsoll_status plimsoll_runtime_new(const plimsoll_config *config,
+                                     plimsoll_runtime **out,
+                                     plimsoll_error **error);
 
 /**
  * 1 when the host may take `bytes` of memory for itself, and `margin` of them more (0.1 is a tenth), without coming near
@@ -1458,14 +1677,112 @@ void plimsoll_runtime_free(plimsoll_runtime *runtime);
 plimsoll_status plimsoll_memory_stats(const plimsoll_runtime *runtime, plimsoll_memory *memory, plimsoll_error **error);
 
 /**
+ * Who has how much of the memory, how short it is, and what to look at: a table for people, in MiB. Its form may change; for
+ * programs there is plimsoll_memory_stats_json().
+ *
+ * Ownership: the caller frees `*out` with plimsoll_text_free(). Threads: any. Errors: `NULL_POINTER`. Since: 0.1.
+ */
+plimsoll_status plimsoll_memory_report(const plimsoll_runtime *runtime,
+                                       plimsoll_text **out,
+                                       plimsoll_error **error);
+
+/**
  * The memory statistics as a JSON object: active_sessions, total_kv_mb, gpu_usage, gpu_free_mb, session_details, gpu_memory,
- * the counters, and the ledger by region and owner.
+ * the counters, the ledger by region and owner, and under "monitor" what the monitor knows: "regions" with their last snapshot,
+ * levels, peak and average, "system", "alerts" and "cleanup".
  *
  * Ownership: the caller frees `*out` with plimsoll_text_free(). Threads: any. Errors: `NULL_POINTER`. Since: 0.1.
  */
 plimsoll_status plimsoll_memory_stats_json(const plimsoll_runtime *runtime,
                                            plimsoll_text **out,
                                            plimsoll_error **error);
+
+/**
+ * Writes what the monitor saw last of `region`: -1 is the host's memory, else that of the device with this index. Set
+ * `snapshot->struct_size` first. With `monitor.interval_ms` 0 the snapshot is taken now.
+ *
+ * Ownership: borrows the runtime. Threads: any. Errors: `INVALID_ARGUMENT` for a region that is not managed,
+ * `INVALID_STRUCT_SIZE`, `NULL_POINTER`. Since: 0.1.
+ */
+plimsoll_status plimsoll_monitor_get_snapshot(const plimsoll_runtime *runtime,
+                                              int32_t region,
+                                              plimsoll_monitor_snapshot *snapshot,
+                                              plimsoll_error **error);
+
+/**
+ * The snapshots that are kept [the last 1000] as a JSON object: "regions", each with its "snapshots", and "system", the oldest
+ * first; "now_ms" is the time on the same clock.
+ *
+ * Ownership: the caller frees `*out` with plimsoll_text_free(). Threads: any. Errors: `NULL_POINTER`. Since: 0.1.
+ */
+plimsoll_status plimsoll_monitor_history_json(const plimsoll_runtime *runtime,
+                                              plimsoll_text **out,
+                                              plimsoll_error **error);
+
+/**
+ * The alerts as a JSON object: "active", "cleared" (the last 32), each with "kind", "text", "value", "threshold", "bytes",
+ * "raised_ms", "cleared_ms" and where it is; "raised" counts them by kind; "now_ms" is the time on the same clock.
+ *
+ * Ownership: the caller frees `*out` with plimsoll_text_free(). Threads: any. Errors: `NULL_POINTER`. Since: 0.1.
+ */
+plimsoll_status plimsoll_monitor_alerts_json(const plimsoll_runtime *runtime,
+                                             plimsoll_text **out,
+                                             plimsoll_error **error);
+
+/**
+ * Has `on_alert` hear of every alert that is raised or cleared from now on, in place of whoever did before; NULL ends it.
+ * `on_drop`, when not NULL, is called exactly once with `user_data`: when another registration replaces this one, or the
+ * runtime and all that was made from it is gone, and no alert is on its way any more; or at once when this call fails or
+ * `on_alert` is NULL.
+ *
+ * Ownership: keeps `user_data` until `on_drop`. Threads: any, also from inside the callback. Errors: `NULL_POINTER`.
+ * Since: 0.1.
+ */
+plimsoll_status plimsoll_monitor_on_alert(const plimsoll_runtime *runtime,
+                                          plimsoll_on_alert on_alert,
+                                          void *user_data,
+                                          plimsoll_on_drop on_drop,
+                                          plimsoll_error **error);
+
+/**
+ * Registers a callback that frees memory in cleanups, after those that were registered before it; caches of the engines and the
+ * KV of idle sessions are freed first. Cleanups run by themselves when more than `monitor.cleanup_threshold` of a region is in
+ * use, as far as they are needed, and when plimsoll_memory_cleanup() is called. `name` stands for it in the statistics.
+ * `on_drop`, when not NULL, is called exactly once with `user_data`: when the callback is unregistered or the runtime and all
+ * that was made from it is gone, and the callback does not run any more; or at once when this call fails.
+ *
+ * Ownership: copies `name`; keeps `user_data` until `on_drop`. Threads: any. Errors: `NULL_POINTER`, `INVALID_UTF8`.
+ * Since: 0.1.
+ */
+plimsoll_status plimsoll_cleanup_register(const plimsoll_runtime *runtime,
+                                          const char *name,
+                                          size_t name_len,
+                                          plimsoll_on_cleanup on_cleanup,
+                                          void *user_data,
+                                          plimsoll_on_drop on_drop,
+                                          uint64_t *id,
+                                          plimsoll_error **error);
+
+/**
+ * Takes a callback back, also from inside it. If a cleanup runs it now, that goes on to its end; it is called no more after it.
+ *
+ * Ownership: borrows the runtime. Threads: any. Errors: `INVALID_ARGUMENT` for an id that is not registered, `NULL_POINTER`.
+ * Since: 0.1.
+ */
+plimsoll_status plimsoll_cleanup_unregister(const plimsoll_runtime *runtime,
+                                            uint64_t id,
+                                            plimsoll_error **error);
+
+/**
+ * Cleans up: frees caches and pools of the engines, the KV of all idle sessions, whose conversations stay, and what callbacks of
+ * the host free. `bytes_freed` gets what came back by the books and by a reading of the machine; it may be NULL.
+ *
+ * Ownership: borrows the runtime. Threads: any; waits for the callbacks, which run on this one. Errors: `BUSY` while another
+ * thread cleans up, `REENTRANT` from a cleanup callback, `NULL_POINTER`. Since: 0.1.
+ */
+plimsoll_status plimsoll_memory_cleanup(const plimsoll_runtime *runtime,
+                                        uint64_t *bytes_freed,
+                                        plimsoll_error **error);
 
 /**
  * Loads a model: a folder with config.json, safetensors and tokenizer.json, or a .gguf file. The guard must grant its

@@ -30,6 +30,7 @@
 #include "plimsoll/handle.hpp"
 #include "plimsoll/log.hpp"
 #include "plimsoll/model.hpp"
+#include "plimsoll/monitor.hpp"
 #include "plimsoll/request.hpp"
 #include "plimsoll/runtime.hpp"
 #include "plimsoll/session.hpp"

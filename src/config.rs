@@ -20,6 +20,11 @@ enum Kind {
     Either(u64, u64),
     Fraction,
     Seconds,
+    /// Seconds, at least one.
+    Span,
+    /// Three fractions.
+    Marks,
+    /// Four fractions.
     Levels,
     OneOf(&'static [&'static str]),
 }
@@ -29,6 +34,7 @@ enum Kind {
 enum Value {
     Integer(u64),
     Fraction(f64),
+    Marks([f64; 3]),
     Levels([f64; 4]),
     Name(&'static str),
 }
@@ -60,6 +66,74 @@ const KEYS: &[(&str, Scope, Kind, &str)] = &[
         Kind::Levels,
         "used fractions where medium, high, critical, emergency begin [0.70,0.80,0.85,0.90]",
     ),
+    (
+        "monitor.interval_ms",
+        Scope::Runtime,
+        Kind::Integer(0, 3_600_000),
+        "time between two snapshots of memory; 0: only those asked for [1000]",
+    ),
+    (
+        "monitor.history",
+        Scope::Runtime,
+        Kind::Integer(1, 100_000),
+        "snapshots of each region that are kept [1000]",
+    ),
+    (
+        "monitor.levels",
+        Scope::Runtime,
+        Kind::Marks,
+        "used fractions where the monitor's moderate, high, critical begin [0.60,0.80,0.90]",
+    ),
+    (
+        "monitor.alert_pressure",
+        Scope::Runtime,
+        Kind::Fraction,
+        "used fraction above which there is an alert [0.85]",
+    ),
+    (
+        "monitor.alert_session",
+        Scope::Runtime,
+        Kind::Fraction,
+        "share of a session's KV limit above which there is an alert [0.90]",
+    ),
+    (
+        "monitor.alert_refusals",
+        Scope::Runtime,
+        Kind::Fraction,
+        "share of refused requests above which there is an alert [0.05]",
+    ),
+    (
+        "monitor.alert_refusals_least",
+        Scope::Runtime,
+        Kind::Integer(1, 1_000_000),
+        "with fewer requests in the window there is none [20]",
+    ),
+    (
+        "monitor.alert_evictions",
+        Scope::Runtime,
+        Kind::Integer(1, 1_000_000),
+        "evictions a minute above which there is an alert [10]",
+    ),
+    (
+        "monitor.alert_window_s",
+        Scope::Runtime,
+        Kind::Span,
+        "refusals and evictions are counted over so long [60]",
+    ),
+    (
+        "monitor.cleanup",
+        Scope::Runtime,
+        Kind::OneOf(&["on", "off"]),
+        "whether memory is cleaned up by itself [on]",
+    ),
+    ("monitor.cleanup_threshold", Scope::Runtime, Kind::Fraction, "used fraction above which it is [0.85]"),
+    (
+        "monitor.leak_rise",
+        Scope::Runtime,
+        Kind::Fraction,
+        "a steady rise of bytes per live object by more is a leak [0.20]",
+    ),
+    ("monitor.leak_window_s", Scope::Runtime, Kind::Span, "the time over which they rise [300]"),
     ("native.backend", Scope::Model, Kind::OneOf(&["cpu", "candle"]), "kernels of the native engine [cpu]"),
     ("native.threads", Scope::Model, Kind::Integer(1, 256), "computing threads [the machine's cores]"),
     (
@@ -192,6 +266,13 @@ impl Config {
         }
     }
 
+    pub(crate) fn marks(&self, key: &str) -> Option<[f64; 3]> {
+        match self.values.get(key) {
+            Some(Value::Marks(values)) => Some(*values),
+            _ => None,
+        }
+    }
+
     pub(crate) fn seconds(&self, key: &str) -> Option<Duration> {
         self.fraction(key).map(Duration::from_secs_f64)
     }
@@ -231,25 +312,29 @@ fn parse(kind: Kind, text: &str) -> std::result::Result<Value, String> {
             Ok(value) if (0.0..=1e9).contains(&value) => Ok(Value::Fraction(value)),
             _ => Err("not a number of seconds from 0 to 1e9".to_owned()),
         },
-        Kind::Levels => {
-            let fractions = text
-                .split(',')
-                .map(|part| part.trim().parse::<f64>())
-                .collect::<std::result::Result<Vec<_>, _>>();
-            let four = fractions.ok().and_then(|all| <[f64; 4]>::try_from(all).ok());
-            let rising = |all: &[f64; 4]| all.windows(2).all(|pair| pair[0] < pair[1]);
-            match four.filter(|all| all[0] > 0.0 && all[3] <= 1.0 && rising(all)) {
-                Some(values) => Ok(Value::Levels(values)),
-                None => {
-                    Err("not four rising fractions above 0 and at most 1, with commas between".to_owned())
-                }
-            }
-        }
+        Kind::Span => match text.parse::<f64>() {
+            Ok(value) if (1.0..=1e9).contains(&value) => Ok(Value::Fraction(value)),
+            _ => Err("not a number of seconds from 1 to 1e9".to_owned()),
+        },
+        Kind::Marks => rising(text).map(Value::Marks).ok_or_else(|| not_rising("three")),
+        Kind::Levels => rising(text).map(Value::Levels).ok_or_else(|| not_rising("four")),
         Kind::OneOf(names) => match names.iter().find(|name| **name == text) {
             Some(name) => Ok(Value::Name(name)),
             None => Err(format!("not one of {}", names.join(", "))),
         },
     }
+}
+
+/// So many fractions with commas between, each above the one before.
+fn rising<const N: usize>(text: &str) -> Option<[f64; N]> {
+    let parts = text.split(',').map(|part| part.trim().parse::<f64>());
+    let all = <[f64; N]>::try_from(parts.collect::<std::result::Result<Vec<_>, _>>().ok()?).ok()?;
+    let fractions = all.iter().all(|&fraction| fraction > 0.0 && fraction <= 1.0);
+    (fractions && all.windows(2).all(|pair| pair[0] < pair[1])).then_some(all)
+}
+
+fn not_rising(count: &str) -> String {
+    format!("not {count} rising fractions above 0 and at most 1, with commas between")
 }
 
 /// Parses a size: a whole or decimal number with an optional unit, `B`, `KiB`, `MiB`, `GiB`, `TiB` (powers of 1024) or
@@ -313,6 +398,12 @@ mod tests {
             ("guard.pressure_levels", "0.7,0.6,0.8,0.9"),
             ("guard.pressure_levels", "0.7,0.8,0.9,NaN"),
             ("guard.pressure_levels", "0.7,0.8,0.9,1.1"),
+            ("monitor.levels", "0.7,0.8,0.9,1.0"),
+            ("monitor.levels", "0.7,0.8,1.1"),
+            ("monitor.history", "0"),
+            ("monitor.interval_ms", "-1"),
+            ("monitor.leak_window_s", "0.5"),
+            ("monitor.cleanup", "maybe"),
             ("native.quantize", "q2_k"),
             ("native.threads", "0"),
             ("native.block_tokens", "17"),

@@ -51,6 +51,7 @@ mod conversation;
 mod error;
 pub mod guard;
 mod model;
+mod monitor;
 #[cfg(feature = "native")]
 mod native;
 #[cfg(feature = "plugin")]
@@ -63,6 +64,7 @@ mod shared;
 mod stream;
 pub mod text;
 mod ticket;
+mod timer;
 mod turn;
 mod waiting;
 

@@ -147,6 +147,7 @@ pub struct Model {
 
 impl Model {
     pub(crate) fn new(runtime: Arc<Inner>, name: &str, loaded: Arc<Loaded>) -> Self {
+        runtime.guard.attend(&loaded.engine);
         Model { runtime, loaded, name: name.into() }
     }
 

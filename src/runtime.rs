@@ -4,7 +4,9 @@ use crate::config::Config;
 use crate::error::{Error, ErrorCode, Result};
 use crate::guard::{GuardConfig, Levels, MemoryGuard, MemoryStats, SystemProbe};
 use crate::model::{Loaded, Model, TextSide};
+use crate::monitor::monitor_config;
 use crate::ticket::{Granted, Held, Ticket};
+use crate::timer::Timer;
 use plimsoll_engine::{Clock, Engine, MemoryProbe, ModelId, SessionKey, SystemClock};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
@@ -58,11 +60,11 @@ pub(crate) struct Inner {
     ticket_ttl: Duration,
     tickets: Mutex<Vec<Weak<Held>>>,
     models: AtomicU64,
-    sweeper: OnceLock<Sweeper>,
+    timers: OnceLock<Vec<Timer>>,
 }
 
 impl Runtime {
-    /// A runtime over this machine's memory. `config` takes `memory.*` and `guard.*` keys.
+    /// A runtime over this machine's memory. `config` takes `memory.*`, `guard.*` and `monitor.*` keys.
     ///
     /// # Errors
     /// `InvalidConfig`, also for a budget that leaves nothing.
@@ -80,13 +82,14 @@ impl Runtime {
         clock: Arc<dyn Clock>,
     ) -> Result<Runtime> {
         let runtime = Self::without_threads(config, probe, clock)?;
-        let sweeper = Sweeper::start(&runtime.inner)?;
-        runtime.inner.sweeper.get_or_init(|| sweeper);
+        runtime.tick();
+        let timers = Inner::start_timers(&runtime.inner)?;
+        runtime.inner.timers.get_or_init(|| timers);
         Ok(runtime)
     }
 
-    /// As [`Runtime::with_environment`], without the thread that looks for idle sessions and expired tickets: whoever runs it
-    /// calls [`Runtime::sweep`] when its clock says so. With an engine that has no thread either, all that happens follows
+    /// As [`Runtime::with_environment`], without the threads that look for idle sessions and expired tickets, and at memory:
+    /// whoever runs it calls [`Runtime::sweep`] and [`Runtime::tick`] when its clock says so. With an engine that has no thread either, all that happens follows
     /// from the calls and the clock alone.
     ///
     /// # Errors
@@ -109,7 +112,7 @@ impl Runtime {
             ticket_ttl,
             tickets: Mutex::default(),
             models: AtomicU64::new(1),
-            sweeper: OnceLock::new(),
+            timers: OnceLock::new(),
         });
         Ok(Runtime { inner })
     }
@@ -200,6 +203,23 @@ impl Inner {
         ticket
     }
 
+    /// The threads of a runtime: one for what must not be late, and one for the monitor, in which callbacks of the host run.
+    fn start_timers(inner: &Arc<Inner>) -> Result<Vec<Timer>> {
+        let mut round = 0_u32;
+        let watch = Timer::start("plimsoll-sweep", WATCH, inner, move |inner| {
+            inner.guard.watch();
+            round = (round + 1) % SWEEP;
+            if round == 0 {
+                inner.sweep();
+            }
+        })?;
+        let interval = inner.guard.config().monitor.interval;
+        if interval.is_zero() {
+            return Ok(vec![watch]);
+        }
+        Ok(vec![watch, Timer::start("plimsoll-monitor", interval, inner, |inner| inner.guard.tick())?])
+    }
+
     fn sweep(&self) -> u64 {
         self.sweep_tickets();
         self.guard.evict_idle()
@@ -214,50 +234,6 @@ impl Inner {
             tickets.iter().filter_map(Weak::upgrade).collect()
         };
         live.iter().for_each(|held| held.expire(now));
-    }
-}
-
-/// The thread that looks at memory, and for idle sessions and expired tickets. It holds no strong handle, so it ends with the last of
-/// runtime, models and sessions.
-struct Sweeper {
-    stop: crossbeam_channel::Sender<()>,
-    thread: Option<std::thread::JoinHandle<()>>,
-}
-
-impl Sweeper {
-    fn start(inner: &Arc<Inner>) -> Result<Sweeper> {
-        let (stop, stopped) = crossbeam_channel::bounded::<()>(0);
-        let inner = Arc::downgrade(inner);
-        let sweep = move || {
-            let mut round = 0_u32;
-            while let Err(crossbeam_channel::RecvTimeoutError::Timeout) = stopped.recv_timeout(WATCH) {
-                let Some(inner) = inner.upgrade() else { return };
-                inner.guard.watch();
-                round = (round + 1) % SWEEP;
-                if round == 0 {
-                    inner.sweep();
-                }
-            }
-        };
-        let thread = std::thread::Builder::new()
-            .name("plimsoll-sweep".into())
-            .spawn(sweep)
-            .map_err(|error| Error::caused(ErrorCode::OutOfMemory, &error))?;
-        Ok(Sweeper { stop, thread: Some(thread) })
-    }
-}
-
-impl Drop for Sweeper {
-    fn drop(&mut self) {
-        // A sender that is gone wakes the receiver.
-        let (closed, _) = crossbeam_channel::bounded(0);
-        drop(std::mem::replace(&mut self.stop, closed));
-        let Some(thread) = self.thread.take() else { return };
-        // The last handle may have been the one that the thread itself held for a sweep.
-        if thread.thread().id() != std::thread::current().id() {
-            // A panic inside was reported where it happened; there is nothing left to do about it here.
-            let _ = thread.join();
-        }
     }
 }
 
@@ -288,5 +264,6 @@ fn guard_config(config: &Config) -> GuardConfig {
         (_, Some(above)) => Some(Levels { above, ..Levels::default() }),
         _ => guard.pressure,
     };
+    guard.monitor = monitor_config(config);
     guard
 }

@@ -135,31 +135,18 @@ static void show_failed(view *v, const plimsoll_error *error) {
 }
 
 static void show_memory(view *v, const plimsoll_runtime *runtime) {
-    plimsoll_memory memory = {.struct_size = sizeof memory};
+    plimsoll_text *report = NULL;
     plimsoll_error *error = NULL;
-    if (plimsoll_memory_stats(runtime, &memory, &error) != PLIMSOLL_OK) {
+    if (plimsoll_memory_report(runtime, &report, &error) != PLIMSOLL_OK) {
         v->failed(v, error);
         plimsoll_error_free(error);
         return;
     }
-    FILE *out = v->numbers;
-    fprintf(out, "capacity    %10s\n", HUMAN(memory.capacity_bytes));
-    fprintf(out, "limit       %10s   after threshold and reserve\n", HUMAN(memory.limit_bytes));
-    fprintf(out, "used        %10s   at most so far %s\n", HUMAN(memory.used_bytes), HUMAN(memory.peak_bytes));
-    fprintf(out, "  weights   %10s\n", HUMAN(memory.weights_bytes));
-    fprintf(out, "  workspace %10s\n", HUMAN(memory.workspace_bytes));
-    fprintf(out, "  KV        %10s\n", HUMAN(memory.kv_bytes));
-    fprintf(out, "  requests  %10s\n", HUMAN(memory.request_bytes));
-    fprintf(out, "free        %10s\n", HUMAN(memory.free_bytes));
-    if (memory.heap_bytes > 0) {
-        fprintf(out, "heap        %10s   all that the library has allocated\n", HUMAN(memory.heap_bytes));
-    }
-    fprintf(out, "pressure    %10s   %" PRIu64 " changes, %" PRIu64 " requests degraded\n", pressure_name(memory.pressure),
-            memory.pressure_changes, memory.degraded_count);
-    fprintf(out, "sessions    %10" PRIu64 "   %" PRIu64 " evictions\n", memory.active_sessions, memory.evictions);
-    fprintf(out, "requests    %10" PRIu64 " accepted, %" PRIu64 " shrunk, %" PRIu64 " refused, %" PRIu64 " routed\n",
-            memory.accepted_count, memory.shrunk_count, memory.rejected_count, memory.routed_count);
-    fflush(out);
+    end_line(v);
+    plimsoll_str text = plimsoll_text_str(report);
+    fwrite(text.ptr, 1, text.len, v->numbers);
+    fflush(v->numbers);
+    plimsoll_text_free(report);
 }
 
 static void show_note(view *v, const char *text) {

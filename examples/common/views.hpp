@@ -104,14 +104,8 @@ public:
     }
 
     void stats(const plimsoll::runtime &runtime) override {
-        const plimsoll::memory memory = runtime.memory_stats();
-        numbers_ << "capacity    " << human(memory.capacity_bytes) << ", limit " << human(memory.limit_bytes) << ", used "
-                 << human(memory.used_bytes) << ", at most so far " << human(memory.peak_bytes) << ", free "
-                 << human(memory.free_bytes) << "\n  weights   " << human(memory.weights_bytes) << "\n  workspace "
-                 << human(memory.workspace_bytes) << "\n  KV        " << human(memory.kv_bytes) << "\n  requests  "
-                 << human(memory.request_bytes) << "\nsessions    " << memory.active_sessions << ", " << memory.evictions
-                 << " evictions\nrequests    " << memory.accepted_count << " accepted, " << memory.shrunk_count
-                 << " shrunk, " << memory.rejected_count << " refused" << std::endl;
+        const plimsoll::text report = runtime.memory_report();
+        numbers_ << report.view() << std::flush;
     }
 
     void note(std::string_view text) override { numbers_ << text << std::endl; }

@@ -158,6 +158,36 @@ enum class pressure : std::int32_t {
     emergency = PLIMSOLL_PRESSURE_EMERGENCY,
 };
 
+/// How full a region is to whoever watches it; no request gives up anything for it.
+///
+/// Since: 0.1.
+enum class memory_level : std::int32_t {
+    /// Less than 0.60 of the capacity is in use.
+    low = PLIMSOLL_MEMORY_LOW,
+    /// From 0.60 on.
+    moderate = PLIMSOLL_MEMORY_MODERATE,
+    /// From 0.80 on.
+    high = PLIMSOLL_MEMORY_HIGH,
+    /// From 0.90 on.
+    critical = PLIMSOLL_MEMORY_CRITICAL,
+};
+
+/// What an alert is about.
+///
+/// Since: 0.1.
+enum class alert_kind : std::int32_t {
+    /// A region is used above "monitor.alert_pressure".
+    pressure = PLIMSOLL_ALERT_PRESSURE,
+    /// A session holds more of its KV limit than "monitor.alert_session".
+    session = PLIMSOLL_ALERT_SESSION,
+    /// More of the requests are refused than "monitor.alert_refusals".
+    refusals = PLIMSOLL_ALERT_REFUSALS,
+    /// There are more evictions a minute than "monitor.alert_evictions".
+    evictions = PLIMSOLL_ALERT_EVICTIONS,
+    /// Bytes per live object rise steadily, or outlive their object.
+    leak = PLIMSOLL_ALERT_LEAK,
+};
+
 /// What an event of a running request is.
 ///
 /// Since: 0.1.
@@ -297,6 +327,33 @@ constexpr std::string_view to_string(pressure value) noexcept {
     case pressure::high: return "high";
     case pressure::critical: return "critical";
     case pressure::emergency: return "emergency";
+    }
+    return "unknown";
+}
+
+/// The name of a memory level, such as "moderate"; "unknown" for one that this header does not have.
+///
+/// Ownership: static. Threads: any. Errors: none. Since: 0.1.
+constexpr std::string_view to_string(memory_level value) noexcept {
+    switch (value) {
+    case memory_level::low: return "low";
+    case memory_level::moderate: return "moderate";
+    case memory_level::high: return "high";
+    case memory_level::critical: return "critical";
+    }
+    return "unknown";
+}
+
+/// The name of an alert's kind, such as "leak"; "unknown" for one that this header does not have.
+///
+/// Ownership: static. Threads: any. Errors: none. Since: 0.1.
+constexpr std::string_view to_string(alert_kind value) noexcept {
+    switch (value) {
+    case alert_kind::pressure: return "pressure";
+    case alert_kind::session: return "session";
+    case alert_kind::refusals: return "refusals";
+    case alert_kind::evictions: return "evictions";
+    case alert_kind::leak: return "leak";
     }
     return "unknown";
 }

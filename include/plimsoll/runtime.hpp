@@ -4,6 +4,7 @@
 
 #include "engine.hpp"
 #include "model.hpp"
+#include "monitor.hpp"
 
 namespace plimsoll {
 inline namespace PLIMSOLL_CPP {
@@ -27,7 +28,7 @@ public:
         });
     }
 
-    /// A runtime with the settings that begin with "memory." and "guard.".
+    /// A runtime with the settings that begin with "memory.", "guard." and "monitor.".
     ///
     /// Ownership: copies the settings. Threads: any. Errors: `invalid_config`, `null_pointer` for an empty configuration.
     /// Since: 0.1.
@@ -105,7 +106,8 @@ public:
     }
 
     /// The memory statistics as a JSON object: active_sessions, total_kv_mb, gpu_usage, gpu_free_mb, session_details,
-    /// gpu_memory, the counters, and the ledger by region and owner.
+    /// gpu_memory, the counters, the ledger by region and owner, and under "monitor" what the monitor knows: "regions" with
+    /// their last snapshot, levels, peak and average, "system", "alerts" and "cleanup".
     ///
     /// Ownership: the text owns it. Threads: any. Errors: none but `internal`. Since: 0.1.
     returned<text> memory_stats_json() const {
@@ -113,6 +115,102 @@ public:
         plimsoll_text *raw = nullptr;
         plimsoll_status code = plimsoll_memory_stats_json(get(), &raw, failure.out());
         return detail::finish(code, failure, [raw] { return text::adopt(raw); });
+    }
+
+    /// Who has how much of the memory, how short it is, and what to look at: a table for people, in MiB. Its form may change; for
+    /// programs there is memory_stats_json().
+    ///
+    /// Ownership: the text owns it. Threads: any. Errors: none but `internal`. Since: 0.1.
+    returned<text> memory_report() const {
+        detail::call_error failure;
+        plimsoll_text *raw = nullptr;
+        plimsoll_status code = plimsoll_memory_report(get(), &raw, failure.out());
+        return detail::finish(code, failure, [raw] { return text::adopt(raw); });
+    }
+
+    /// What the monitor saw last of a region: -1 is the host's memory, else that of the device with this index.
+    ///
+    /// Ownership: the caller's. Threads: any. Errors: `invalid_argument` for a region that is not managed. Since: 0.1.
+    returned<monitor_snapshot> monitor(std::int32_t region = -1) const {
+        detail::call_error failure;
+        auto raw = detail::sized<plimsoll_monitor_snapshot>();
+        plimsoll_status code = plimsoll_monitor_get_snapshot(get(), region, &raw, failure.out());
+        return detail::finish(code, failure, [&raw] { return monitor_snapshot::from(raw); });
+    }
+
+    /// The snapshots that are kept as a JSON object: "regions", each with its "snapshots", and "system", the oldest first.
+    ///
+    /// Ownership: the text owns it. Threads: any. Errors: none but `internal`. Since: 0.1.
+    returned<text> monitor_history_json() const {
+        detail::call_error failure;
+        plimsoll_text *raw = nullptr;
+        plimsoll_status code = plimsoll_monitor_history_json(get(), &raw, failure.out());
+        return detail::finish(code, failure, [raw] { return text::adopt(raw); });
+    }
+
+    /// The alerts as a JSON object: "active", "cleared" (the last 32), and "raised", which counts them by kind.
+    ///
+    /// Ownership: the text owns it. Threads: any. Errors: none but `internal`. Since: 0.1.
+    returned<text> monitor_alerts_json() const {
+        detail::call_error failure;
+        plimsoll_text *raw = nullptr;
+        plimsoll_status code = plimsoll_monitor_alerts_json(get(), &raw, failure.out());
+        return detail::finish(code, failure, [raw] { return text::adopt(raw); });
+    }
+
+    /// Has `function` hear of every alert from now on, in place of who did before; an empty one ends it. What it throws ends
+    /// there; alerts_lost() counts it.
+    ///
+    /// Ownership: keeps `function` until another takes its place, or runtime, models and sessions are gone, and no alert is on
+    /// its way to it. Threads: any. Errors: none but `internal`; std::bad_alloc. Since: 0.1.
+    returned<void> on_alert(alert_callback function) const {
+        detail::call_error failure;
+        if (!function) {
+            plimsoll_status code = plimsoll_monitor_on_alert(get(), nullptr, nullptr, nullptr, failure.out());
+            return detail::finish(code, failure);
+        }
+        auto kept = std::make_unique<alert_callback>(std::move(function));
+        /* The library drops it exactly once, also when the call fails. */
+        plimsoll_status code =
+            plimsoll_monitor_on_alert(get(), detail::on_alert, kept.release(), detail::on_alert_drop, failure.out());
+        return detail::finish(code, failure);
+    }
+
+    /// Registers a function that frees memory in cleanups, after those registered before it. `name` stands for it in the
+    /// statistics.
+    ///
+    /// Ownership: copies `name`; keeps `function` until it is taken back, or runtime, models and sessions are gone, and it does
+    /// not run. Threads: any. Errors: `null_pointer` for an empty function, `invalid_utf8`; std::bad_alloc. Since: 0.1.
+    returned<cleanup_id> on_cleanup(std::string_view name, cleanup_callback function) const {
+        detail::call_error failure;
+        cleanup_id id;
+        auto *call = function ? detail::on_cleanup : nullptr;
+        auto kept = std::make_unique<cleanup_callback>(std::move(function));
+        /* The library drops it exactly once, also when the call fails. */
+        plimsoll_status code = plimsoll_cleanup_register(get(), name.data(), name.size(), call, kept.release(),
+                                                         detail::on_cleanup_drop, &id.value, failure.out());
+        return detail::finish(code, failure, [id] { return id; });
+    }
+
+    /// Takes a cleanup function back, also from inside it. If a cleanup runs it now, that goes on to its end.
+    ///
+    /// Ownership: none. Threads: any. Errors: `invalid_argument` for one that is not registered. Since: 0.1.
+    returned<void> remove_cleanup(cleanup_id id) const {
+        detail::call_error failure;
+        plimsoll_status code = plimsoll_cleanup_unregister(get(), id.value, failure.out());
+        return detail::finish(code, failure);
+    }
+
+    /// Frees what can be: caches and pools, the KV of all idle sessions, whose conversations stay, and what registered functions
+    /// free. Returns the bytes that came back by the books and by a reading of the machine.
+    ///
+    /// Ownership: none. Threads: any; the functions run on this one. Errors: `busy` while another thread cleans up, `reentrant`
+    /// from a cleanup function. Since: 0.1.
+    returned<std::uint64_t> cleanup() const {
+        detail::call_error failure;
+        std::uint64_t freed = 0;
+        plimsoll_status code = plimsoll_memory_cleanup(get(), &freed, failure.out());
+        return detail::finish(code, failure, [freed] { return freed; });
     }
 
 private:

@@ -59,6 +59,122 @@ struct memory {
     }
 };
 
+/// What the monitor saw last of one region, what its snapshots come to, and the machine's figures beside them. Sizes are bytes.
+///
+/// Since: 0.1.
+struct monitor_snapshot {
+    /// How long ago it was taken.
+    std::chrono::milliseconds age{};
+    /// What there is.
+    std::uint64_t capacity_bytes = 0;
+    /// In use, by plimsoll and by others.
+    std::uint64_t used_bytes = 0;
+    /// In use by nobody.
+    std::uint64_t free_bytes = 0;
+    /// Of what is in use, what plimsoll has leased.
+    std::uint64_t ours_bytes = 0;
+    /// Of what is in use, what others use.
+    std::uint64_t others_bytes = 0;
+    /// What may still be leased, after threshold and reserve.
+    std::uint64_t leasable_bytes = 0;
+    /// The most that was in use.
+    std::uint64_t peak_bytes = 0;
+    /// What was in use on average.
+    std::uint64_t average_bytes = 0;
+    /// Snapshots taken.
+    std::uint64_t snapshots = 0;
+    /// Times that it rose to moderate or above.
+    std::uint64_t moderate_events = 0;
+    /// Times that it rose to high or above.
+    std::uint64_t high_events = 0;
+    /// Times that it rose to critical.
+    std::uint64_t critical_events = 0;
+    /// Of the time of the machine's cores, the share that they were busy since the snapshot before; 0 to 1.
+    double cpu = 0;
+    /// Of the same time, the share that they worked for this process.
+    double cpu_own = 0;
+    /// The machine's memory, whatever bounds the process; 0 where nothing tells of it, as the next two.
+    std::uint64_t memory_total_bytes = 0;
+    /// Of it, what can still be taken.
+    std::uint64_t memory_available_bytes = 0;
+    /// Of it, what this process has in memory.
+    std::uint64_t resident_bytes = 0;
+    /// Live heap bytes of the library; 0 when it does not count them.
+    std::uint64_t heap_bytes = 0;
+    /// Of these, what no owner of the ledger has.
+    std::uint64_t unbooked_bytes = 0;
+    /// Cleanups so far.
+    std::uint64_t cleanup_runs = 0;
+    /// Bytes that came back in all of them.
+    std::uint64_t cleanup_freed_bytes = 0;
+    /// How long ago the last one ended.
+    std::optional<std::chrono::milliseconds> cleanup_age;
+    /// How full the region is.
+    memory_level level{};
+    /// Alerts that are active.
+    std::uint32_t alerts = 0;
+
+    static monitor_snapshot from(const plimsoll_monitor_snapshot &raw) noexcept {
+        monitor_snapshot made;
+        made.age = std::chrono::milliseconds(static_cast<std::int64_t>(raw.age_ms));
+        made.capacity_bytes = raw.capacity_bytes;
+        made.used_bytes = raw.used_bytes;
+        made.free_bytes = raw.free_bytes;
+        made.ours_bytes = raw.ours_bytes;
+        made.others_bytes = raw.others_bytes;
+        made.leasable_bytes = raw.leasable_bytes;
+        made.peak_bytes = raw.peak_bytes;
+        made.average_bytes = raw.average_bytes;
+        made.snapshots = raw.snapshots;
+        made.moderate_events = raw.moderate_events;
+        made.high_events = raw.high_events;
+        made.critical_events = raw.critical_events;
+        made.cpu = raw.cpu;
+        made.cpu_own = raw.cpu_own;
+        made.memory_total_bytes = raw.memory_total_bytes;
+        made.memory_available_bytes = raw.memory_available_bytes;
+        made.resident_bytes = raw.resident_bytes;
+        made.heap_bytes = raw.heap_bytes;
+        made.unbooked_bytes = raw.unbooked_bytes;
+        made.cleanup_runs = raw.cleanup_runs;
+        made.cleanup_freed_bytes = raw.cleanup_freed_bytes;
+        if (raw.cleanup_age_ms >= 0) {
+            made.cleanup_age = std::chrono::milliseconds(raw.cleanup_age_ms);
+        }
+        made.level = memory_level{raw.level};
+        made.alerts = raw.alerts;
+        return made;
+    }
+};
+
+/// An alert that was raised or cleared.
+///
+/// Ownership: borrows its text until the callback returns. Since: 0.1.
+struct alert {
+    /// What it is about.
+    alert_kind kind{};
+    /// Whether it was raised; else it is over.
+    bool raised = false;
+    /// What was measured: a fraction, or evictions a minute. Of a leak the fraction by which bytes per live object rose; 1 where
+    /// the object is gone.
+    double value = 0;
+    /// What it has to be above.
+    double threshold = 0;
+    /// The bytes in question: used, held, leaked; 0 where it is about requests.
+    std::uint64_t bytes = 0;
+    /// The session, as the statistics name it; 0 where it is about none.
+    std::uint64_t session = 0;
+    /// The region: -1 is the host's memory, else it is that of the device with this index; -2 where it is about none.
+    std::int32_t region = 0;
+    /// All of it in a sentence.
+    std::string_view text;
+
+    static alert from(const plimsoll_alert &raw) noexcept {
+        return {alert_kind{raw.kind}, raw.raised != 0, raw.value,  raw.threshold,
+                raw.bytes,            raw.session,     raw.region, detail::view(raw.text)};
+    }
+};
+
 /// How far a load is.
 ///
 /// Since: 0.1.

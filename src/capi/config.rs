@@ -38,7 +38,7 @@ pub unsafe extern "C" fn plimsoll_config_new(
 }
 
 /// Sets one key, such as "memory.budget" to "512MiB". An empty value takes the setting back. The keys for a runtime begin
-/// with `memory.` and `guard.`, for a model with `native.`, `plugin.` and `engine.`, for a session with `session.`; the error
+/// with `memory.`, `guard.` and `monitor.`, for a model with `native.`, `plugin.` and `engine.`, for a session with `session.`; the error
 /// for an unknown key lists them all.
 ///
 /// Ownership: copies both texts. Threads: one at a time per configuration. Errors: `INVALID_CONFIG` with the reason,

@@ -110,8 +110,29 @@ pub unsafe extern "C" fn plimsoll_memory_stats(
     }
 }
 
+/// Who has how much of the memory, how short it is, and what to look at: a table for people, in MiB. Its form may change; for
+/// programs there is plimsoll_memory_stats_json().
+///
+/// Ownership: the caller frees `*out` with plimsoll_text_free(). Threads: any. Errors: `NULL_POINTER`. Since: 0.1.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn plimsoll_memory_report(
+    runtime: *const plimsoll_runtime,
+    out: *mut *mut plimsoll_text,
+    error: *mut *mut plimsoll_error,
+) -> plimsoll_status {
+    // SAFETY: the header's rules for handles and output pointers.
+    unsafe {
+        boundary("plimsoll_memory_report", error, || {
+            let (runtime, out) = (borrow(runtime, "runtime")?, output(out, "out")?);
+            hand_out(out, plimsoll_text(runtime.0.memory_report()));
+            Ok(())
+        })
+    }
+}
+
 /// The memory statistics as a JSON object: active_sessions, total_kv_mb, gpu_usage, gpu_free_mb, session_details, gpu_memory,
-/// the counters, and the ledger by region and owner.
+/// the counters, the ledger by region and owner, and under "monitor" what the monitor knows: "regions" with their last snapshot,
+/// levels, peak and average, "system", "alerts" and "cleanup".
 ///
 /// Ownership: the caller frees `*out` with plimsoll_text_free(). Threads: any. Errors: `NULL_POINTER`. Since: 0.1.
 #[unsafe(no_mangle)]
@@ -124,7 +145,7 @@ pub unsafe extern "C" fn plimsoll_memory_stats_json(
     unsafe {
         boundary("plimsoll_memory_stats_json", error, || {
             let (runtime, out) = (borrow(runtime, "runtime")?, output(out, "out")?);
-            hand_out(out, plimsoll_text(runtime.0.memory().to_json().to_string()));
+            hand_out(out, plimsoll_text(runtime.0.memory_json().to_string()));
             Ok(())
         })
     }

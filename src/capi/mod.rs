@@ -9,6 +9,7 @@
 mod admit;
 mod boundary;
 mod cancel;
+mod cleanup;
 mod config;
 mod convert;
 mod error;
@@ -16,6 +17,7 @@ mod generate;
 mod log;
 mod memory;
 mod model;
+mod monitor;
 mod plugin;
 #[allow(rustdoc::broken_intra_doc_links, reason = "defaults stand in brackets, as in the header")]
 mod request;
@@ -32,12 +34,14 @@ mod waiting;
 
 pub use admit::*;
 pub use cancel::*;
+pub use cleanup::*;
 pub use config::*;
 pub use error::*;
 pub use generate::*;
 pub use log::*;
 pub use memory::*;
 pub use model::*;
+pub use monitor::*;
 pub use plugin::*;
 pub use request::*;
 pub use runtime::*;

@@ -10,8 +10,8 @@ use crate::runtime::Runtime;
 /// A runtime: one memory guard, and the models under it.
 pub struct plimsoll_runtime(pub(super) Runtime);
 
-/// Makes a runtime. `config` takes the keys that begin with `memory.` and `guard.`; NULL is every default: the budget is
-/// then what the machine or its cgroup allows.
+/// Makes a runtime. `config` takes the keys that begin with `memory.`, `guard.` and `monitor.`; NULL is every default: the
+/// budget is then what the machine or its cgroup allows.
 ///
 /// Ownership: copies `config`; the caller frees `*out` with plimsoll_runtime_free(). Threads: any. Errors:
 /// `INVALID_CONFIG`, `NULL_POINTER`. Since: 0.1.

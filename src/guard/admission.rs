@@ -230,7 +230,7 @@ impl MemoryGuard {
             return refused(state, refusal, asker);
         }
         let verdict = Verdict { waited: asker.waited, ..verdict };
-        state.sessions.begin(asker.key, now);
+        state.sessions.begin(asker.key, request, now);
         state.tally.count(verdict.decision);
         state.tally.degraded += u64::from(verdict.pressure > Pressure::Low);
         if state.line.leave(asker.place) {

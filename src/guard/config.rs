@@ -1,6 +1,6 @@
 //! The guard's limits.
 
-use super::{GuardError, Levels};
+use super::{GuardError, Levels, MonitorConfig};
 use std::time::Duration;
 
 const MIB: u64 = 1 << 20;
@@ -35,6 +35,8 @@ pub struct GuardConfig {
     pub queue: usize,
     /// Where the levels of pressure begin; `None` degrades nobody.
     pub pressure: Option<Levels>,
+    /// How often the monitor looks, and where it speaks up.
+    pub monitor: MonitorConfig,
 }
 
 impl Default for GuardConfig {
@@ -51,6 +53,7 @@ impl Default for GuardConfig {
             reclaim_deadline: Duration::from_secs(1),
             queue: 256,
             pressure: Some(Levels::default()),
+            monitor: MonitorConfig::default(),
         }
     }
 }
@@ -69,6 +72,7 @@ impl GuardConfig {
         if let Some(levels) = &self.pressure {
             levels.validate()?;
         }
+        self.monitor.validate()?;
         let mut devices: Vec<u8> = self.device_budgets.iter().map(|&(index, _)| index).collect();
         devices.sort_unstable();
         if let Some(twice) = devices.windows(2).find(|pair| pair[0] == pair[1]) {

@@ -49,6 +49,8 @@
 //!    for an engine ends at the reclaim deadline.
 //! 5. The session table holds engines weakly: neither the books nor a lease keep an engine alive.
 //!
+//! Beside the decisions a [`monitor`] takes snapshots, keeps their history, raises alerts, finds leaks and cleans up.
+//!
 //! # Waiting
 //!
 //! A refused request is its caller's to repeat, or it waits in a bounded line: [`MemoryGuard::enqueue`] and, on a thread that
@@ -64,6 +66,7 @@ mod config;
 mod eviction;
 mod ledger;
 mod line;
+mod monitor;
 mod pressure;
 pub mod probe;
 mod purpose;
@@ -82,6 +85,11 @@ mod waiting;
 mod tests;
 
 pub use config::GuardConfig;
+pub use monitor::{
+    Alert, AlertCallback, AlertKind, CleanupBusy, CleanupCallback, CleanupId, CleanupOutcome, CleanupRecord,
+    CleanupStage, CleanupTaskStats, History, MemoryLevel, MonitorConfig, MonitorStats, RegionHistory,
+    RegionTrend, Snapshot, Subject, Suspect, SystemSnapshot,
+};
 pub use pressure::{Degraded, Levels, Pressure};
 pub use probe::SystemProbe;
 pub use purpose::Purpose;
@@ -92,6 +100,7 @@ pub use verdict::{Ask, Decision, Reason, Verdict};
 pub use waiting::{Queued, Waiting};
 
 use books::Books;
+use monitor::Monitor;
 use plimsoll_engine::{Clock, Engine, Lease, MemoryProbe, Owner, Region, Throttle};
 use readings::Readings;
 use room::Shortage;
@@ -105,6 +114,7 @@ pub struct MemoryGuard {
     readings: Readings,
     books: Arc<Books>,
     throttle: Arc<Throttle>,
+    monitor: Monitor,
 }
 
 impl MemoryGuard {
@@ -120,7 +130,8 @@ impl MemoryGuard {
         config.validate()?;
         let readings = Readings::new(&config, probe);
         let books = Arc::new(Books::new(config.kv_limit));
-        let guard = MemoryGuard { config, clock, readings, books, throttle: Arc::default() };
+        let monitor = Monitor::new(&config.monitor, readings.regions())?;
+        let guard = MemoryGuard { config, clock, readings, books, throttle: Arc::default(), monitor };
         for region in guard.readings.regions() {
             guard.readings.take(region, &guard.books, &guard.config);
             let state = guard.books.lock();

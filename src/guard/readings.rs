@@ -5,7 +5,7 @@ use super::probe::Budget;
 use super::{GuardConfig, Purpose};
 use plimsoll_engine::sync::atomic::{AtomicU64, Ordering};
 use plimsoll_engine::sync::{Mutex, MutexGuard};
-use plimsoll_engine::{Engine, MemoryProbe, Reading, Region};
+use plimsoll_engine::{Engine, MemoryProbe, Reading, Region, Vitals};
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
@@ -42,6 +42,16 @@ impl Readings {
         if !engines.iter().any(|known| std::ptr::addr_eq(known.as_ptr(), Arc::as_ptr(engine))) {
             engines.push(Arc::downgrade(engine));
         }
+    }
+
+    /// Engines that are there.
+    pub(super) fn engines(&self) -> u64 {
+        lock(&self.engines).iter().filter(|known| known.strong_count() > 0).count() as u64
+    }
+
+    /// The machine and the process now.
+    pub(super) fn vitals(&self) -> Option<Vitals> {
+        self.probe.vitals()
     }
 
     /// The regions that are read, the host first.

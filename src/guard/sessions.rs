@@ -9,7 +9,8 @@ use super::room::Shortage;
 use super::slab::{End, List, Slab};
 use super::stats::SessionStats;
 use plimsoll_engine::sync::{Receiver, Sender, TryRecvError, unbounded};
-use plimsoll_engine::{Engine, Region, SessionKey};
+use plimsoll_engine::{Engine, Region, RequestId, SessionKey};
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -36,12 +37,16 @@ pub(super) struct Session {
     pub(super) limit: u64,
     pub(super) kv: u64,
     pub(super) place: Place,
+    /// The request that it runs.
+    pub(super) request: Option<RequestId>,
     pub(super) requests: u64,
     pub(super) evictions: u64,
     pub(super) opened: Duration,
     pub(super) last_used: Duration,
     /// No seat is left; the session stays in the table until its KV is back.
     pub(super) closed: bool,
+    /// When the monitor first saw that, and KV.
+    pub(super) seen_closed: Cell<Option<Duration>>,
     pub(super) reclaim: Option<Reclaim>,
 }
 
@@ -126,11 +131,13 @@ impl Sessions {
             limit,
             kv: 0,
             place: Place::Empty,
+            request: None,
             requests: 0,
             evictions: 0,
             opened: now,
             last_used: now,
             closed: false,
+            seen_closed: Cell::new(None),
             reclaim: None,
         };
         let at = self.slab.insert(session).ok_or(GuardError::TooManySessions { open: self.open })?;
@@ -194,8 +201,9 @@ impl Sessions {
     }
 
     /// A session begins a request. The caller has seen that it neither runs nor is leaving.
-    pub(super) fn begin(&mut self, key: SessionKey, now: Duration) {
+    pub(super) fn begin(&mut self, key: SessionKey, request: RequestId, now: Duration) {
         if let Some((at, session)) = self.slot(key) {
+            session.request = Some(request);
             session.requests += 1;
             session.last_used = now;
             self.move_to(at, Place::Busy, End::Last);
@@ -209,7 +217,7 @@ impl Sessions {
             return None;
         }
         let took = now.saturating_sub(session.last_used);
-        session.last_used = now;
+        (session.last_used, session.request) = (now, None);
         let (kv, closed) = (session.kv, session.closed);
         self.move_to(at, if kv > 0 { Place::Idle } else { Place::Empty }, End::Last);
         Some((took, closed))

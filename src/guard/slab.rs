@@ -83,6 +83,16 @@ impl<T> Slab<T> {
         self.slots.get_mut(at as usize)?.value.as_mut()
     }
 
+    /// Places in the table, taken or not.
+    pub(super) fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The entries at `count` places from `from` on.
+    pub(super) fn range(&self, from: usize, count: usize) -> impl Iterator<Item = &T> {
+        self.slots.iter().skip(from).take(count).filter_map(|slot| slot.value.as_ref())
+    }
+
     /// All entries with their indices.
     pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &T)> {
         self.slots.iter().enumerate().filter_map(|(at, slot)| slot.value.as_ref().map(|value| (at, value)))

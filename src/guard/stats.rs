@@ -21,6 +21,12 @@ pub(super) struct Tally {
 }
 
 impl Tally {
+    /// Decisions so far, and those of them that refused.
+    pub(super) fn decided(&self) -> (u64, u64) {
+        let decided = self.accepted + self.shrunk + self.routed + self.rejected;
+        (decided, self.rejected)
+    }
+
     pub(super) fn count(&mut self, decision: Decision) {
         match decision {
             Decision::Accept => self.accepted += 1,
@@ -168,7 +174,8 @@ impl MemoryStats {
     }
 
     /// The statistics as a JSON object. `mb` and `gb` are 2^20 and 2^30 bytes; `gpu_usage` is a fraction of all devices'
-    /// capacity; fields in bytes say so. Session ids are numbers.
+    /// capacity; fields in bytes say so. Session ids are numbers. `metrics` has figures of the same moment under the
+    /// names that dashboards ask for; its `memory_pressure_gauge` is 0 (low) to 4 (emergency).
     pub fn to_json(&self) -> Value {
         let devices = || self.regions.iter().filter(|stats| stats.region != Region::Host);
         let sum = |part: fn(&RegionStats) -> u64| devices().map(part).fold(0, u64::saturating_add);
@@ -216,6 +223,8 @@ impl MemoryStats {
                 })
             })
             .collect();
+        let decided = [self.accepted_count, self.shrunk_count, self.rejected_count, self.routed_count];
+        let decided = decided.into_iter().fold(0, u64::saturating_add);
         let ledger: Vec<Value> = self
             .ledger
             .iter()
@@ -240,6 +249,9 @@ impl MemoryStats {
             "shrunk_count": self.shrunk_count,
             "rejected_count": self.rejected_count,
             "routed_count": self.routed_count,
+            "routed_4gpu_count": self.routed_count,
+            "route4_gpu_requests": self.routed_count,
+            "route4_percentage": 100.0 * fraction(self.routed_count, decided),
             "degraded_count": self.degraded_count,
             "waiting": self.waiting,
             "waited_count": self.waited_count,
@@ -248,6 +260,16 @@ impl MemoryStats {
             "pressure_changes": self.pressure_changes,
             "evictions": self.evictions,
             "ledger": ledger,
+            "metrics": {
+                "kv_bytes_in_use": self.total_kv_bytes,
+                "kv_in_use_mb": mib(self.total_kv_bytes),
+                "sessions_active": self.active_sessions,
+                "sessions_evicted_total": self.evictions,
+                "gpu_mem_used_bytes": sum(RegionStats::taken),
+                "memory_pressure_gauge": self.pressure as i32,
+                "admission_rejected_total": self.rejected_count,
+                "degradation_triggered_total": self.degraded_count,
+            },
         })
     }
 }

@@ -71,8 +71,10 @@ impl<'s> Talk<'s> {
         let prompt_tokens = u32::try_from(prompt.len()).map_err(|error| error.to_string())?;
         let shape = Shape { prompt_tokens, max_tokens, top_logprobs: manner.top_logprobs, penalties: false };
         let price = self.subject.engine.estimate(&shape).map_err(|error| error.to_string())?;
-        let admitted =
-            self.subject.guard.admit(&self.seat, &Ask { shape, min_tokens: max_tokens, degradable: true, priority: 0 });
+        let admitted = self
+            .subject
+            .guard
+            .admit(&self.seat, &Ask { shape, min_tokens: max_tokens, degradable: true, priority: 0 });
         let (verdict, grant) = admitted.map_err(|error| error.to_string())?;
         let grant = grant.filter(|_| verdict.decision == Decision::Accept);
         let grant = grant.ok_or_else(|| format!("the subject has no room for the suite: {verdict}"))?;

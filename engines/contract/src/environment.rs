@@ -76,10 +76,35 @@ pub struct Reading {
     pub used: u64,
 }
 
+/// What the system tells of the machine and of this process, beside the regions. Counters only grow; their unit is any, the
+/// same for all three.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Vitals {
+    /// Time of all cores together, busy or not.
+    pub cpu_time: u64,
+    /// Of it, the time that they were busy, for whomever.
+    pub cpu_busy: u64,
+    /// Of it, the time that they worked for this process.
+    pub cpu_own: u64,
+    /// The machine's memory in bytes, whatever bounds the process.
+    pub memory_total: u64,
+    /// Bytes of it that can still be taken.
+    pub memory_available: u64,
+    /// Bytes of it that this process has in memory.
+    pub resident: u64,
+    /// Live heap bytes of the library, where something counts them.
+    pub heap: Option<u64>,
+}
+
 /// Reads a region's capacity and use.
 pub trait MemoryProbe: Send + Sync {
     /// The present reading, or `None` where the region cannot be read.
     fn read(&self, region: Region) -> Option<Reading>;
+
+    /// The machine and the process now, or `None` where nothing tells of them.
+    fn vitals(&self) -> Option<Vitals> {
+        None
+    }
 }
 
 /// A fixed answer, settable from a test.

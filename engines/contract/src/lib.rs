@@ -27,7 +27,9 @@ mod throttle;
 
 pub use cancel::{Cancel, Wake};
 pub use engine::{Capabilities, Engine, Holdings, Job, Rejected};
-pub use environment::{Clock, Entropy, ManualClock, MemoryProbe, Reading, SystemClock, SystemEntropy};
+pub use environment::{
+    Clock, Entropy, ManualClock, MemoryProbe, Reading, SystemClock, SystemEntropy, Vitals,
+};
 pub use error::EngineError;
 pub use estimate::{Estimate, Shape};
 pub use lease::{Accounts, Lease, LeaseShort, ModelId, Owner, Region, RequestId, SessionKey};

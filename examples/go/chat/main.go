@@ -19,7 +19,7 @@ import (
 	"plimsoll.example/plimsoll"
 )
 
-const commands = `/stats  memory and decisions
+const commands = `/stats  memory by owner, sessions, decisions, alerts
 /reset  forget the conversation
 /quit   end the program
 Ctrl-C stops an answer; at the prompt it ends the program.`
@@ -174,12 +174,8 @@ func (c *chat) line(line string) error {
 		c.begun = false
 		return c.session.Reset(context.Background())
 	case line == "/stats":
-		m, err := c.runtime.Memory()
-		if err == nil {
-			fmt.Printf("weights %s, workspace %s, KV %s, free %s of %s; %d accepted, %d shrunk, %d refused\n",
-				human(m.Weights), human(m.Workspace), human(m.KV), human(m.Free), human(m.Limit),
-				m.Accepted, m.Shrunk, m.Rejected)
-		}
+		report, err := c.runtime.MemoryReport()
+		fmt.Print(report)
 		return err
 	case strings.HasPrefix(line, "/"):
 		fmt.Println(commands)

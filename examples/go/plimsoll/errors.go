@@ -39,7 +39,7 @@ const (
 	ErrMemoryRefused     Code = C.PLIMSOLL_ERR_MEMORY_REFUSED      // the bytes are not there; the error has the numbers
 	ErrOutOfMemory       Code = C.PLIMSOLL_ERR_OUT_OF_MEMORY       // the system refused memory that had been granted
 	ErrQueueFull         Code = C.PLIMSOLL_ERR_QUEUE_FULL          // too many requests wait
-	ErrBusy              Code = C.PLIMSOLL_ERR_BUSY                // the session has a stream or a ticket outstanding
+	ErrBusy              Code = C.PLIMSOLL_ERR_BUSY                // the session has a stream or a ticket outstanding; or another goroutine cleans up
 	ErrModelNotFound     Code = C.PLIMSOLL_ERR_MODEL_NOT_FOUND     // no model at this path, or a file is unreadable
 	ErrModelMalformed    Code = C.PLIMSOLL_ERR_MODEL_MALFORMED     // a file is damaged or contradicts itself
 	ErrModelUnsupported  Code = C.PLIMSOLL_ERR_MODEL_UNSUPPORTED   // the model is of a kind that is not supported

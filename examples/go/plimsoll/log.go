@@ -48,15 +48,18 @@ func SetLog(level LogLevel, fn func(level LogLevel, target, text string)) error 
 //export plimsoll_go_on_log
 func plimsoll_go_on_log(level C.int32_t, target, text C.plimsoll_str, call C.uintptr_t) {
 	fn := cgo.Handle(call).Value().(func(LogLevel, string, string))
-	defer func() {
-		// The frames below are the library's: a panic must not run through them, and nobody is there to return it to.
-		if p := recover(); p != nil {
-			report := fmt.Sprintf("plimsoll: the log function panicked: %v\n\n%s", p, debug.Stack())
-			go panic(report)
-			select {}
-		}
-	}()
+	defer fatal("the log function")
 	fn(LogLevel(level), str(&target), str(&text))
+}
+
+// fatal ends the program when the function that defers it panics. The frames below are the library's: a panic must not run
+// through them, and nobody is there to return it to.
+func fatal(who string) {
+	if p := recover(); p != nil {
+		report := fmt.Sprintf("plimsoll: %s panicked: %v\n\n%s", who, p, debug.Stack())
+		go panic(report)
+		select {}
+	}
 }
 
 //export plimsoll_go_on_log_drop

@@ -17,7 +17,7 @@ type RuntimeOptions struct {
 	IdleTimeout time.Duration
 	// TicketTTL is when an unused ticket returns its bytes. 0: a minute.
 	TicketTTL time.Duration
-	// Config sets further keys that begin with "memory." or "guard.".
+	// Config sets further keys that begin with "memory.", "guard." or "monitor.".
 	Config Config
 }
 
@@ -156,4 +156,20 @@ func (r *Runtime) MemoryJSON() ([]byte, error) {
 		return nil, err
 	}
 	return []byte(take(text)), nil
+}
+
+// MemoryReport says who has how much of the memory, how short it is, and what to look at: a table for people, in MiB. Its form may
+// change; for programs there is MemoryJSON.
+func (r *Runtime) MemoryReport() (string, error) {
+	ptr, err := r.h.acquire()
+	if err != nil {
+		return "", err
+	}
+	defer r.h.release()
+	var text *C.plimsoll_text
+	var e *C.plimsoll_error
+	if err := check(C.plimsoll_memory_report(ptr, &text, &e), e); err != nil {
+		return "", err
+	}
+	return take(text), nil
 }

@@ -36,3 +36,30 @@ plimsoll_status plimsoll_go_log_set(int32_t level, uintptr_t call, plimsoll_erro
     }
     return plimsoll_log_set(on_log, level, (void *)call, on_log_drop, error);
 }
+
+static void on_alert(const plimsoll_alert *alert, void *user_data) {
+    plimsoll_go_on_alert((plimsoll_alert *)alert, plimsoll_go_tidy(alert->text), (uintptr_t)user_data);
+}
+
+static uint64_t on_cleanup(uint64_t bytes_wanted, void *user_data) {
+    return plimsoll_go_on_cleanup(bytes_wanted, (uintptr_t)user_data);
+}
+
+static void on_drop(void *user_data) {
+    plimsoll_go_on_drop((uintptr_t)user_data);
+}
+
+plimsoll_status plimsoll_go_on_alert_set(const plimsoll_runtime *runtime, uintptr_t call, plimsoll_error **error) {
+    if (call == 0) {
+        return plimsoll_monitor_on_alert(runtime, NULL, NULL, NULL, error);
+    }
+    return plimsoll_monitor_on_alert(runtime, on_alert, (void *)call, on_drop, error);
+}
+
+plimsoll_status plimsoll_go_cleanup_register(const plimsoll_runtime *runtime, const char *name, size_t name_len, uintptr_t call,
+                                             uint64_t *id, plimsoll_error **error) {
+    if (call == 0) {
+        return plimsoll_cleanup_register(runtime, name, name_len, NULL, NULL, NULL, id, error);
+    }
+    return plimsoll_cleanup_register(runtime, name, name_len, on_cleanup, (void *)call, on_drop, id, error);
+}

@@ -17,6 +17,9 @@ plimsoll_status plimsoll_go_model_load(const plimsoll_runtime *runtime, const ch
                                        const char *path, size_t path_len, const plimsoll_config *config, uintptr_t call,
                                        plimsoll_model **out, plimsoll_error **error);
 plimsoll_status plimsoll_go_log_set(int32_t level, uintptr_t call, plimsoll_error **error);
+plimsoll_status plimsoll_go_on_alert_set(const plimsoll_runtime *runtime, uintptr_t call, plimsoll_error **error);
+plimsoll_status plimsoll_go_cleanup_register(const plimsoll_runtime *runtime, const char *name, size_t name_len, uintptr_t call,
+                                             uint64_t *id, plimsoll_error **error);
 
 static inline plimsoll_str plimsoll_go_tidy(plimsoll_str text) {
     return text.len > 0 ? text : (plimsoll_str){NULL, 0};

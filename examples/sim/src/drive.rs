@@ -232,6 +232,7 @@ impl<'p> Drive<'p> {
             }
             What::Cancel(serial) => self.world.cancel(serial),
             What::Sweep => {
+                self.world.tick();
                 if self.world.sweep() > 0 {
                     self.report.mark(now, Mark::Evict);
                 }
@@ -461,6 +462,7 @@ impl<'p> Drive<'p> {
         }
         let steps = world.engine().with_executor(|executor| executor.steps());
         let (digest, events, end) = (world.journal.digest(), world.journal.events(), world.now());
+        world.no_leak()?;
         let stats = world.end()?;
         report.close(&stats, steps, events, digest, end)?;
         Ok(report)

@@ -91,6 +91,8 @@ impl Setup {
             ("guard.queue", "1024".to_owned()),
             // The checks expect grants that only bytes and limits bound.
             ("guard.degrade", "off".to_owned()),
+            // And that KV goes only for requests, timeouts and closed sessions.
+            ("monitor.cleanup", "off".to_owned()),
         ] {
             config.set(key, &value)?;
         }

@@ -6,7 +6,7 @@ use crate::journal::{Ask, Event, Journal, how};
 use crate::machine::Machine;
 use crate::setup::Setup;
 use crate::{Broken, Fault};
-use plimsoll::guard::{MemoryGuard, MemoryStats};
+use plimsoll::guard::{AlertKind, MemoryGuard, MemoryStats};
 use plimsoll::text::Tokenizer;
 use plimsoll::{
     Cancel, Decision, ErrorCode, Input, Model, Outcome, Polled, Queued, Request, Runtime, Session, Stream,
@@ -288,6 +288,26 @@ impl<E: StepExecutor> World<E> {
             generated: generated_tokens,
         });
         Ok(Some(Ended { serial, talk, outcome }))
+    }
+
+    /// Has the monitor look at memory. Not part of recordings: what it reads is nothing that decisions follow from.
+    pub fn tick(&self) {
+        self.runtime.tick();
+    }
+
+    /// Whether the monitor saw a leak so far.
+    ///
+    /// # Errors
+    /// It did.
+    pub fn no_leak(&self) -> Result<(), Broken> {
+        let monitor = self.guard().monitor();
+        let leaks =
+            monitor.alerts.iter().chain(&monitor.cleared).filter(|alert| alert.kind == AlertKind::Leak);
+        let said: Vec<String> = leaks.map(ToString::to_string).collect();
+        match monitor.raised[AlertKind::Leak as usize] {
+            0 => Ok(()),
+            _ => Err(Broken(format!("the monitor saw a leak: {}", said.join("; ")))),
+        }
     }
 
     /// Looks for idle sessions and expired tickets.

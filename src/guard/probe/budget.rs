@@ -1,6 +1,6 @@
 //! Configured budgets in front of another probe.
 
-use plimsoll_engine::{MemoryProbe, Reading, Region};
+use plimsoll_engine::{MemoryProbe, Reading, Region, Vitals};
 use std::sync::Arc;
 
 /// Answers with configured budgets, of which others use nothing, and asks another probe about the host where none is set.
@@ -28,6 +28,10 @@ impl MemoryProbe for Budget {
             Some(capacity) => Some(Reading { capacity, used: 0 }),
             None => self.machine.read(region),
         }
+    }
+
+    fn vitals(&self) -> Option<Vitals> {
+        self.machine.vitals()
     }
 }
 

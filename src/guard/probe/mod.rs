@@ -3,10 +3,11 @@
 mod budget;
 mod cgroup;
 mod meminfo;
+mod vitals;
 
 pub use budget::Budget;
 
-use plimsoll_engine::{MemoryProbe, Reading, Region};
+use plimsoll_engine::{MemoryProbe, Reading, Region, Vitals};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -52,6 +53,13 @@ impl MemoryProbe for SystemProbe {
         let capacity = levels().map(|level| level.limit).min()?;
         let available = levels().map(|level| level.available).min()?;
         Some(Reading { capacity, used: capacity.saturating_sub(available) })
+    }
+
+    fn vitals(&self) -> Option<Vitals> {
+        let vitals = vitals::vitals(&self.root)?;
+        #[cfg(any(feature = "alloc-mimalloc", feature = "alloc-system"))]
+        let vitals = Vitals { heap: Some(crate::alloc::heap_bytes()), ..vitals };
+        Some(vitals)
     }
 }
 

@@ -4,6 +4,7 @@ mod admission;
 mod engine;
 mod eviction;
 mod machine;
+mod monitor;
 mod pressure;
 mod race;
 mod readings;

@@ -93,6 +93,16 @@ fn statistics_have_the_names_that_were_asked_for() {
     for name in ["rejected_count", "routed_count", "degraded_count", "evictions"] {
         assert_eq!(json[name], 0, "{name}");
     }
+    for name in ["routed_4gpu_count", "route4_gpu_requests"] {
+        assert_eq!(json[name], 0, "{name}");
+    }
+    assert_eq!(json["route4_percentage"], 0.0);
+    let metrics = json!({
+        "kv_bytes_in_use": 400, "kv_in_use_mb": 400.0 / 1_048_576.0, "sessions_active": 1,
+        "sessions_evicted_total": 0, "gpu_mem_used_bytes": 400, "memory_pressure_gauge": 0,
+        "admission_rejected_total": 0, "degradation_triggered_total": 0,
+    });
+    assert_eq!(json["metrics"], metrics);
     assert_eq!(
         json["ledger"],
         json!([

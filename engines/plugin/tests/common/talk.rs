@@ -47,8 +47,11 @@ impl Rig {
     pub fn try_start(&self, seat: &Seat, prompt: usize, max_tokens: u32) -> Result<Turn, Box<Verdict>> {
         let prompt_tokens = u32::try_from(prompt).unwrap();
         let shape = Shape { prompt_tokens, max_tokens, top_logprobs: 0, penalties: false };
-        let (verdict, grant) =
-            self.host.guard.admit(seat, &Ask { shape, min_tokens: max_tokens, degradable: true, priority: 0 }).unwrap();
+        let (verdict, grant) = self
+            .host
+            .guard
+            .admit(seat, &Ask { shape, min_tokens: max_tokens, degradable: true, priority: 0 })
+            .unwrap();
         let Some(grant) = grant else { return Err(Box::new(verdict)) };
         let mut host = grant.host;
         let paid = host.split(Ring::bytes(max_tokens, 0).unwrap()).unwrap();
