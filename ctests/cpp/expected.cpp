@@ -131,6 +131,7 @@ void settings_of_a_request() {
     CHECK(r.set_top_logprobs(2) && r.set_deadline(60s) && r.add_stop("never to be seen in an answer"));
     CHECK_EQ(code_of(r.set_temperature(-1)), pl::status::invalid_argument);
     CHECK_EQ(code_of(r.set_deadline(-1ms)), pl::status::invalid_argument);
+    CHECK_EQ(code_of(r.set_wait(-1ms)), pl::status::invalid_argument);
     CHECK_EQ(code_of(r.add_stop("")), pl::status::invalid_argument);
     const pl::runtime runtime = make_runtime();
     const pl::model model = load(runtime);
