@@ -246,7 +246,8 @@ void settings_of_a_request() {
     pl::request r = pl::request::create();
     r.add_message("user", "hello").set_max_tokens(12).set_min_tokens(2).set_temperature(0.9F).set_top_k(40).set_top_p(0.95F);
     r.set_min_p(0.01F).set_repetition_penalty(1.1F).set_presence_penalty(0.1F).set_frequency_penalty(0.1F).set_seed(7);
-    r.set_top_logprobs(2).set_ignore_eos(true).set_degradable(true).set_deadline(60s).set_wait(10ms).set_priority(1).add_stop("never to be seen in an answer");
+    r.set_wait(10ms).set_priority(1);
+    r.set_top_logprobs(2).set_ignore_eos(true).set_degradable(true).set_deadline(60s).add_stop("never to be seen in an answer");
     pl::session session = model().open_session();
     const check::answer a = check::run(session, r);
     session.reset();
