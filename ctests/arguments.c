@@ -132,6 +132,10 @@ static void null_is_refused(void) {
     CHECK_ERROR(NUL, plimsoll_cancel_new(NULL, &error));
     CHECK_ERROR(NUL, plimsoll_admit(NULL, request, &verdict, NULL, &error));
     CHECK_ERROR(NUL, plimsoll_admit(session, NULL, &verdict, NULL, &error));
+    CHECK_ERROR(NUL, plimsoll_what_if_json(NULL, request, &text, &error));
+    CHECK_ERROR(NUL, plimsoll_what_if_json(session, NULL, &text, &error));
+    CHECK_ERROR(NUL, plimsoll_what_if_json(session, request, NULL, &error));
+    CHECK_ERROR(NUL, plimsoll_ticket_json(NULL, &text, &error));
     CHECK_ERROR(NUL, plimsoll_generate(NULL, request, NULL, NULL, NULL, NULL, &result, &error));
     CHECK_ERROR(NUL, plimsoll_generate(session, NULL, NULL, NULL, NULL, NULL, &result, &error));
     CHECK_ERROR(NUL, plimsoll_stream_start(NULL, request, NULL, NULL, &stream, &error));

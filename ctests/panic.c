@@ -81,6 +81,7 @@ static plimsoll_engine_table table = {.struct_size = sizeof table};
 
 #define SESSION_CALLS(X)                                                                                               \
     X(plimsoll_admit, (session, request, &verdict, NULL, error))                                                       \
+    X(plimsoll_what_if_json, (session, request, &text, error))                                                         \
     X(plimsoll_generate, (session, request, NULL, NULL, NULL, NULL, &result, error))                                   \
     X(plimsoll_stream_start, (session, request, NULL, NULL, &new_stream, error))                                       \
     X(plimsoll_session_reset, (session, error))                                                                        \
@@ -106,7 +107,7 @@ STREAM_CALLS(DEFINE)
 static const forced calls[] = {CALLS(ENTRY)};
 static const forced session_calls[] = {SESSION_CALLS(ENTRY)};
 static const forced stream_calls[] = {STREAM_CALLS(ENTRY)};
-enum { CALL_COUNT = sizeof calls / sizeof *calls, SESSION_COUNT = 5, STREAM_COUNT = 2 };
+enum { CALL_COUNT = sizeof calls / sizeof *calls, SESSION_COUNT = 6, STREAM_COUNT = 2 };
 
 /* Calls with the panic forced. */
 static void force(const forced *f) {

@@ -50,6 +50,61 @@ static void what_if_is_admit(void) {
     plimsoll_session_free(session);
 }
 
+/* The number behind the n-th `"key":` of a JSON text, or -1. */
+static long long number(const char *json, const char *key, int n) {
+    char quoted[64];
+    snprintf(quoted, sizeof quoted, "\"%s\":", key);
+    const char *at = strstr(json, quoted);
+    while (at != NULL && n-- > 0) {
+        at = strstr(at + 1, quoted);
+    }
+    return at == NULL ? -1 : atoll(at + strlen(quoted));
+}
+
+static char *copy_of(plimsoll_text *text) {
+    plimsoll_str json = plimsoll_text_str(text);
+    char *copy = calloc(1, json.len + 1);
+    REQUIRE(copy != NULL);
+    memcpy(copy, json.ptr, json.len);
+    plimsoll_text_free(text);
+    return copy;
+}
+
+/* The price line by line: its lines are the verdict's numbers, and in a ticket they have owners. */
+static void a_price_has_lines(void) {
+    plimsoll_session *session = open_session(model);
+    plimsoll_request *request = request_of("hello", 20);
+    plimsoll_text *text = NULL;
+    CHECK_OK(plimsoll_what_if_json(session, request, &text, &error));
+    char *guess = copy_of(text);
+    plimsoll_verdict verdict;
+    plimsoll_ticket *ticket = admit(session, request, &verdict);
+    CHECK_OK(plimsoll_ticket_json(ticket, &text, &error));
+    char *price = copy_of(text);
+    CHECK_EQ(number(price, "new_bytes", 0), verdict.bytes_asked);
+    CHECK_EQ(number(guess, "new_bytes", 0), verdict.bytes_asked);
+    CHECK(strstr(guess, "\"owner\"") == NULL && strstr(price, "\"owner\"") != NULL);
+    static const char *const whats[] = {"\"kv\"", "\"ring\"", "\"buffers\"", "\"workspace\""};
+    for (size_t i = 0; i < sizeof whats / sizeof *whats; i++) {
+        CHECK(strstr(price, whats[i]) != NULL);
+    }
+    /* Each line's bytes are its last member. */
+    long long sum = 0;
+    for (int n = 0; number(price, "bytes", n) >= 0; n++) {
+        sum += number(price, "bytes", n);
+    }
+    CHECK_EQ(sum, verdict.kv_bytes + verdict.request_bytes + verdict.workspace_bytes);
+    free(guess);
+    free(price);
+    /* A ticket that was used still says what it was. */
+    CHECK_OK(use(session, request, ticket, &error));
+    CHECK_OK(plimsoll_ticket_json(ticket, &text, &error));
+    plimsoll_text_free(text);
+    plimsoll_ticket_free(ticket);
+    plimsoll_request_free(request);
+    plimsoll_session_free(session);
+}
+
 static void a_ticket_runs_once(void) {
     plimsoll_session *session = open_session(model);
     plimsoll_request *request = request_of("hello", 20);
@@ -153,6 +208,7 @@ int main(void) {
     runtime = runtime_of_bytes(UINT64_C(1) << 30);
     model = load(runtime);
     RUN(what_if_is_admit);
+    RUN(a_price_has_lines);
     RUN(a_ticket_runs_once);
     RUN(a_ticket_is_for_one_run);
     RUN(one_ticket_at_a_time);

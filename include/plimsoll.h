@@ -2257,6 +2257,30 @@ plimsoll_status plimsoll_admit(const plimsoll_session *session,
 void plimsoll_ticket_free(plimsoll_ticket *ticket);
 
 /**
+ * What plimsoll_admit() would decide now, as a JSON object: decision, reason, the numbers of plimsoll_verdict, and "items", the
+ * price line by line. Each line has "region" ("host", "device 0"), "what" ("kv", "kv_held", "ring", "buffers", "workspace"),
+ * "purpose" (the ledger's column: "kv", "request", "workspace"), "bytes", and "new": whether a grant books them, as the
+ * others were booked by an earlier turn or when the model was loaded. "new_bytes" is the sum of the new lines. Nothing is
+ * granted and nothing changes.
+ *
+ * Ownership: the caller frees `*out` with plimsoll_text_free(). Threads: any. Errors: those of plimsoll_admit(). Since: 0.1.
+ */
+plimsoll_status plimsoll_what_if_json(const plimsoll_session *session,
+                                      const plimsoll_request *request,
+                                      plimsoll_text **out,
+                                      plimsoll_error **error);
+
+/**
+ * What was granted to a ticket, as plimsoll_what_if_json() writes it. Each line also has its "owner" in the ledger, as in
+ * plimsoll_memory_stats_json(): what is new, of one owner, is what this ticket holds until it is used, freed or expires.
+ *
+ * Ownership: the caller frees `*out` with plimsoll_text_free(). Threads: any. Errors: `NULL_POINTER`. Since: 0.1.
+ */
+plimsoll_status plimsoll_ticket_json(const plimsoll_ticket *ticket,
+                                     plimsoll_text **out,
+                                     plimsoll_error **error);
+
+/**
  * Runs a request and returns when its answer has ended. With `ticket` NULL the request is admitted first; a ticket is consumed
  * when the run starts. `cancel`, `on_event` and `result` may be NULL; else set `result->struct_size` first. Requests of one
  * session run one at a time, in arrival order; those of different sessions run together. The answer joins the session's

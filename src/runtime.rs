@@ -196,8 +196,8 @@ impl Inner {
         })
     }
 
-    pub(crate) fn issue_ticket(&self, session: SessionKey, granted: Granted) -> Ticket {
-        let ticket = Ticket::new(session, self.clock.now().saturating_add(self.ticket_ttl), granted);
+    pub(crate) fn issue_ticket(&self, model: ModelId, session: SessionKey, granted: Granted) -> Ticket {
+        let ticket = Ticket::new(model, session, self.clock.now().saturating_add(self.ticket_ttl), granted);
         let mut tickets = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
         tickets.push(Arc::downgrade(ticket.held()));
         ticket

@@ -165,7 +165,8 @@ impl Session {
         verdict: Verdict,
     ) -> Ticket {
         let granted = Granted { request: request.clone(), prepared, grant, verdict };
-        self.0.model.runtime.issue_ticket(self.0.seat.key(), granted)
+        let model = &self.0.model;
+        model.runtime.issue_ticket(model.loaded.id, self.0.seat.key(), granted)
     }
 
     /// Runs `request` and hands each event to `on_event` on this thread, with no lock held. Without a ticket it is admitted

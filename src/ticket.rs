@@ -2,9 +2,10 @@
 
 use crate::conversation::Prepared;
 use crate::error::{Error, ErrorCode, Result};
-use crate::guard::{Grant, Verdict};
+use crate::guard::{Grant, Item, Purpose, Verdict};
 use crate::request::Request;
-use plimsoll_engine::SessionKey;
+use plimsoll_engine::{ModelId, Owner, RequestId, SessionKey};
+use serde_json::Value;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -38,7 +39,9 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct Ticket {
     held: Arc<Held>,
+    model: ModelId,
     session: SessionKey,
+    request: RequestId,
     verdict: Verdict,
 }
 
@@ -66,10 +69,10 @@ pub(crate) struct Granted {
 }
 
 impl Ticket {
-    pub(crate) fn new(session: SessionKey, expires: Duration, granted: Granted) -> Self {
-        let verdict = granted.verdict;
+    pub(crate) fn new(model: ModelId, session: SessionKey, expires: Duration, granted: Granted) -> Self {
+        let (verdict, request) = (granted.verdict, granted.grant.request);
         let state = Mutex::new(State::Ready(Box::new(granted)));
-        Ticket { held: Arc::new(Held { expires, state }), session, verdict }
+        Ticket { held: Arc::new(Held { expires, state }), model, session, request, verdict }
     }
 
     pub(crate) fn held(&self) -> &Arc<Held> {
@@ -79,6 +82,24 @@ impl Ticket {
     /// What was decided.
     pub fn verdict(&self) -> &Verdict {
         &self.verdict
+    }
+
+    /// The price line by line, as it was when the ticket was granted, each with its owner in the ledger. What is new, of one
+    /// owner, is what his leases of this ticket hold until it is used, dropped or expires.
+    pub fn items(&self) -> Vec<Item> {
+        let owner = |purpose| match purpose {
+            Purpose::Kv => Some(Owner::Kv(self.session)),
+            Purpose::Request => Some(Owner::Request(self.request)),
+            Purpose::Workspace => Some(Owner::Workspace(self.model)),
+            Purpose::Weights => None,
+        };
+        let items = self.verdict.items().into_iter();
+        items.map(|item| Item { owner: owner(item.what.purpose()), ..item }).collect()
+    }
+
+    /// What was decided and the price line by line, as [`Verdict::to_json`] with the owners.
+    pub fn to_json(&self) -> Value {
+        self.verdict.json_with(&self.items())
     }
 
     /// Takes the grant out for a run.

@@ -319,6 +319,10 @@ void tickets() {
     const pl::admission granted = session.admit(request);
     CHECK(granted && granted.verdict.bytes_asked == guess.bytes_asked && granted.verdict.granted_tokens == 20);
     CHECK_EQ(runtime().memory_stats().used_bytes, before + guess.bytes_asked);
+    const pl::text price = granted.ticket.json(), guessed = other.what_if_json(request);
+    const std::string sum = "\"new_bytes\":" + std::to_string(guess.bytes_asked);
+    CHECK(price.view().find(sum) != std::string_view::npos && guessed.view().find(sum) != std::string_view::npos);
+    CHECK(price.view().find("\"owner\"") != std::string_view::npos);
     CHECK_ERROR(ticket_mismatch, (void)other.generate(request, granted.ticket));
     CHECK_ERROR(busy, (void)session.generate(request));
     int tokens = 0;

@@ -334,6 +334,10 @@ impl World {
         verdict.struct_size = size(input, size_of::<plimsoll_verdict>());
         if input.byte().is_multiple_of(4) {
             judged!(plimsoll_admit(session, request, &mut verdict, null_mut()));
+            let mut text = null_mut();
+            judged!(plimsoll_what_if_json(session, request, &mut text));
+            // SAFETY: NULL or made above.
+            unsafe { plimsoll_text_free(text) };
         } else {
             self.tickets.fill(input, |_, out| {
                 judged!(plimsoll_admit(session, request, &mut verdict, out));

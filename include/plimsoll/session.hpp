@@ -66,6 +66,18 @@ public:
         return detail::finish(code, failure, [&raw] { return verdict::from(raw); });
     }
 
+    /// What admit() would decide now as a JSON object: decision, reason, the verdict's numbers, and "items", the price line by
+    /// line: "region", "what" ("kv", "kv_held", "ring", "buffers", "workspace"), "purpose" (the ledger's column), "bytes", and
+    /// "new", whether a grant books them. "new_bytes" is the sum of the new lines.
+    ///
+    /// Ownership: borrows the request; the text owns the JSON. Threads: any. Errors: as what_if(). Since: 0.1.
+    returned<text> what_if_json(const request &asked) const {
+        detail::call_error failure;
+        plimsoll_text *raw = nullptr;
+        plimsoll_status code = plimsoll_what_if_json(get(), asked.get(), &raw, failure.out());
+        return detail::finish(code, failure, [raw] { return text::adopt(raw); });
+    }
+
     /// The same, and grants the bytes: the ticket has them until a run consumes it, it goes, or it expires.
     ///
     /// Ownership: borrows the request; the admission owns the ticket. Threads: any. Errors: as what_if(). Since: 0.1.

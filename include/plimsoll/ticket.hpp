@@ -2,8 +2,8 @@
 #ifndef PLIMSOLL_TICKET_HPP
 #define PLIMSOLL_TICKET_HPP
 
-#include "handle.hpp"
 #include "structs.hpp"
+#include "text.hpp"
 
 namespace plimsoll {
 inline namespace PLIMSOLL_CPP {
@@ -13,6 +13,18 @@ inline namespace PLIMSOLL_CPP {
 ///
 /// Ownership: owns the grant until a run consumes it. Threads: `const` by several at once. Errors: none. Since: 0.1.
 class ticket : public detail::handle<ticket, plimsoll_ticket, plimsoll_ticket_free> {
+public:
+    /// What was granted, as session::what_if_json() writes it. Each line also has its "owner" in the ledger: what is new, of one
+    /// owner, is what this ticket holds until it is used, goes or expires.
+    ///
+    /// Ownership: the text owns it. Threads: any. Errors: `null_pointer` when moved from. Since: 0.1.
+    returned<text> json() const {
+        detail::call_error failure;
+        plimsoll_text *raw = nullptr;
+        plimsoll_status code = plimsoll_ticket_json(get(), &raw, failure.out());
+        return detail::finish(code, failure, [raw] { return text::adopt(raw); });
+    }
+
 private:
     friend handle;
     ticket(adopted, plimsoll_ticket *raw) noexcept : handle(raw) {}

@@ -19,6 +19,7 @@ mod memory;
 mod model;
 mod monitor;
 mod plugin;
+mod price;
 #[allow(rustdoc::broken_intra_doc_links, reason = "defaults stand in brackets, as in the header")]
 mod request;
 mod runtime;
@@ -43,6 +44,7 @@ pub use memory::*;
 pub use model::*;
 pub use monitor::*;
 pub use plugin::*;
+pub use price::*;
 pub use request::*;
 pub use runtime::*;
 pub use session::*;

@@ -68,6 +68,7 @@ mod ledger;
 mod line;
 mod monitor;
 mod pressure;
+mod price;
 pub mod probe;
 mod purpose;
 mod quote;
@@ -91,6 +92,7 @@ pub use monitor::{
     RegionTrend, Snapshot, Subject, Suspect, SystemSnapshot,
 };
 pub use pressure::{Degraded, Levels, Pressure};
+pub use price::{Item, What};
 pub use probe::SystemProbe;
 pub use purpose::Purpose;
 pub use refusal::{GuardError, IntegrityError, Refusal, RefusalCause};

@@ -154,6 +154,8 @@ impl<'a> Quote<'a> {
             request_bytes: price.map_or(0, |price| price.request_bytes),
             workspace_bytes: price.map_or(0, |price| price.workspace_bytes),
             pressure: self.pressure,
+            ring_bytes: price.map_or(0, |price| price.ring_bytes),
+            kv_region: room.kv_region,
             ..Verdict::refusal(reason, self.shape.max_tokens, region)
         }
     }

@@ -141,6 +141,10 @@ pub struct Verdict {
     pub position: u32,
     /// How long it waited for this.
     pub waited: Duration,
+    /// Of `request_bytes`, those of the ring, which has room for every granted token.
+    pub ring_bytes: u64,
+    /// Where the KV is.
+    pub kv_region: Region,
 }
 
 impl Verdict {
@@ -170,6 +174,8 @@ impl Verdict {
             pressure: Pressure::Low,
             position: 0,
             waited: Duration::ZERO,
+            ring_bytes: 0,
+            kv_region: region,
         }
     }
 }

@@ -139,6 +139,28 @@ func (s *Session) WhatIf(request *Request) (Verdict, error) {
 	return s.admit(r, nil)
 }
 
+// WhatIfJSON is what WhatIf answers as a JSON object: in addition "items", the price line by line, each with "region", "what"
+// ("kv", "kv_held", "ring", "buffers", "workspace"), "purpose" (the ledger's column), "bytes", and "new", whether a grant books
+// them. "new_bytes" is the sum of the new lines.
+func (s *Session) WhatIfJSON(request *Request) ([]byte, error) {
+	r, err := request.build()
+	if err != nil {
+		return nil, err
+	}
+	defer C.plimsoll_request_free(r)
+	ptr, err := s.h.acquire()
+	if err != nil {
+		return nil, err
+	}
+	defer s.h.release()
+	var text *C.plimsoll_text
+	var e *C.plimsoll_error
+	if err := check(C.plimsoll_what_if_json(ptr, r, &text, &e), e); err != nil {
+		return nil, err
+	}
+	return []byte(take(text)), nil
+}
+
 // Admit prices a request and grants its bytes to a ticket, which runs it. While the ticket is neither used nor closed the
 // session runs nothing else. A refusal is an *Error with its numbers.
 func (s *Session) Admit(request *Request) (*Ticket, error) {
@@ -199,6 +221,21 @@ func (g *grant) free() {
 // Verdict is what was decided.
 func (t *Ticket) Verdict() Verdict {
 	return t.verdict
+}
+
+// JSON is what was granted, as Session.WhatIfJSON writes it, each line with its "owner" in the ledger.
+func (t *Ticket) JSON() ([]byte, error) {
+	g, err := t.h.acquire()
+	if err != nil {
+		return nil, err
+	}
+	defer t.h.release()
+	var text *C.plimsoll_text
+	var e *C.plimsoll_error
+	if err := check(C.plimsoll_ticket_json(g.ticket, &text, &e), e); err != nil {
+		return nil, err
+	}
+	return []byte(take(text)), nil
 }
 
 // Generate runs the ticket's request as Session.Generate does. A second run is ErrTicketConsumed.

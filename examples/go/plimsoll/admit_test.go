@@ -1,6 +1,7 @@
 package plimsoll_test
 
 import (
+	"encoding/json"
 	"testing"
 	"time"
 
@@ -23,7 +24,31 @@ func TestWhatIfIsAdmit(t *testing.T) {
 	equal(t, "the reason", guess.Reason, "fits")
 	equal(t, "the tokens", guess.GrantedTokens, 20)
 	equal(t, "bytes used", memory(t, runtime).Used-before.Used, guess.BytesAsked)
+	written, err := ticket.JSON()
+	noError(t, err)
+	var price struct {
+		New   uint64 `json:"new_bytes"`
+		Items []struct {
+			Owner string
+			New   bool
+			Bytes uint64
+		}
+	}
+	noError(t, json.Unmarshal(written, &price))
+	for _, item := range price.Items {
+		if item.New {
+			price.New -= item.Bytes
+		}
+		equal(t, "the owner is named", item.Owner != "", true)
+	}
+	equal(t, "what the lines leave of the sum", price.New, 0)
 	noError(t, ticket.Close())
+	_, err = ticket.JSON()
+	wantError(t, err, plimsoll.ErrClosed)
+	written, err = session.WhatIfJSON(request)
+	noError(t, err)
+	noError(t, json.Unmarshal(written, &price))
+	equal(t, "bytes of a what-if", price.New, guess.BytesAsked)
 	noError(t, ticket.Close())
 	equal(t, "bytes used", memory(t, runtime).Used, before.Used)
 	_, err = ticket.Generate(background, nil)

@@ -27,6 +27,8 @@ fn what_fits_is_accepted_with_its_numbers() {
         waited: Duration::ZERO,
         region: Region::Host,
         pressure: Pressure::Low,
+        ring_bytes: 12,
+        kv_region: Region::Host,
     };
     assert_eq!(verdict, expected);
     let grant = grant.unwrap();
