@@ -113,6 +113,12 @@ AT(plimsoll_memory, heap_bytes, 136);
 AT(plimsoll_memory, pressure_changes, 144);
 AT(plimsoll_memory, pressure, 152);
 AT(plimsoll_memory, reserved, 156);
+AT(plimsoll_memory, text_bytes, 160);
+AT(plimsoll_memory, tables_bytes, 168);
+AT(plimsoll_memory, talk_bytes, 176);
+AT(plimsoll_memory, mapped_bytes, 184);
+AT(plimsoll_memory, resident_bytes, 192);
+AT(plimsoll_memory, unbooked_bytes, 200);
 
 AT_LEAST(plimsoll_monitor_snapshot, 200);
 AT(plimsoll_monitor_snapshot, struct_size, 0);
@@ -173,6 +179,7 @@ AT(plimsoll_model_facts, kv_bytes, 32);
 AT(plimsoll_model_facts, block_tokens, 40);
 AT(plimsoll_model_facts, max_sequences, 44);
 AT(plimsoll_model_facts, engine, 48);
+AT(plimsoll_model_facts, host_bytes, 64);
 
 SIZE(plimsoll_message, 32);
 AT(plimsoll_message, role, 0);

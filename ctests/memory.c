@@ -26,7 +26,8 @@ static void statistics(void) {
     CHECK_EQ(memory.kv_bytes, facts.kv_bytes);
     CHECK_EQ(memory.kv_bytes, plimsoll_session_kv_bytes(session));
     CHECK_EQ(memory.request_bytes, 0);
-    CHECK_EQ(memory.used_bytes, memory.weights_bytes + memory.workspace_bytes + memory.kv_bytes);
+    CHECK_EQ(memory.text_bytes + memory.tables_bytes, facts.host_bytes);
+    CHECK_EQ(memory.used_bytes, memory.weights_bytes + memory.workspace_bytes + memory.kv_bytes + facts.host_bytes);
     CHECK_EQ(memory.free_bytes, memory.limit_bytes - memory.used_bytes);
     CHECK(memory.peak_bytes > memory.used_bytes);
     CHECK_EQ(memory.active_sessions, 1);
@@ -40,7 +41,7 @@ static void statistics(void) {
     memcpy(copy, json.ptr, json.len);
     static const char *const members[] = {"active_sessions", "total_kv_mb", "gpu_usage", "gpu_free_mb", "session_details",
                                           "gpu_memory", "rejected_count", "routed_count", "degraded_count", "evictions",
-                                          "ledger"};
+                                          "ledger", "process", "mapped_bytes", "resident_bytes", "unbooked_bytes", "talk_bytes"};
     for (size_t i = 0; i < sizeof members / sizeof *members; i++) {
         CHECK(strstr(copy, members[i]) != NULL);
     }
@@ -266,7 +267,7 @@ int main(void) {
     plimsoll_runtime *runtime = runtime_of(NULL);
     plimsoll_model *model = load(runtime);
     plimsoll_model_facts facts = facts_of(model);
-    model_bytes = facts.weights_bytes + facts.workspace_bytes;
+    model_bytes = facts.weights_bytes + facts.workspace_bytes + facts.host_bytes;
     plimsoll_model_unload(model);
     plimsoll_runtime_free(runtime);
     RUN(statistics);

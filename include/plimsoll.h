@@ -605,6 +605,31 @@ typedef struct {
      * Always 0.
      */
     uint32_t reserved;
+    /**
+     * Leased for tokenizers and chat templates.
+     */
+    uint64_t text_bytes;
+    /**
+     * Leased for engines' queues and tables, and for descriptions of models.
+     */
+    uint64_t tables_bytes;
+    /**
+     * What sessions remember: messages, text, tokens. It is part of the heap; no lease pays for it.
+     */
+    uint64_t talk_bytes;
+    /**
+     * Bytes that the library has mapped in this process beside its heap: the workspaces of all runtimes.
+     */
+    uint64_t mapped_bytes;
+    /**
+     * Of these, bytes whose pages are in memory.
+     */
+    uint64_t resident_bytes;
+    /**
+     * What heap and mappings hold beyond `used_bytes`; 0 when the library does not count its heap. A lease for memory of
+     * somebody else, such as a plug-in's, hides as much; what another runtime of the process holds counts here.
+     */
+    uint64_t unbooked_bytes;
 } plimsoll_memory;
 
 /**
@@ -859,6 +884,10 @@ typedef struct {
      * The engine's name; lives as long as the model.
      */
     plimsoll_str engine;
+    /**
+     * Host bytes leased for it beside weights and workspace: tokenizer, chat template, the engine's tables; 0 for a plug-in.
+     */
+    uint64_t host_bytes;
 } plimsoll_model_facts;
 
 /**

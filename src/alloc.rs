@@ -4,6 +4,7 @@
 //! allocator and build without these features.
 
 use std::alloc::{GlobalAlloc, Layout};
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 #[cfg(feature = "alloc-mimalloc")]
@@ -19,6 +20,11 @@ const INNER: Inner = std::alloc::System;
 #[global_allocator]
 static COUNTER: Counting = Counting { inner: INNER, live: AtomicU64::new(0) };
 
+thread_local! {
+    // Made without an allocation and dropped without a trace, so that an allocator may use it at any time.
+    static MINE: Cell<i64> = const { Cell::new(0) };
+}
+
 struct Counting {
     inner: Inner,
     live: AtomicU64,
@@ -29,7 +35,13 @@ pub(crate) fn heap_bytes() -> u64 {
     COUNTER.live.load(Ordering::Relaxed)
 }
 
-// SAFETY: every call goes to the inner allocator unchanged; only a counter is kept beside it.
+/// Heap bytes that this thread has taken less those that it has given back, whoever took them.
+#[cfg(feature = "native")]
+pub(crate) fn thread_bytes() -> i64 {
+    MINE.get()
+}
+
+// SAFETY: every call goes to the inner allocator unchanged; only counters are kept beside it.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promises are the inner allocator's.
@@ -47,14 +59,14 @@ unsafe impl GlobalAlloc for Counting {
         // SAFETY: the caller's promises are the inner allocator's.
         let moved = unsafe { self.inner.realloc(memory, layout, size) };
         if !moved.is_null() {
-            self.live.fetch_add(size as u64, Ordering::Relaxed);
-            self.live.fetch_sub(layout.size() as u64, Ordering::Relaxed);
+            self.took(size);
+            self.gave(layout.size());
         }
         moved
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        self.live.fetch_sub(layout.size() as u64, Ordering::Relaxed);
+        self.gave(layout.size());
         // SAFETY: the caller's promises are the inner allocator's.
         unsafe { self.inner.dealloc(memory, layout) };
     }
@@ -63,8 +75,19 @@ unsafe impl GlobalAlloc for Counting {
 impl Counting {
     fn grew(&self, memory: *mut u8, size: usize) -> *mut u8 {
         if !memory.is_null() {
-            self.live.fetch_add(size as u64, Ordering::Relaxed);
+            self.took(size);
         }
         memory
+    }
+
+    // No layout is larger than i64 holds.
+    fn took(&self, size: usize) {
+        self.live.fetch_add(size as u64, Ordering::Relaxed);
+        MINE.set(MINE.get().wrapping_add(size as i64));
+    }
+
+    fn gave(&self, size: usize) {
+        self.live.fetch_sub(size as u64, Ordering::Relaxed);
+        MINE.set(MINE.get().wrapping_sub(size as i64));
     }
 }

@@ -144,6 +144,15 @@ impl Conversation {
         }
     }
 
+    /// Bytes of heap that it holds.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        let messages: usize = self.messages.iter().map(Message::heap_bytes).sum();
+        self.messages.capacity() * size_of::<Message>()
+            + messages
+            + self.text.capacity()
+            + self.tokens.capacity() * size_of::<u32>()
+    }
+
     /// The engine holds no KV for it any more.
     pub(crate) fn forget_kv(&mut self) {
         self.kv_tokens = 0;

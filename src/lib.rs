@@ -50,17 +50,21 @@ mod config;
 mod conversation;
 mod error;
 pub mod guard;
+mod heap;
 mod model;
 mod monitor;
 #[cfg(feature = "native")]
 mod native;
 #[cfg(feature = "plugin")]
 mod plugin;
+mod process;
 mod request;
 mod runtime;
 mod session;
 #[cfg(feature = "native")]
 mod shared;
+#[cfg(feature = "native")]
+mod side;
 mod stream;
 pub mod text;
 mod ticket;
@@ -75,6 +79,7 @@ pub use model::{Model, TextSide};
 pub use plimsoll_engine::{Cancel, LoadState, Progress, Sampling, TokenEvent, TopLogprob};
 #[cfg(feature = "plugin")]
 pub use plimsoll_plugin::Plugin;
+pub use process::ProcessMemory;
 pub use request::{Input, Message, Request};
 pub use runtime::Runtime;
 pub use session::{Flow, Session};

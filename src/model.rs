@@ -6,7 +6,7 @@ use crate::guard::IntegrityError;
 use crate::request::{Input, Message, Request};
 use crate::runtime::Inner;
 use crate::text::{Chat, ChatTemplate, Json, Rendered, TextError, Tokenizer};
-use plimsoll_engine::{Capabilities, Engine, ModelId};
+use plimsoll_engine::{Capabilities, Engine, Lease, ModelId};
 use std::sync::Arc;
 
 /// What a model knows about text.
@@ -24,6 +24,8 @@ pub(crate) struct Loaded {
     pub(crate) id: ModelId,
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) text: TextSide,
+    /// Pays for the text and for the engine's tables; dropped after them.
+    pub(crate) side: Vec<Lease>,
 }
 
 impl Loaded {
@@ -238,6 +240,12 @@ impl Model {
                 "only messages are rendered; the request has none",
             )),
         }
+    }
+
+    /// Host bytes that are leased for the model beside weights and workspace: tokenizer, chat template, the engine's tables. 0
+    /// for an engine of the host's own.
+    pub fn host_bytes(&self) -> u64 {
+        self.loaded.side.iter().map(Lease::bytes).sum()
     }
 
     /// Bytes that the model's engine holds: weights, workspace, and KV of all its sessions.

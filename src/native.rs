@@ -5,6 +5,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::model::{Loaded, Model, TextSide, template_error, tokenizer_error};
 use crate::runtime::{Inner, Runtime};
 use crate::shared::Shared;
+use crate::side;
 use crate::text::{ChatTemplate, GgufVocab, Tokenizer};
 use plimsoll_candle::{BackendKind, Environment, KvDtype, LoadError, LoadKey, LoadPlan, Options, Quantize};
 use plimsoll_engine::{EngineError, LoadState, Owner, Progress};
@@ -50,11 +51,16 @@ impl Runtime {
     }
 }
 
-fn load(inner: &Arc<Inner>, plan: LoadPlan, progress: &dyn Fn(&Progress) -> bool) -> Result<Arc<Loaded>> {
-    let text = text_side(plan.checkpoint())?;
+fn load(inner: &Arc<Inner>, mut plan: LoadPlan, progress: &dyn Fn(&Progress) -> bool) -> Result<Arc<Loaded>> {
     let id = inner.next_model();
     let weights = inner.lease(Owner::Weights(id), plan.weights_bytes())?;
     let workspace = inner.lease(Owner::Workspace(id), plan.workspace_bytes())?;
+    let covered = weights.bytes().saturating_add(workspace.bytes());
+    let checkpoint = plan.checkpoint();
+    let description = checkpoint.tokenizer.bytes();
+    let (text, text_lease) = side::text(inner, id, description, covered, || text_side(checkpoint))?;
+    let tables = side::tables(inner, id, &plan)?;
+    plan.forget_tokenizer();
     let environment = Environment {
         clock: Arc::clone(&inner.clock),
         throttle: Arc::clone(inner.guard.throttle()),
@@ -65,7 +71,7 @@ fn load(inner: &Arc<Inner>, plan: LoadPlan, progress: &dyn Fn(&Progress) -> bool
         false => ControlFlow::Break(()),
     };
     let engine = plan.load(weights, workspace, &environment, &report).map_err(load_error)?;
-    Ok(Arc::new(Loaded { id, engine, text }))
+    Ok(Arc::new(Loaded { id, engine, text, side: vec![text_lease, tables] }))
 }
 
 /// The last report of a load.

@@ -35,6 +35,14 @@ impl Message {
         Ok(Message::Json(Json::message(text).map_err(invalid)?))
     }
 
+    /// Bytes of heap that it holds. JSON that is shared counts for each who holds it.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        match self {
+            Message::Text { role, content } => role.capacity() + content.capacity(),
+            Message::Json(json) => json.as_str().len(),
+        }
+    }
+
     /// As a template takes it.
     pub(crate) fn turn(&self) -> Turn<'_> {
         match self {

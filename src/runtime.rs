@@ -49,7 +49,7 @@ const SWEEP: u32 = 5;
 /// ```
 #[derive(Clone)]
 pub struct Runtime {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
 pub(crate) struct Inner {
@@ -61,6 +61,8 @@ pub(crate) struct Inner {
     tickets: Mutex<Vec<Weak<Held>>>,
     models: AtomicU64,
     timers: OnceLock<Vec<Timer>>,
+    /// What all sessions remember, in bytes.
+    pub(crate) talk: AtomicU64,
 }
 
 impl Runtime {
@@ -113,6 +115,7 @@ impl Runtime {
             tickets: Mutex::default(),
             models: AtomicU64::new(1),
             timers: OnceLock::new(),
+            talk: AtomicU64::new(0),
         });
         Ok(Runtime { inner })
     }
@@ -125,7 +128,7 @@ impl Runtime {
 
     /// A model over an engine of the host's own.
     pub fn model(&self, name: &str, engine: Arc<dyn Engine>, text: TextSide) -> Model {
-        let loaded = Loaded { id: self.inner.next_model(), engine, text };
+        let loaded = Loaded { id: self.inner.next_model(), engine, text, side: Vec::new() };
         Model::new(Arc::clone(&self.inner), name, Arc::new(loaded))
     }
 
@@ -157,10 +160,7 @@ impl Runtime {
     /// Heap bytes of the library that are live in this process, in a build that counts them (`alloc-mimalloc`,
     /// `alloc-system`); `None` in others. Weights, workspaces and KV blocks may be mapped rather than on the heap.
     pub fn heap_bytes(&self) -> Option<u64> {
-        #[cfg(any(feature = "alloc-mimalloc", feature = "alloc-system"))]
-        return Some(crate::alloc::heap_bytes());
-        #[cfg(not(any(feature = "alloc-mimalloc", feature = "alloc-system")))]
-        None
+        crate::heap::total()
     }
 
     /// Whether the host may take `bytes` of memory for itself, and `margin` of them more, without coming near the limit.

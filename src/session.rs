@@ -11,7 +11,14 @@ use crate::ticket::{Granted, Ticket};
 use crate::turn::{Holder, Turn, Turns};
 use crate::waiting::{Queued, Waiting};
 use plimsoll_engine::{Cancel, SessionKey, Shape};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What a session holds of the host's memory before anything is said, rounded up: itself, its line, its places in the guard's
+/// tables and in its engine's.
+const SESSION_BYTES: u64 = 1024;
+
+const _: () = assert!(size_of::<SessionInner>() + size_of::<Turns>() + size_of::<Conversation>() <= 512);
 
 /// A conversation. Clones are the same conversation; its requests run one at a time, in order of arrival.
 ///
@@ -49,6 +56,8 @@ pub(crate) struct SessionInner {
     turns: Arc<Turns>,
     /// Shared with whoever prepares a turn from it; a turn that ends meanwhile goes into a copy.
     conversation: Mutex<Arc<Conversation>>,
+    /// What it counts for in the runtime's sum of all.
+    talk: AtomicU64,
 }
 
 /// What to do after an event.
@@ -73,11 +82,14 @@ impl Session {
             .guard
             .open_session(Arc::clone(&model.loaded.engine), limit)
             .map_err(|error| Error::caused(ErrorCode::Unsupported, &error))?;
+        let talk = AtomicU64::new(SESSION_BYTES);
+        model.runtime.talk.fetch_add(SESSION_BYTES, Ordering::Relaxed);
         let inner = SessionInner {
             model: model.clone(),
             seat,
             turns: Arc::default(),
             conversation: Mutex::default(),
+            talk,
         };
         Ok(Session(Arc::new(inner)))
     }
@@ -269,13 +281,24 @@ impl Session {
     }
 }
 
+impl Drop for SessionInner {
+    fn drop(&mut self) {
+        self.model.runtime.talk.fetch_sub(*self.talk.get_mut(), Ordering::Relaxed);
+    }
+}
+
 impl SessionInner {
     fn conversation(&self) -> Arc<Conversation> {
         Arc::clone(&self.lock())
     }
 
     fn change(&self, change: impl FnOnce(&mut Conversation)) {
-        change(Arc::make_mut(&mut self.lock()));
+        let mut conversation = self.lock();
+        change(Arc::make_mut(&mut conversation));
+        let bytes = SESSION_BYTES.saturating_add(conversation.heap_bytes() as u64);
+        // Under the lock, so that changes come one after the other; the sum wraps on its way and is right at its end.
+        let before = self.talk.swap(bytes, Ordering::Relaxed);
+        self.model.runtime.talk.fetch_add(bytes.wrapping_sub(before), Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, Arc<Conversation>> {

@@ -91,7 +91,7 @@ impl Ticket {
             Purpose::Kv => Some(Owner::Kv(self.session)),
             Purpose::Request => Some(Owner::Request(self.request)),
             Purpose::Workspace => Some(Owner::Workspace(self.model)),
-            Purpose::Weights => None,
+            _ => None,
         };
         let items = self.verdict.items().into_iter();
         items.map(|item| Item { owner: owner(item.what.purpose()), ..item }).collect()

@@ -55,14 +55,16 @@ void names_of_numbers() {
 
 // Every member comes from the one it is named after.
 void structs_come_through() {
-    plimsoll_memory m{sizeof m, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, PLIMSOLL_PRESSURE_HIGH, 0};
+    plimsoll_memory m{sizeof m, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, PLIMSOLL_PRESSURE_HIGH, 0,
+                      19, 20, 21, 22, 23, 24};
     auto memory = pl::memory::from(m);
-    const std::array<std::uint64_t, 18> members{
+    const std::array<std::uint64_t, 24> members{
         memory.capacity_bytes,  memory.limit_bytes,     memory.used_bytes,     memory.free_bytes,    memory.peak_bytes,
         memory.weights_bytes,   memory.workspace_bytes, memory.kv_bytes,       memory.request_bytes, memory.active_sessions,
         memory.accepted_count,  memory.shrunk_count,    memory.rejected_count, memory.routed_count,  memory.degraded_count,
-        memory.evictions,       memory.heap_bytes,      memory.pressure_changes};
-    std::array<std::uint64_t, 18> expected{};
+        memory.evictions,       memory.heap_bytes,      memory.pressure_changes, memory.text_bytes, memory.tables_bytes,
+        memory.talk_bytes,      memory.mapped_bytes,    memory.resident_bytes, memory.unbooked_bytes};
+    std::array<std::uint64_t, 24> expected{};
     std::iota(expected.begin(), expected.end(), 1);
     CHECK(members == expected && memory.pressure == pl::pressure::high);
 
@@ -70,9 +72,9 @@ void structs_come_through() {
     CHECK(progress.state == pl::load_state::warm && progress.shard == 2 && progress.shards == 3);
     CHECK(progress.bytes_done == 4 && progress.bytes_total == 5);
 
-    auto facts = pl::model_facts::from({sizeof(plimsoll_model_facts), 1, 2, 3, 4, 5, 6, 7, {"cpu", 3}});
+    auto facts = pl::model_facts::from({sizeof(plimsoll_model_facts), 1, 2, 3, 4, 5, 6, 7, {"cpu", 3}, 8});
     CHECK(facts.context_length == 1 && facts.vocab_size == 2 && facts.weights_bytes == 3 && facts.workspace_bytes == 4);
-    CHECK(facts.kv_bytes == 5 && facts.block_tokens == 6 && facts.max_sequences == 7 && facts.engine == "cpu");
+    CHECK(facts.kv_bytes == 5 && facts.block_tokens == 6 && facts.max_sequences == 7 && facts.engine == "cpu" && facts.host_bytes == 8);
 
     plimsoll_verdict v{sizeof v, PLIMSOLL_DECISION_REJECT, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 0, 12, {"budget", 6}, PLIMSOLL_PRESSURE_CRITICAL, 3};
     auto verdict = pl::verdict::from(v);
@@ -429,7 +431,7 @@ void nothing_came_in_time() {
 
 void refusals_have_their_numbers() {
     const pl::model_facts facts = model().facts();
-    const std::string budget = std::to_string(facts.weights_bytes + facts.workspace_bytes + 40000);
+    const std::string budget = std::to_string(facts.weights_bytes + facts.workspace_bytes + facts.host_bytes + 40000);
     const pl::runtime tight({{"memory.budget", budget}, {"guard.threshold", "1"}, {"guard.reserve_mb", "0"}});
     const pl::model loaded = check::load(tight);
     const pl::session session = loaded.open_session();

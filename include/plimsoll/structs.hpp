@@ -50,12 +50,27 @@ struct memory {
     std::uint64_t pressure_changes = 0;
     /// How short memory is now.
     plimsoll::pressure pressure{};
+    /// Leased for tokenizers and chat templates.
+    std::uint64_t text_bytes = 0;
+    /// Leased for engines' queues and tables, and for descriptions of models.
+    std::uint64_t tables_bytes = 0;
+    /// What sessions remember: messages, text, tokens. It is part of the heap; no lease pays for it.
+    std::uint64_t talk_bytes = 0;
+    /// Bytes that the library has mapped in this process beside its heap: the workspaces of all runtimes.
+    std::uint64_t mapped_bytes = 0;
+    /// Of these, bytes whose pages are in memory.
+    std::uint64_t resident_bytes = 0;
+    /// What heap and mappings hold beyond `used_bytes`; 0 when the library does not count its heap. A lease for memory of
+    /// somebody else, such as a plug-in's, hides as much; what another runtime of the process holds counts here.
+    std::uint64_t unbooked_bytes = 0;
 
     static memory from(const plimsoll_memory &raw) noexcept {
         return {raw.capacity_bytes,  raw.limit_bytes,     raw.used_bytes,     raw.free_bytes,    raw.peak_bytes,
                 raw.weights_bytes,   raw.workspace_bytes, raw.kv_bytes,       raw.request_bytes, raw.active_sessions,
                 raw.accepted_count,  raw.shrunk_count,    raw.rejected_count, raw.routed_count,  raw.degraded_count,
-                raw.evictions,       raw.heap_bytes,      raw.pressure_changes, plimsoll::pressure{raw.pressure}};
+                raw.evictions,       raw.heap_bytes,      raw.pressure_changes, plimsoll::pressure{raw.pressure},
+                raw.text_bytes,      raw.tables_bytes,    raw.talk_bytes,      raw.mapped_bytes,  raw.resident_bytes,
+                raw.unbooked_bytes};
     }
 };
 
@@ -215,10 +230,13 @@ struct model_facts {
     std::uint32_t max_sequences = 0;
     /// The engine's name.
     std::string engine;
+    /// Host bytes leased for it beside weights and workspace: tokenizer, chat template, the engine's tables; 0 for a plug-in.
+    std::uint64_t host_bytes = 0;
 
     static model_facts from(const plimsoll_model_facts &raw) {
         return {raw.context_length, raw.vocab_size,   raw.weights_bytes, raw.workspace_bytes,
-                raw.kv_bytes,       raw.block_tokens, raw.max_sequences, std::string(detail::view(raw.engine))};
+                raw.kv_bytes,       raw.block_tokens, raw.max_sequences, std::string(detail::view(raw.engine)),
+                raw.host_bytes};
     }
 };
 

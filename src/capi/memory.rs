@@ -54,6 +54,19 @@ pub struct plimsoll_memory {
     pub pressure: i32,
     /// Always 0.
     pub reserved: u32,
+    /// Leased for tokenizers and chat templates.
+    pub text_bytes: u64,
+    /// Leased for engines' queues and tables, and for descriptions of models.
+    pub tables_bytes: u64,
+    /// What sessions remember: messages, text, tokens. It is part of the heap; no lease pays for it.
+    pub talk_bytes: u64,
+    /// Bytes that the library has mapped in this process beside its heap: the workspaces of all runtimes.
+    pub mapped_bytes: u64,
+    /// Of these, bytes whose pages are in memory.
+    pub resident_bytes: u64,
+    /// What heap and mappings hold beyond `used_bytes`; 0 when the library does not count its heap. A lease for memory of
+    /// somebody else, such as a plug-in's, hides as much; what another runtime of the process holds counts here.
+    pub unbooked_bytes: u64,
 }
 
 // SAFETY: repr(C), struct_size first, any bytes are valid.
@@ -81,6 +94,7 @@ pub unsafe extern "C" fn plimsoll_memory_stats(
             let size = convert::sized(memory)?;
             let stats = runtime.0.memory();
             let host = stats.host();
+            let process = runtime.0.process_memory(host.used);
             let value = plimsoll_memory {
                 struct_size: size,
                 capacity_bytes: host.capacity,
@@ -99,10 +113,16 @@ pub unsafe extern "C" fn plimsoll_memory_stats(
                 routed_count: stats.routed_count,
                 degraded_count: stats.degraded_count,
                 evictions: stats.evictions,
-                heap_bytes: runtime.0.heap_bytes().unwrap_or(0),
+                heap_bytes: process.heap.unwrap_or(0),
                 pressure_changes: stats.pressure_changes,
                 pressure: stats.pressure as i32,
                 reserved: 0,
+                text_bytes: stats.text_bytes,
+                tables_bytes: stats.tables_bytes,
+                talk_bytes: process.talk,
+                mapped_bytes: process.mapped,
+                resident_bytes: process.resident,
+                unbooked_bytes: process.unbooked.unwrap_or(0),
             };
             convert::write_sized(memory, size, value);
             Ok(())
@@ -132,7 +152,8 @@ pub unsafe extern "C" fn plimsoll_memory_report(
 
 /// The memory statistics as a JSON object: active_sessions, total_kv_mb, gpu_usage, gpu_free_mb, session_details, gpu_memory,
 /// the counters, the ledger by region and owner, and under "monitor" what the monitor knows: "regions" with their last snapshot,
-/// levels, peak and average, "system", "alerts" and "cleanup".
+/// levels, peak and average, "system", "alerts" and "cleanup"; under "process" what the library
+/// holds of it.
 ///
 /// Ownership: the caller frees `*out` with plimsoll_text_free(). Threads: any. Errors: `NULL_POINTER`. Since: 0.1.
 #[unsafe(no_mangle)]

@@ -77,6 +77,8 @@ pub struct plimsoll_model_facts {
     pub max_sequences: u32,
     /// The engine's name; lives as long as the model.
     pub engine: plimsoll_str,
+    /// Host bytes leased for it beside weights and workspace: tokenizer, chat template, the engine's tables; 0 for a plug-in.
+    pub host_bytes: u64,
 }
 
 // SAFETY: repr(C), struct_size first, any bytes are valid.
@@ -189,6 +191,7 @@ pub unsafe extern "C" fn plimsoll_model_get_facts(
                 block_tokens: can.block_tokens,
                 max_sequences: can.max_sequences,
                 engine: lend(can.name.as_bytes()),
+                host_bytes: model.host_bytes(),
             };
             convert::write_sized(facts, size, value);
             Ok(())

@@ -54,7 +54,11 @@ impl RegionBook {
 
     /// Bytes leased until their model is unloaded, which no eviction frees.
     pub(super) fn fixed(&self) -> u64 {
-        self.purpose(Purpose::Weights) + self.purpose(Purpose::Workspace)
+        // Parts of `used`, which did not overflow.
+        [Purpose::Weights, Purpose::Workspace, Purpose::Text, Purpose::Tables]
+            .map(|part| self.purpose(part))
+            .iter()
+            .sum()
     }
 
     /// The owners and their bytes, in no order.
@@ -274,9 +278,9 @@ mod tests {
         ledger.regions[0].used = 11;
         assert_eq!(ledger.check(), Err(IntegrityError::Sum { region: Region::Host, owners: 10, used: 11 }));
         ledger.regions[0].used = 10;
-        ledger.regions[0].purposes = [10, 0, 0, 0];
+        ledger.regions[0].purposes = [10, 0, 0, 0, 0, 0];
         assert!(matches!(ledger.check(), Err(IntegrityError::Count { what: "weights", .. })));
-        ledger.regions[0].purposes = [0, 0, 10, 0];
+        ledger.regions[0].purposes = [0, 0, 10, 0, 0, 0];
         ledger.regions[0].ceiling = 9;
         assert!(matches!(ledger.check(), Err(IntegrityError::OverLimit { used: 10, limit: 9, .. })));
     }

@@ -13,11 +13,16 @@ pub enum Purpose {
     Kv,
     /// Of [`Owner::Request`].
     Request,
+    /// Of [`Owner::Text`].
+    Text,
+    /// Of [`Owner::Tables`].
+    Tables,
 }
 
 impl Purpose {
     /// Every purpose, in the order of their discriminants.
-    pub const ALL: [Purpose; 4] = [Purpose::Weights, Purpose::Workspace, Purpose::Kv, Purpose::Request];
+    pub const ALL: [Purpose; 6] =
+        [Purpose::Weights, Purpose::Workspace, Purpose::Kv, Purpose::Request, Purpose::Text, Purpose::Tables];
 
     /// What an owner's bytes are for.
     pub fn of(owner: Owner) -> Purpose {
@@ -26,6 +31,8 @@ impl Purpose {
             Owner::Workspace(_) => Purpose::Workspace,
             Owner::Kv(_) => Purpose::Kv,
             Owner::Request(_) => Purpose::Request,
+            Owner::Text(_) => Purpose::Text,
+            Owner::Tables(_) => Purpose::Tables,
         }
     }
 
@@ -36,6 +43,8 @@ impl Purpose {
             Purpose::Workspace => "workspace",
             Purpose::Kv => "kv",
             Purpose::Request => "request",
+            Purpose::Text => "text",
+            Purpose::Tables => "tables",
         }
     }
 }

@@ -107,6 +107,10 @@ pub struct MemoryStats {
     pub total_kv_bytes: u64,
     /// Host bytes leased for requests that run and for grants not yet used.
     pub request_bytes: u64,
+    /// Host bytes leased for tokenizers and chat templates.
+    pub text_bytes: u64,
+    /// Host bytes leased for engines' queues and tables, and for descriptions of models.
+    pub tables_bytes: u64,
     /// Requests granted as asked.
     pub accepted_count: u64,
     /// Requests granted with fewer tokens.
@@ -310,6 +314,8 @@ impl MemoryGuard {
             workspace_bytes: bytes(Purpose::Workspace),
             total_kv_bytes: bytes(Purpose::Kv),
             request_bytes: bytes(Purpose::Request),
+            text_bytes: bytes(Purpose::Text),
+            tables_bytes: bytes(Purpose::Tables),
             accepted_count: tally.accepted,
             shrunk_count: tally.shrunk,
             rejected_count: tally.rejected,

@@ -40,3 +40,8 @@ pub fn peak_of<T>(run: impl FnOnce() -> T) -> (T, u64) {
     let peak = PEAK.load(Ordering::Relaxed) - before;
     (answer, u64::try_from(peak).unwrap_or(0))
 }
+
+/// Bytes that the process holds on the heap now.
+pub fn held() -> i64 {
+    HELD.load(Ordering::Relaxed)
+}

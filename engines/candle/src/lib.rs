@@ -23,6 +23,7 @@ mod weights;
 pub use backend::KvDtype;
 #[cfg(any(test, feature = "kernel-bench"))]
 pub use backend::cpu::bench::{BenchError, bench_kernels};
+pub use backend::cpu::mapped::{Mapped, mapped};
 pub use engine::{
     BackendKind, Environment, Evaluator, LoadError, LoadKey, LoadPlan, LoadState, NativeEngine, Options,
     Progress,

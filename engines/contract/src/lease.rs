@@ -46,6 +46,10 @@ pub enum Owner {
     Kv(SessionKey),
     /// Ring, token ids and sampler state of a request.
     Request(RequestId),
+    /// A model's tokenizer and chat template.
+    Text(ModelId),
+    /// What else a loaded model takes of the host's memory: its engine's queue, lists and tables, its description.
+    Tables(ModelId),
 }
 
 impl fmt::Display for Owner {
@@ -55,6 +59,8 @@ impl fmt::Display for Owner {
             Owner::Workspace(id) => write!(f, "workspace of model {}", id.0),
             Owner::Kv(id) => write!(f, "kv of session {}", id.0),
             Owner::Request(id) => write!(f, "request {}", id.0),
+            Owner::Text(id) => write!(f, "text of model {}", id.0),
+            Owner::Tables(id) => write!(f, "tables of model {}", id.0),
         }
     }
 }

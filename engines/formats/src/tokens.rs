@@ -9,6 +9,19 @@ pub enum TokenizerSource {
     Gguf(GgufTokenizer),
 }
 
+impl TokenizerSource {
+    /// Bytes of the description, a list's items with 8 for their lengths.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            TokenizerSource::Json(json) => json.len() as u64,
+            TokenizerSource::Gguf(found) => {
+                let texts = found.tokens.iter().chain(&found.merges).map(|text| text.len() as u64 + 8);
+                texts.sum::<u64>() + found.charsmap.len() as u64 + 4 * found.scores.len() as u64
+            }
+        }
+    }
+}
+
 /// A tokenizer out of GGUF metadata. Checked: token texts are unique and not empty, every table has its length, every
 /// merge joins two tokens into a third, scores are finite, ids are below the number of tokens.
 #[derive(Clone, Debug, PartialEq)]

@@ -32,6 +32,7 @@ type Facts struct {
 	BlockTokens   int    // tokens per KV block
 	MaxSequences  int    // most requests in one batch
 	Engine        string // the engine's name
+	Host          uint64 // leased beside weights and workspace: tokenizer, chat template, the engine's tables
 }
 
 // Facts reads the facts of the model.
@@ -56,6 +57,7 @@ func (m *Model) Facts() (Facts, error) {
 		BlockTokens:   int(f.block_tokens),
 		MaxSequences:  int(f.max_sequences),
 		Engine:        str(&f.engine),
+		Host:          uint64(f.host_bytes),
 	}, nil
 }
 

@@ -104,6 +104,12 @@ type Memory struct {
 	Heap            uint64   // live heap bytes of the library; 0 when it does not count them
 	PressureChanges uint64   // times that the level of pressure changed
 	Pressure        Pressure // how short memory is now
+	Text            uint64   // leased for tokenizers and chat templates
+	Tables          uint64   // leased for engines' queues and tables, and for descriptions of models
+	Talk            uint64   // what sessions remember, which no lease pays for
+	Mapped          uint64   // what the library has mapped in the process beside its heap: the workspaces of all runtimes
+	Resident        uint64   // of these, what is in memory
+	Unbooked        uint64   // what heap and mappings hold beyond Used; 0 when the heap is not counted
 }
 
 // Memory reads the memory statistics.
@@ -139,6 +145,12 @@ func (r *Runtime) Memory() (Memory, error) {
 		Heap:            uint64(m.heap_bytes),
 		PressureChanges: uint64(m.pressure_changes),
 		Pressure:        Pressure(m.pressure),
+		Text:            uint64(m.text_bytes),
+		Tables:          uint64(m.tables_bytes),
+		Talk:            uint64(m.talk_bytes),
+		Mapped:          uint64(m.mapped_bytes),
+		Resident:        uint64(m.resident_bytes),
+		Unbooked:        uint64(m.unbooked_bytes),
 	}, nil
 }
 

@@ -7,7 +7,7 @@ use crate::weights::{Watch, WeightsPlan};
 use crate::{LoadError, executor};
 use plimsoll_engine::Progress;
 use plimsoll_engine::{EngineError, Lease};
-use plimsoll_formats::{Checkpoint, ModelKey, RopeScaling, Source, Text, fingerprint};
+use plimsoll_formats::{Checkpoint, ModelKey, RopeScaling, Source, Text, TokenizerSource, fingerprint};
 use plimsoll_scheduler::Layers;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -72,6 +72,16 @@ impl LoadPlan {
     /// The model on disk: its configuration, tokenizer, chat template and generation settings.
     pub fn checkpoint(&self) -> &Checkpoint {
         &self.checkpoint
+    }
+
+    /// Frees the tokenizer's description, which a load has no use for. [`LoadPlan::key`] stays as it was.
+    pub fn forget_tokenizer(&mut self) {
+        self.checkpoint.tokenizer = TokenizerSource::Json(Vec::new());
+    }
+
+    /// Threads that compute.
+    pub fn threads(&self) -> usize {
+        self.spec.threads
     }
 
     /// The settings it was made with.

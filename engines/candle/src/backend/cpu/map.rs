@@ -1,5 +1,6 @@
 //! Anonymous pages from the system.
 
+use super::mapped;
 use plimsoll_engine::{EngineError, Region};
 use std::ptr::{self, NonNull};
 
@@ -62,7 +63,9 @@ impl Map {
         if start == libc::MAP_FAILED {
             return Err(refused());
         }
-        Ok(Map { start: NonNull::new(start.cast()).ok_or_else(refused)?, len, guard })
+        let start = NonNull::new(start.cast()).ok_or_else(refused)?;
+        mapped::note(start.as_ptr() as usize, len);
+        Ok(Map { start, len, guard })
     }
 
     /// Makes the pages real now, so that no step fails or waits for one.
@@ -103,12 +106,14 @@ impl Map {
 
 impl Drop for Map {
     fn drop(&mut self) {
-        // SAFETY: the mapping is owned, and its borrows have ended. It cannot fail for a whole mapping.
-        unsafe { libc::munmap(self.start.as_ptr().cast(), self.len + self.guard) };
+        mapped::forget(self.start.as_ptr() as usize, || {
+            // SAFETY: the mapping is owned, and its borrows have ended. It cannot fail for a whole mapping.
+            unsafe { libc::munmap(self.start.as_ptr().cast(), self.len + self.guard) };
+        });
     }
 }
 
-fn page_size() -> usize {
+pub(super) fn page_size() -> usize {
     // SAFETY: the call has no preconditions.
     let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     usize::try_from(size).ok().filter(|size| size.is_power_of_two()).unwrap_or(4096)

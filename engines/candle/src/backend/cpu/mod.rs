@@ -19,6 +19,7 @@ mod buffer;
 pub(crate) mod kernels;
 mod kv;
 mod map;
+pub(crate) mod mapped;
 mod matmul;
 mod matrix;
 pub(crate) mod packed;
