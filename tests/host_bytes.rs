@@ -1,7 +1,7 @@
 //! Host memory beside weights, workspace and KV: leased under its owners, and what no lease pays for is little.
 //!
-//! The process's heap is counted here, by this binary's allocator. The library does not count it in this build, so what it
-//! leases for text is reckoned; `ctests/host.c` looks at the library that counts.
+//! The process's heap is counted here, by this binary's allocator. The library does not count it in this build; `ctests/host.c`
+//! looks at the one that does.
 
 #![cfg(feature = "native")]
 #![allow(clippy::unwrap_used)]
