@@ -1718,7 +1718,8 @@ plimsoll_status plimsoll_memory_report(const plimsoll_runtime *runtime,
 /**
  * The memory statistics as a JSON object: active_sessions, total_kv_mb, gpu_usage, gpu_free_mb, session_details, gpu_memory,
  * the counters, the ledger by region and owner, and under "monitor" what the monitor knows: "regions" with their last snapshot,
- * levels, peak and average, "system", "alerts" and "cleanup".
+ * levels, peak and average, "system", "alerts" and "cleanup"; under "process" what the library
+ * holds of it.
  *
  * Ownership: the caller frees `*out` with plimsoll_text_free(). Threads: any. Errors: `NULL_POINTER`. Since: 0.1.
  */

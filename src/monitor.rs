@@ -14,9 +14,11 @@ impl Runtime {
     }
 
     /// The memory statistics as a JSON object: [`MemoryStats::to_json`], and under `monitor` what the monitor knows,
-    /// [`MonitorStats::to_json`](crate::guard::MonitorStats::to_json).
+    /// [`MonitorStats::to_json`](crate::guard::MonitorStats::to_json); under `process` what the library holds of it.
     pub fn memory_json(&self) -> serde_json::Value {
-        let mut all = self.memory().to_json();
+        let stats = self.memory();
+        let mut all = stats.to_json();
+        all["process"] = self.process_memory(stats.host().used).to_json();
         all["monitor"] = self.guard().monitor().to_json();
         all
     }

@@ -53,12 +53,4 @@ impl Runtime {
         let talk = self.inner.talk.load(Ordering::Relaxed);
         ProcessMemory { heap, mapped, resident, unbooked, talk }
     }
-
-    /// The memory statistics as a JSON object: those of [`Runtime::memory`], and `process`.
-    pub fn memory_json(&self) -> Value {
-        let stats = self.memory();
-        let mut json = stats.to_json();
-        json["process"] = self.process_memory(stats.host().used).to_json();
-        json
-    }
 }
