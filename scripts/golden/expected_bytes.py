@@ -176,10 +176,10 @@ def rolling_blocks(window, block, prompt, total):
     return min((total + block - 1) // block, max(prefill, touched(window)))
 
 
-def kv_table(config):
+def kv_table(config, kinds=tuple(KV_TYPES)):
     rows = []
     rolling = len(windowed_layers(config))
-    for kind, (size, together) in KV_TYPES.items():
+    for kind, (size, together) in ((kind, KV_TYPES[kind]) for kind in kinds):
         if head_dim(config) % together:
             continue
         for block in BLOCK_TOKENS:
@@ -213,6 +213,8 @@ def entry(config):
             if kind != "q8_0" or all(len(shape) == 1 or shape[1] % 32 == 0 for _, shape, _ in table)
         },
         "kv": kv_table(config),
+        # With heads as wide as a block of q8_0, which those of small models are not.
+        "kv_wide": kv_table({**config, "head_dim": 32}, ["q8_0"]),
     }
 
 
