@@ -27,7 +27,7 @@ int main(void) {
     plimsoll_text *json = NULL;
     plimsoll_ticket *ticket = NULL;
     plimsoll_config *config = NULL;
-    plimsoll_runtime *runtime = runtime_of("14592KiB");
+    plimsoll_runtime *runtime = runtime_of("22016KiB");
     plimsoll_model *model = NULL;
     plimsoll_session *session = NULL;
     plimsoll_request *request = request_of("What is a ticket?", 2000);
@@ -49,7 +49,7 @@ int main(void) {
     SET_BORDER(memory);
     CHECK(plimsoll_memory_stats(runtime, &memory.value, NULL) == PLIMSOLL_OK);
     CHECK_BORDER(memory);
-    CHECK(memory.value.capacity_bytes == 14592 * 1024 && memory.value.limit_bytes < memory.value.capacity_bytes);
+    CHECK(memory.value.capacity_bytes == 22016 * 1024 && memory.value.limit_bytes < memory.value.capacity_bytes);
     CHECK(memory.value.used_bytes + memory.value.free_bytes == memory.value.limit_bytes);
     CHECK(memory.value.weights_bytes > 0 && memory.value.workspace_bytes > 0 && memory.value.active_sessions == 1);
     CHECK(memory.value.shrunk_count == 1 && memory.value.accepted_count == 0 && memory.value.rejected_count == 0);
