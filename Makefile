@@ -31,7 +31,7 @@ COMMON := $(wildcard examples/common/*.c)
 # The programs find the library beside their own folder, wherever the two are moved together.
 LINK := -Lbuild/lib -lplimsoll -Wl,-rpath,'$$ORIGIN/../lib' -Wl,--enable-new-dtags -lm -lpthread
 
-.PHONY: help build library check-library chat bench overload install uninstall test deps loom miri rounds model bench-guard bench-attacks sim sim-million bench-kernels bench-peers test-peers fuzz score accuracy header abi-accept fmt lint licences clean
+.PHONY: help build library check-library chat bench overload install uninstall test deps loom miri oom rounds model bench-guard bench-attacks sim sim-million bench-kernels bench-peers test-peers fuzz score accuracy header abi-accept fmt lint licences clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -130,6 +130,9 @@ rounds: ## the demo model loaded and unloaded ROUNDS times [1000], 10,000 sessio
 	PLIMSOLL_ROUNDS=$(ROUNDS) $(CARGO) test --release --test rounds
 
 PROPTEST_CASES ?= 20000
+oom: ## refuses every allocation of each call in turn, some ten minutes
+	PLIMSOLL_OOM=full $(CARGO) test --test oom
+
 model: ## the guard against its plain model, PROPTEST_CASES random histories [20000]
 	PROPTEST_CASES=$(PROPTEST_CASES) $(CARGO) test --lib --no-default-features the_guard_does_what_the_model_does
 

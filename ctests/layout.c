@@ -160,6 +160,17 @@ AT(plimsoll_alert, region, 48);
 AT(plimsoll_alert, reserved, 52);
 AT(plimsoll_alert, text, 56);
 
+AT_LEAST(plimsoll_pool, 72);
+AT(plimsoll_pool, struct_size, 0);
+AT(plimsoll_pool, in_use_bytes, 8);
+AT(plimsoll_pool, idle_bytes, 16);
+AT(plimsoll_pool, pool_limit_bytes, 24);
+AT(plimsoll_pool, buffers_in_use, 32);
+AT(plimsoll_pool, buffers_idle, 40);
+AT(plimsoll_pool, hits, 48);
+AT(plimsoll_pool, misses, 56);
+AT(plimsoll_pool, pool_evictions, 64);
+
 AT_LEAST(plimsoll_progress, 40);
 AT(plimsoll_progress, struct_size, 0);
 AT(plimsoll_progress, state, 8);

@@ -21,6 +21,8 @@ static plimsoll_request *new_request;
 static plimsoll_session *new_session;
 static plimsoll_cancel *new_cancel;
 static plimsoll_stream *new_stream;
+static plimsoll_buffer *new_buffer;
+static plimsoll_pool pool = {.struct_size = sizeof pool};
 static plimsoll_memory memory = {.struct_size = sizeof memory};
 static plimsoll_monitor_snapshot snapshot = {.struct_size = sizeof snapshot};
 static uint64_t id;
@@ -46,6 +48,8 @@ static plimsoll_engine_table table = {.struct_size = sizeof table};
     X(plimsoll_cleanup_register, (runtime, "a", 1, NULL, NULL, NULL, &id, error))                                      \
     X(plimsoll_cleanup_unregister, (runtime, 1, error))                                                                \
     X(plimsoll_memory_cleanup, (runtime, &id, error))                                                                  \
+    X(plimsoll_pool_acquire, (runtime, 1, &new_buffer, error))                                                         \
+    X(plimsoll_pool_stats, (runtime, &pool, error))                                                                    \
     X(plimsoll_model_load, (runtime, "a", 1, TINY, strlen(TINY), NULL, NULL, NULL, &loaded, error))                    \
     X(plimsoll_model_attach, (runtime, "a", 1, NULL, 0, &table, NULL, NULL, NULL, &loaded, error))                     \
     X(plimsoll_engine_attach, (model, config, error))                                                                  \

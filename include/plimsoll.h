@@ -434,6 +434,11 @@
 #define PLIMSOLL_DEGRADED_TEMPERATURE 4
 
 /**
+ * Host memory from the pool, leased until it is released.
+ */
+typedef struct plimsoll_buffer plimsoll_buffer;
+
+/**
  * A flag that ends every request it was given to. It may be freed while they run: each holds its own reference.
  */
 typedef struct plimsoll_cancel plimsoll_cancel;
@@ -631,6 +636,48 @@ typedef struct {
      */
     uint64_t unbooked_bytes;
 } plimsoll_memory;
+
+/**
+ * What the pool holds and did. Sizes are bytes.
+ */
+typedef struct {
+    /**
+     * In: bytes of this struct. Out: bytes of it that were written.
+     */
+    size_t struct_size;
+    /**
+     * Buffers in use: their rounded sizes, which are leased.
+     */
+    uint64_t in_use_bytes;
+    /**
+     * Idle buffers, which are leased to nobody.
+     */
+    uint64_t idle_bytes;
+    /**
+     * The most that idle buffers may have.
+     */
+    uint64_t pool_limit_bytes;
+    /**
+     * Buffers in use.
+     */
+    uint64_t buffers_in_use;
+    /**
+     * Idle buffers.
+     */
+    uint64_t buffers_idle;
+    /**
+     * Times that an idle buffer was used again.
+     */
+    uint64_t hits;
+    /**
+     * Times that a buffer came from the system.
+     */
+    uint64_t misses;
+    /**
+     * Idle buffers that went back to the system.
+     */
+    uint64_t pool_evictions;
+} plimsoll_pool;
 
 /**
  * What the monitor saw last of one region, what its snapshots come to since the runtime was made, and the machine's figures
@@ -1726,6 +1773,55 @@ plimsoll_status plimsoll_memory_report(const plimsoll_runtime *runtime,
 plimsoll_status plimsoll_memory_stats_json(const plimsoll_runtime *runtime,
                                            plimsoll_text **out,
                                            plimsoll_error **error);
+
+/**
+ * Takes a buffer of at least `bytes` of host memory from the pool. The guard must grant it at its rounded size: below 1 MiB to
+ * 100 KiB, below 10 MiB to 1 MiB, below 100 MiB to 10 MiB, above to 50 MiB. An idle buffer of that size is used again, with what
+ * was in it; else it is fresh and zero. Idle sessions lose their KV if that makes room.
+ *
+ * Ownership: the caller gives `*out` back with plimsoll_pool_release(). The buffer keeps what it needs of the runtime. Threads:
+ * any. Errors: `MEMORY_REFUSED` with the numbers, `OUT_OF_MEMORY`, `INVALID_ARGUMENT` for 0 bytes, `NULL_POINTER`. Since: 0.1.
+ */
+plimsoll_status plimsoll_pool_acquire(const plimsoll_runtime *runtime,
+                                      size_t bytes,
+                                      plimsoll_buffer **out,
+                                      plimsoll_error **error);
+
+/**
+ * The memory of a buffer, at a multiple of 4096; NULL for NULL.
+ *
+ * Ownership: lives until the buffer is released. Threads: any; the memory is its holder's to guard. Errors: none. Since: 0.1.
+ */
+void *plimsoll_buffer_data(const plimsoll_buffer *buffer);
+
+/**
+ * Bytes of a buffer that may be used, at least as many as were asked for; 0 for NULL.
+ *
+ * Ownership: borrows the buffer. Threads: any. Errors: none. Since: 0.1.
+ */
+size_t plimsoll_buffer_size(const plimsoll_buffer *buffer);
+
+/**
+ * Gives a buffer back to the pool; NULL is fine. Its bytes are free for others at once, and its memory waits for the next user
+ * until it was unused for `guard.pool_timeout_s` or its room is needed.
+ *
+ * Ownership: takes the buffer. Threads: any. Errors: none. Since: 0.1.
+ */
+void plimsoll_pool_release(plimsoll_buffer *buffer);
+
+/**
+ * Writes what the pool holds and did. Set `pool->struct_size` first.
+ *
+ * Ownership: borrows the runtime. Threads: any. Errors: `INVALID_STRUCT_SIZE`, `NULL_POINTER`. Since: 0.1.
+ */
+plimsoll_status plimsoll_pool_stats(const plimsoll_runtime *runtime, plimsoll_pool *pool, plimsoll_error **error);
+
+/**
+ * Gives all idle buffers back to the system. Returns their bytes; 0 for NULL.
+ *
+ * Ownership: borrows the runtime. Threads: any. Errors: none. Since: 0.1.
+ */
+uint64_t plimsoll_pool_trim(const plimsoll_runtime *runtime);
 
 /**
  * Writes what the monitor saw last of `region`: -1 is the host's memory, else that of the device with this index. Set

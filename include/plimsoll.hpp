@@ -31,6 +31,7 @@
 #include "plimsoll/log.hpp"
 #include "plimsoll/model.hpp"
 #include "plimsoll/monitor.hpp"
+#include "plimsoll/pool.hpp"
 #include "plimsoll/request.hpp"
 #include "plimsoll/runtime.hpp"
 #include "plimsoll/session.hpp"

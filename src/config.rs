@@ -47,6 +47,18 @@ const KEYS: &[(&str, Scope, Kind, &str)] = &[
     ("guard.session_limit_mb", Scope::Runtime, Kind::Mebibytes, "most KV of one session [512]"),
     ("guard.kv_limit_mb", Scope::Runtime, Kind::Mebibytes, "most KV of all sessions [20480]"),
     ("guard.idle_timeout_s", Scope::Runtime, Kind::Seconds, "an idle session's KV is dropped after [300]"),
+    (
+        "guard.pool_limit_mb",
+        Scope::Runtime,
+        Kind::Mebibytes,
+        "most bytes of buffers that lie idle in the pool [2048]",
+    ),
+    (
+        "guard.pool_timeout_s",
+        Scope::Runtime,
+        Kind::Seconds,
+        "a buffer unused for so long goes back to the system [300]",
+    ),
     ("guard.ticket_ttl_s", Scope::Runtime, Kind::Seconds, "an unused ticket returns its bytes after [60]"),
     (
         "guard.queue",

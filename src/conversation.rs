@@ -113,8 +113,18 @@ impl Conversation {
     }
 
     /// The prompt of a turn that was prepared for this conversation.
-    pub(crate) fn prompt(&self, prepared: &Prepared) -> Vec<u32> {
-        [&self.tokens[..prepared.stay.min(self.tokens.len())], &prepared.new].concat()
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub(crate) fn prompt(&self, prepared: &Prepared) -> Result<Vec<u32>> {
+        let stay = &self.tokens[..prepared.stay.min(self.tokens.len())];
+        let mut tokens = Vec::new();
+        tokens
+            .try_reserve_exact(stay.len() + prepared.new.len())
+            .map_err(|_| Error::no_memory("the system has no memory for the prompt's tokens"))?;
+        tokens.extend_from_slice(stay);
+        tokens.extend_from_slice(&prepared.new);
+        Ok(tokens)
     }
 
     /// Leading tokens that are the same when `new` follows the first `stay`.

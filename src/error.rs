@@ -1,7 +1,8 @@
 //! The library's error: a code, its section, text with its causes, and for refusals the numbers.
 
 use plimsoll_engine::EngineError;
-use std::fmt;
+use std::borrow::Cow;
+use std::fmt::{self, Write};
 use std::time::Duration;
 
 /// The part of the library that an error belongs to.
@@ -156,7 +157,7 @@ pub struct Numbers {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Error {
     code: ErrorCode,
-    message: String,
+    message: Cow<'static, str>,
     numbers: Numbers,
 }
 
@@ -166,23 +167,32 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// An error with a text, cut at 1024 bytes, control characters escaped.
     pub fn new(code: ErrorCode, message: impl fmt::Display) -> Self {
-        Error { code, message: bounded(&message.to_string()), numbers: Numbers::default() }
+        let mut text = Text::default();
+        // It is cut where it fails.
+        let _ = write!(text, "{message}");
+        Error { code, message: text.finish(), numbers: Numbers::default() }
+    }
+
+    /// The system refused memory for `what`. Made without any.
+    pub(crate) fn no_memory(what: &'static str) -> Self {
+        Error { code: ErrorCode::OutOfMemory, message: Cow::Borrowed(what), numbers: Numbers::default() }
     }
 
     /// An error with the text of `cause` and of all that caused it.
     pub fn caused(code: ErrorCode, cause: &dyn std::error::Error) -> Self {
-        let mut message = cause.to_string();
+        let mut message = Text::default();
+        let _ = write!(message, "{cause}");
         let mut source = cause.source();
         while let Some(inner) = source {
-            let text = inner.to_string();
+            let mut text = Text::default();
+            let _ = write!(text, "{inner}");
             // Some errors repeat their source's text in their own.
-            if !message.contains(&text) {
-                message.push_str(": ");
-                message.push_str(&text);
+            if !message.out.contains(&text.out) {
+                let _ = write!(message, ": {inner}");
             }
             source = inner.source();
         }
-        Error::new(code, message)
+        Error { code, message: message.finish(), numbers: Numbers::default() }
     }
 
     /// The same error with a refusal's numbers.
@@ -242,19 +252,48 @@ impl From<EngineError> for Error {
     }
 }
 
-/// Escapes control characters, so that a file cannot write to a terminal through a message, and cuts.
-fn bounded(text: &str) -> String {
-    let mut out = String::new();
-    for c in text.chars() {
-        let escaped = c.is_control() && c != '\n';
-        let piece: String = if escaped { c.escape_default().collect() } else { c.into() };
-        if out.len() + piece.len() > MAX_MESSAGE {
-            out.push('…');
-            break;
+/// A message in the making: control characters escaped, so that a file cannot write to a terminal through it, cut when it is long
+/// and where memory ends.
+#[derive(Default)]
+struct Text {
+    out: String,
+    cut: bool,
+}
+
+impl Text {
+    fn add(&mut self, c: char) -> fmt::Result {
+        let size = c.len_utf8();
+        if self.out.len() + size > MAX_MESSAGE || self.out.try_reserve(size + '…'.len_utf8()).is_err() {
+            // The last character of all has its room already, unless there is none for the first.
+            self.cut = true;
+            if self.out.capacity() > self.out.len() + '…'.len_utf8() {
+                self.out.push('…');
+            }
+            return Err(fmt::Error);
         }
-        out.push_str(&piece);
+        self.out.push(c);
+        Ok(())
     }
-    out
+
+    fn finish(self) -> Cow<'static, str> {
+        if self.out.is_empty() && self.cut {
+            Cow::Borrowed("no memory for the text of this error")
+        } else {
+            Cow::Owned(self.out)
+        }
+    }
+}
+
+impl fmt::Write for Text {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if self.cut {
+            return Err(fmt::Error);
+        }
+        text.chars().try_for_each(|c| match c.is_control() && c != '\n' {
+            true => c.escape_default().try_for_each(|c| self.add(c)),
+            false => self.add(c),
+        })
+    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use crate::text::{ChatTemplate, GgufVocab, Tokenizer};
 use plimsoll_candle::{BackendKind, Environment, KvDtype, LoadError, LoadKey, LoadPlan, Options, Quantize};
 use plimsoll_engine::{EngineError, LoadState, Owner, Progress};
 use plimsoll_formats::{self as formats, FormatError};
+use std::io::ErrorKind;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -70,7 +71,17 @@ fn load(inner: &Arc<Inner>, mut plan: LoadPlan, progress: &dyn Fn(&Progress) -> 
         true => ControlFlow::Continue(()),
         false => ControlFlow::Break(()),
     };
-    let engine = plan.load(weights, workspace, &environment, &report).map_err(load_error)?;
+    let engine = match plan.load(weights, workspace, &environment, &report).map_err(load_error) {
+        Err(error) if error.code() == ErrorCode::OutOfMemory => {
+            let recovery = inner.guard.recover();
+            let weights = inner.lease(Owner::Weights(id), plan.weights_bytes())?;
+            let workspace = inner.lease(Owner::Workspace(id), plan.workspace_bytes())?;
+            let engine = plan.load(weights, workspace, &environment, &report).map_err(load_error)?;
+            recovery.succeeded();
+            engine
+        }
+        engine => engine?,
+    };
     Ok(Arc::new(Loaded { id, engine, text, side: vec![text_lease, tables] }))
 }
 
@@ -155,6 +166,8 @@ pub(crate) fn text_of(path: &Path) -> Result<TextSide> {
 
 fn format_code(error: &FormatError) -> ErrorCode {
     match error {
+        FormatError::OutOfMemory { .. } => ErrorCode::OutOfMemory,
+        FormatError::Io { source, .. } if source.kind() == ErrorKind::OutOfMemory => ErrorCode::OutOfMemory,
         FormatError::Io { .. } | FormatError::Missing { .. } => ErrorCode::ModelNotFound,
         FormatError::Unsupported { .. } => ErrorCode::ModelUnsupported,
         _ => ErrorCode::ModelMalformed,

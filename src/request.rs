@@ -163,6 +163,21 @@ impl Request {
         }
     }
 
+    /// The same, with an error where the system refuses memory.
+    #[cfg(feature = "capi")]
+    pub(crate) fn try_add(&mut self, message: Message) -> Result<()> {
+        if !matches!(self.input, Input::Messages(_)) {
+            self.input = Input::Messages(Vec::new());
+        }
+        if let Input::Messages(messages) = &mut self.input {
+            messages
+                .try_reserve(1)
+                .map_err(|_| Error::no_memory("the system has no memory for one more message"))?;
+            messages.push(message);
+        }
+        Ok(())
+    }
+
     /// Replaces whatever the request holds.
     pub fn set_input(&mut self, input: Input) {
         self.input = input;

@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::error::{Error, ErrorCode, Result};
-use crate::guard::{GuardConfig, Levels, MemoryGuard, MemoryStats, SystemProbe};
+use crate::guard::{Buffer, GuardConfig, Levels, MemoryGuard, MemoryStats, PoolError, SystemProbe};
 use crate::model::{Loaded, Model, TextSide};
 use crate::monitor::monitor_config;
 use crate::ticket::{Granted, Held, Ticket};
@@ -173,6 +173,36 @@ impl Runtime {
         self.inner.guard.is_low_memory(threshold)
     }
 
+    /// A buffer of at least `bytes` of host memory from the guard's pool, leased until it is dropped.
+    ///
+    /// ```
+    /// # fn main() -> plimsoll::Result<()> {
+    /// # let runtime = plimsoll::Runtime::new(&plimsoll::Config::new())?;
+    /// let mut buffer = runtime.buffer(300_000)?;
+    /// buffer.as_mut_slice().fill(1);
+    /// drop(buffer);
+    /// let again = runtime.buffer(250_000)?; // the same memory
+    /// assert_eq!(runtime.memory().pool.hits, 1);
+    /// # drop(again);
+    /// # Ok(())
+    /// # }
+    /// ```
+    /// # Errors
+    /// `InvalidArgument` for no bytes, `MemoryRefused` with its numbers, `OutOfMemory`.
+    pub fn buffer(&self, bytes: usize) -> Result<Buffer> {
+        self.inner.guard.acquire(bytes).map_err(|error| match &error {
+            PoolError::Refused(refused) => {
+                Error::caused(ErrorCode::MemoryRefused, &error).with_numbers(crate::error::Numbers {
+                    bytes_asked: refused.bytes_asked,
+                    bytes_free: refused.bytes_free,
+                    ..Default::default()
+                })
+            }
+            PoolError::OutOfMemory { .. } => Error::caused(ErrorCode::OutOfMemory, &error),
+            _ => Error::caused(ErrorCode::InvalidArgument, &error),
+        })
+    }
+
     /// The guard, for hosts that lease memory of their own from the same budget.
     pub fn guard(&self) -> &Arc<MemoryGuard> {
         &self.inner.guard
@@ -222,6 +252,7 @@ impl Inner {
 
     fn sweep(&self) -> u64 {
         self.sweep_tickets();
+        self.guard.sweep_pool();
         self.guard.evict_idle()
     }
 
@@ -251,6 +282,12 @@ fn guard_config(config: &Config) -> GuardConfig {
     }
     if let Some(timeout) = config.seconds("guard.idle_timeout_s") {
         guard.idle_timeout = timeout;
+    }
+    if let Some(limit) = config.integer("guard.pool_limit_mb") {
+        guard.pool_limit = limit;
+    }
+    if let Some(timeout) = config.seconds("guard.pool_timeout_s") {
+        guard.pool_timeout = timeout;
     }
     if let Some(ttl) = config.seconds("guard.ticket_ttl_s") {
         guard.ticket_ttl = ttl;

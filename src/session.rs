@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::conversation::{Answer, Conversation, Prepared};
 use crate::error::{Error, ErrorCode, Numbers, Result};
-use crate::guard::{self, Ask, Decision, Grant, Reason, Seat, Verdict};
+use crate::guard::{self, Ask, Decision, Grant, GuardError, Reason, Seat, Verdict};
 use crate::model::Model;
 use crate::request::Request;
 use crate::stream::{Event, Outcome, Polled, Stream};
@@ -73,15 +73,16 @@ impl Session {
     /// Opens a session of `model`. `config` takes `session.*` keys.
     ///
     /// # Errors
-    /// `InvalidConfig`.
+    /// `InvalidConfig`; `OutOfMemory` when there is none for one more session.
     pub fn open(model: &Model, config: &Config) -> Result<Session> {
         config.only_session()?;
         let limit = config.integer("session.kv_limit_mb");
-        let seat = model
-            .runtime
-            .guard
-            .open_session(Arc::clone(&model.loaded.engine), limit)
-            .map_err(|error| Error::caused(ErrorCode::Unsupported, &error))?;
+        let seat =
+            model.runtime.guard.open_session(Arc::clone(&model.loaded.engine), limit).map_err(|error| {
+                let short = matches!(error, GuardError::OutOfMemory | GuardError::TooManySessions { .. });
+                let code = if short { ErrorCode::OutOfMemory } else { ErrorCode::Unsupported };
+                Error::caused(code, &error)
+            })?;
         let talk = AtomicU64::new(SESSION_BYTES);
         model.runtime.talk.fetch_add(SESSION_BYTES, Ordering::Relaxed);
         let inner = SessionInner {
@@ -310,7 +311,7 @@ impl SessionInner {
         self.seat.key()
     }
 
-    fn prepare(&self, request: &Request) -> Result<Prepared> {
+    pub(crate) fn prepare(&self, request: &Request) -> Result<Prepared> {
         request.validate()?;
         let prepared = self.conversation().prepare(&self.model.loaded, request)?;
         let (tokens, context) = (prepared.tokens(), self.model.context_length());
@@ -341,7 +342,7 @@ impl SessionInner {
         Ok(self.model.runtime.guard.what_if(&self.seat, &Self::ask(request, prepared))?)
     }
 
-    fn grant(
+    pub(crate) fn grant(
         &self,
         request: &Request,
         prepared: &Prepared,
@@ -350,6 +351,15 @@ impl SessionInner {
         self.model.runtime.sweep_tickets();
         let (guard, ask) = (&self.model.runtime.guard, Self::ask(request, prepared));
         Ok(guard.admit_waiting(&self.seat, &ask, request.patience(), cancel)?)
+    }
+
+    /// Prepares and admits a request again after its first grant came to nothing.
+    pub(crate) fn once_more(&self, request: &Request, cancel: &Cancel) -> Result<(Prepared, Grant, Verdict)> {
+        let prepared = self.prepare(request)?;
+        match self.grant(request, &prepared, cancel)? {
+            (verdict, Some(grant)) => Ok((prepared, grant, verdict)),
+            (verdict, None) => Err(refusal(&verdict)),
+        }
     }
 
     /// Takes a finished turn into the conversation.
@@ -363,7 +373,7 @@ impl SessionInner {
     }
 
     /// The prompt of a turn that was prepared for the conversation as it is now.
-    pub(crate) fn prompt(&self, prepared: &Prepared) -> Vec<u32> {
+    pub(crate) fn prompt(&self, prepared: &Prepared) -> Result<Vec<u32>> {
         self.conversation().prompt(prepared)
     }
 }

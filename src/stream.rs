@@ -2,12 +2,12 @@
 
 use crate::conversation::{Answer, Prepared};
 use crate::error::{Error, ErrorCode, Result};
-use crate::guard::{BusyMark, Degraded, Grant, Verdict};
+use crate::guard::{BusyMark, Degraded, Grant, Recovery, Verdict};
 use crate::request::Request;
 use crate::session::SessionInner;
 use crate::text::{Detokenizer, StopMatcher};
 use crate::turn::Turn;
-use plimsoll_engine::{Cancel, Finish, FinishReason, Job, Next, Ring, TokenEvent, TopLogprob};
+use plimsoll_engine::{Cancel, EngineError, Finish, FinishReason, Job, Next, Ring, TokenEvent, TopLogprob};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -135,14 +135,26 @@ pub struct Stream {
     early: Option<Ending>,
     flushed: bool,
     running: Option<Running>,
+    /// What to run again, once, if memory that was granted is refused before the first token.
+    again: Option<Request>,
+    /// By the runtime's clock.
+    deadline: Option<Duration>,
+    recovery: Option<Recovery>,
     result: Option<Result<Outcome>>,
+}
+
+/// A request that an engine has taken.
+struct Launched {
+    ring: Arc<Ring>,
+    busy: BusyMark,
+    degraded: Degraded,
 }
 
 /// What is given back when the request ends, in this order.
 struct Running {
     prepared: Prepared,
     _busy: BusyMark,
-    _turn: Turn,
+    turn: Turn,
 }
 
 impl Stream {
@@ -150,10 +162,64 @@ impl Stream {
         session: Arc<SessionInner>,
         turn: Turn,
         request: &Request,
-        (prepared, grant, verdict): (Prepared, Grant, Verdict),
+        (mut prepared, grant, mut verdict): (Prepared, Grant, Verdict),
         deadline: Option<Duration>,
         cancel: &Cancel,
     ) -> Result<Stream> {
+        let loaded = &session.model.loaded;
+        let stops = StopMatcher::new(request.stop())
+            .map_err(|error| Error::caused(ErrorCode::InvalidArgument, &error))?;
+        let mut tops = Vec::new();
+        tops.try_reserve_exact(request.sampling.top_logprobs as usize)
+            .map_err(|_| Error::no_memory("the system has no memory for a token's alternatives"))?;
+        let detokenizer = loaded.text.tokenizer.detokenizer();
+        let cancel = cancel.child();
+        let mut again = Some(request.clone());
+        let mut recovery = None;
+        let launched = match Self::launch(&session, request, &prepared, grant, &verdict, (deadline, &cancel))
+        {
+            Err(error) if error.code() == ErrorCode::OutOfMemory => {
+                recovery = Some(session.model.runtime.guard.recover());
+                again = None;
+                let grant;
+                (prepared, grant, verdict) = session.once_more(request, &cancel)?;
+                Self::launch(&session, request, &prepared, grant, &verdict, (deadline, &cancel))?
+            }
+            launched => launched?,
+        };
+        let Launched { ring, busy, degraded } = launched;
+        Ok(Stream {
+            session,
+            ring,
+            cancel,
+            verdict,
+            degraded,
+            detokenizer,
+            stops,
+            tokens: Vec::new(),
+            ends: Vec::new(),
+            raw: String::new(),
+            answer: String::new(),
+            tops,
+            early: None,
+            flushed: false,
+            running: Some(Running { prepared, _busy: busy, turn }),
+            again,
+            deadline,
+            recovery,
+            result: None,
+        })
+    }
+
+    /// Gives a granted request to its engine.
+    fn launch(
+        session: &SessionInner,
+        request: &Request,
+        prepared: &Prepared,
+        grant: Grant,
+        verdict: &Verdict,
+        (deadline, cancel): (Option<Duration>, &Cancel),
+    ) -> Result<Launched> {
         let mut sampling = request.sampling.clone();
         let degraded = Degraded {
             max_tokens: (verdict.pressure.tokens(verdict.asked_tokens, request.min_tokens)
@@ -164,19 +230,16 @@ impl Stream {
         let Grant { request: id, kv, mut host, granted_tokens, busy, .. } = grant;
         let loaded = &session.model.loaded;
         let top = request.sampling.top_logprobs;
-        let stops = StopMatcher::new(request.stop())
-            .map_err(|error| Error::caused(ErrorCode::InvalidArgument, &error))?;
         let ring_bytes = Ring::bytes(granted_tokens, top).unwrap_or(u64::MAX);
         let lease = host.split(ring_bytes).map_err(|error| Error::caused(ErrorCode::Internal, &error))?;
         let ring = Ring::new(granted_tokens, top, lease)
-            .map_err(|error| Error::caused(ErrorCode::OutOfMemory, &error))?;
+            .map_err(|_| Error::no_memory("the system has no memory for the request's ring"))?;
         let ring = Arc::new(ring);
-        let cancel = cancel.child();
         let job = Job {
             request: plimsoll_engine::Request {
                 id,
                 session: session.key(),
-                tokens: session.prompt(&prepared),
+                tokens: session.prompt(prepared)?,
                 shared_prefix: prepared.shared_prefix,
                 max_tokens: granted_tokens,
                 sampling,
@@ -194,25 +257,22 @@ impl Stream {
             cancel: cancel.clone(),
         };
         loaded.engine.submit(job).map_err(|rejected| Error::from(rejected.error.clone()))?;
-        let detokenizer = loaded.text.tokenizer.detokenizer();
-        Ok(Stream {
-            session,
-            ring,
-            cancel,
-            verdict,
-            degraded,
-            detokenizer,
-            stops,
-            tokens: Vec::new(),
-            ends: Vec::new(),
-            raw: String::new(),
-            answer: String::new(),
-            tops: Vec::with_capacity(top as usize),
-            early: None,
-            flushed: false,
-            running: Some(Running { prepared, _busy: busy, _turn: turn }),
-            result: None,
-        })
+        Ok(Launched { ring, busy, degraded })
+    }
+
+    /// After a refusal of granted memory: makes room and runs the request once more. Returns whether it runs.
+    fn retry(&mut self) -> Result<bool> {
+        let (Some(request), true) = (self.again.take(), self.tokens.is_empty()) else { return Ok(false) };
+        let Some(Running { turn, .. }) = self.running.take() else { return Ok(false) };
+        let session = Arc::clone(&self.session);
+        session.forget_kv();
+        self.recovery = Some(session.model.runtime.guard.recover());
+        let (prepared, grant, verdict) = session.once_more(&request, &self.cancel)?;
+        let ends = (self.deadline, &self.cancel);
+        let launched = Self::launch(&session, &request, &prepared, grant, &verdict, ends)?;
+        (self.ring, self.degraded, self.verdict) = (launched.ring, launched.degraded, verdict);
+        self.running = Some(Running { prepared, _busy: launched.busy, turn });
+        Ok(true)
     }
 
     /// The next event or the end, waiting at most `timeout` (for ever when `None`).
@@ -231,11 +291,27 @@ impl Stream {
                 // What an engine generated before it saw the stop is not part of the answer.
                 Next::Token(_) if self.early.is_some() => {}
                 Next::Token(token) => {
+                    if let Some(recovery) = self.recovery.take() {
+                        recovery.succeeded();
+                    }
+                    self.again = None;
                     let from = self.answer.len();
+                    if let Err(error) = self.room_for(token) {
+                        self.abandon(error);
+                        continue;
+                    }
                     self.take(token);
                     let text = &self.answer[from..];
                     return Ok(Polled::Event(Event { text, token: Some(token), tops: &self.tops }));
                 }
+                Next::Finished(Finish {
+                    reason: FinishReason::Failed(EngineError::OutOfMemory { region, bytes }),
+                    ..
+                }) if self.again.is_some() => match self.retry() {
+                    Ok(true) => {}
+                    Ok(false) => self.abandon(EngineError::OutOfMemory { region, bytes }.into()),
+                    Err(error) => self.abandon(error),
+                },
                 Next::Finished(finish) => {
                     let from = self.answer.len();
                     self.flush();
@@ -269,6 +345,28 @@ impl Stream {
         &self.verdict
     }
 
+    /// Makes room for what a token adds.
+    fn room_for(&mut self, token: TokenEvent) -> Result<()> {
+        let bytes = self.session.model.loaded.text.tokenizer.token_bytes(token.id).map_or(0, <[u8]>::len);
+        // What is not UTF-8 becomes replacement characters, and a character that was cut is repeated.
+        let bytes = 3 * bytes + 16;
+        let made = self.tokens.try_reserve(1).is_ok()
+            && self.ends.try_reserve(1).is_ok()
+            && self.raw.try_reserve(bytes).is_ok()
+            && self.answer.try_reserve(self.raw.len().saturating_sub(self.answer.len()) + bytes).is_ok();
+        if made { Ok(()) } else { Err(Error::no_memory("the system has no memory for more of the answer")) }
+    }
+
+    /// Ends the request with an error of this side: the engine is waited for, the conversation stays as it was.
+    fn abandon(&mut self, error: Error) {
+        self.cancel.cancel();
+        while !matches!(self.ring.next(None, &mut self.tops), Next::Finished(_)) {}
+        self.session.forget_kv();
+        self.running = None;
+        self.recovery = None;
+        self.result = Some(Err(error));
+    }
+
     fn take(&mut self, token: TokenEvent) {
         let from = self.raw.len();
         self.detokenizer.push(token.id, &mut self.raw);
@@ -295,7 +393,8 @@ impl Stream {
 
     fn end(&mut self, finish: Finish) {
         let Some(running) = self.running.take() else { return };
-        let Running { prepared, _busy: busy, _turn: turn } = running;
+        let Running { prepared, _busy: busy, turn } = running;
+        self.recovery = None;
         let prompt_tokens = prepared.tokens();
         let ending = match finish.reason {
             FinishReason::Failed(error) => {

@@ -68,6 +68,10 @@ void structs_come_through() {
     std::iota(expected.begin(), expected.end(), 1);
     CHECK(members == expected && memory.pressure == pl::pressure::high);
 
+    auto pool = pl::pool::from({sizeof(plimsoll_pool), 1, 2, 3, 4, 5, 6, 7, 8});
+    CHECK(pool.in_use_bytes == 1 && pool.idle_bytes == 2 && pool.pool_limit_bytes == 3 && pool.buffers_in_use == 4);
+    CHECK(pool.buffers_idle == 5 && pool.hits == 6 && pool.misses == 7 && pool.pool_evictions == 8);
+
     auto progress = pl::progress::from({sizeof(plimsoll_progress), PLIMSOLL_LOAD_WARM, 2, 3, 0, 4, 5});
     CHECK(progress.state == pl::load_state::warm && progress.shard == 2 && progress.shards == 3);
     CHECK(progress.bytes_done == 4 && progress.bytes_total == 5);

@@ -5,6 +5,7 @@
 #include "engine.hpp"
 #include "model.hpp"
 #include "monitor.hpp"
+#include "pool.hpp"
 
 namespace plimsoll {
 inline namespace PLIMSOLL_CPP {
@@ -212,6 +213,34 @@ public:
         plimsoll_status code = plimsoll_memory_cleanup(get(), &freed, failure.out());
         return detail::finish(code, failure, [freed] { return freed; });
     }
+
+    /// A buffer of at least `bytes` of host memory from the pool. The guard must grant it at its rounded size: below 1 MiB to
+    /// 100 KiB, below 10 MiB to 1 MiB, below 100 MiB to 10 MiB, above to 50 MiB. An idle buffer of that size is used again, with
+    /// what was in it; else it is fresh and zero.
+    ///
+    /// Ownership: the object owns it, and gives it back to the pool. Threads: any. Errors: `memory_refused` with the numbers,
+    /// `out_of_memory`, `invalid_argument` for 0 bytes. Since: 0.1.
+    returned<buffer> acquire(std::size_t bytes) const {
+        detail::call_error failure;
+        plimsoll_buffer *raw = nullptr;
+        plimsoll_status code = plimsoll_pool_acquire(get(), bytes, &raw, failure.out());
+        return detail::finish(code, failure, [raw] { return buffer::adopt(raw); });
+    }
+
+    /// What the pool holds and did.
+    ///
+    /// Ownership: the caller's. Threads: any. Errors: none but `internal`. Since: 0.1.
+    returned<pool> pool_stats() const {
+        detail::call_error failure;
+        auto raw = detail::sized<plimsoll_pool>();
+        plimsoll_status code = plimsoll_pool_stats(get(), &raw, failure.out());
+        return detail::finish(code, failure, [&raw] { return pool::from(raw); });
+    }
+
+    /// Gives all idle buffers back to the system. Returns their bytes; 0 when moved from.
+    ///
+    /// Ownership: borrows the runtime. Threads: any. Errors: none. Since: 0.1.
+    std::uint64_t trim_pool() const noexcept { return plimsoll_pool_trim(get()); }
 
 private:
     friend handle;

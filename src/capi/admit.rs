@@ -165,7 +165,7 @@ pub unsafe extern "C" fn plimsoll_admit(
             } else {
                 let (decided, granted) = session.session.admit(&request.0)?;
                 match granted {
-                    Some(granted) => hand_out(ticket, plimsoll_ticket(granted)),
+                    Some(granted) => hand_out(ticket, plimsoll_ticket(granted))?,
                     None => ticket.write(std::ptr::null_mut()),
                 }
                 decided

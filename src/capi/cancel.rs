@@ -29,8 +29,7 @@ pub unsafe extern "C" fn plimsoll_cancel_new(
     // SAFETY: the header's rules for output pointers.
     unsafe {
         boundary("plimsoll_cancel_new", error, || {
-            hand_out(output(out, "out")?, plimsoll_cancel(Cancel::new()));
-            Ok(())
+            hand_out(output(out, "out")?, plimsoll_cancel(Cancel::new()))
         })
     }
 }

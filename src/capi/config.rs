@@ -31,8 +31,7 @@ pub unsafe extern "C" fn plimsoll_config_new(
     // SAFETY: the header's rules for output pointers.
     unsafe {
         boundary("plimsoll_config_new", error, || {
-            hand_out(output(out, "out")?, plimsoll_config(Config::new()));
-            Ok(())
+            hand_out(output(out, "out")?, plimsoll_config(Config::new()))
         })
     }
 }

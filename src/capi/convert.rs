@@ -2,6 +2,7 @@
 
 use super::status::plimsoll_str;
 use crate::error::{Error, ErrorCode, Result};
+use std::alloc::{Layout, alloc};
 use std::mem::{MaybeUninit, size_of};
 use std::ptr;
 use std::slice;
@@ -33,13 +34,32 @@ pub(super) fn output<T>(pointer: *mut T, what: &str) -> Result<*mut T> {
     if pointer.is_null() { Err(null(what)) } else { Ok(pointer) }
 }
 
-/// Moves a value to the heap and hands it to C.
+/// Moves a value to the heap and hands it to C; `OUT_OF_MEMORY` where the heap has no room for it.
 ///
 /// # Safety
 /// `out` is valid for a write.
-pub(super) unsafe fn hand_out<T>(out: *mut *mut T, value: T) {
-    // SAFETY: the caller's promise.
-    unsafe { out.write(Box::into_raw(Box::new(value))) };
+pub(super) unsafe fn hand_out<T>(out: *mut *mut T, value: T) -> Result<()> {
+    const { assert!(size_of::<T>() > 0) };
+    // SAFETY: the layout's size is not 0.
+    let memory = unsafe { alloc(Layout::new::<T>()) }.cast::<T>();
+    if memory.is_null() {
+        return Err(Error::no_memory("the system has no memory for a handle"));
+    }
+    // SAFETY: fresh memory of this very layout, which is Box's; `out` by the caller's promise.
+    unsafe {
+        memory.write(value);
+        out.write(memory);
+    }
+    Ok(())
+}
+
+/// A copy of a host's text.
+pub(super) fn copied(text: &str) -> Result<String> {
+    let mut copy = String::new();
+    copy.try_reserve_exact(text.len())
+        .map_err(|_| Error::no_memory("the system has no memory for a copy of the text"))?;
+    copy.push_str(text);
+    Ok(copy)
 }
 
 /// Takes a handle back from C and drops it; NULL is fine.

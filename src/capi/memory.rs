@@ -144,8 +144,7 @@ pub unsafe extern "C" fn plimsoll_memory_report(
     unsafe {
         boundary("plimsoll_memory_report", error, || {
             let (runtime, out) = (borrow(runtime, "runtime")?, output(out, "out")?);
-            hand_out(out, plimsoll_text(runtime.0.memory_report()));
-            Ok(())
+            hand_out(out, plimsoll_text(runtime.0.memory_report()))
         })
     }
 }
@@ -166,8 +165,7 @@ pub unsafe extern "C" fn plimsoll_memory_stats_json(
     unsafe {
         boundary("plimsoll_memory_stats_json", error, || {
             let (runtime, out) = (borrow(runtime, "runtime")?, output(out, "out")?);
-            hand_out(out, plimsoll_text(runtime.0.memory_json().to_string()));
-            Ok(())
+            hand_out(out, plimsoll_text(runtime.0.memory_json().to_string()))
         })
     }
 }

@@ -20,6 +20,7 @@ mod model;
 mod monitor;
 mod plugin;
 mod price;
+mod pool;
 #[allow(rustdoc::broken_intra_doc_links, reason = "defaults stand in brackets, as in the header")]
 mod request;
 mod runtime;
@@ -45,6 +46,7 @@ pub use model::*;
 pub use monitor::*;
 pub use plugin::*;
 pub use price::*;
+pub use pool::*;
 pub use request::*;
 pub use runtime::*;
 pub use session::*;

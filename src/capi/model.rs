@@ -122,8 +122,7 @@ pub unsafe extern "C" fn plimsoll_model_load(
                 None => true,
             };
             let model = runtime.0.load_model(name, Path::new(path), &settings(config), &report)?;
-            hand_out(out, plimsoll_model(model));
-            Ok(())
+            hand_out(out, plimsoll_model(model))
         })
     }
 }
@@ -282,8 +281,7 @@ pub unsafe extern "C" fn plimsoll_model_render(
                 let content = text(message.content.ptr, message.content.len, "content")?;
                 list.push(Message::new(role, content));
             }
-            hand_out(out, plimsoll_text(model.0.render(&list)?));
-            Ok(())
+            hand_out(out, plimsoll_text(model.0.render(&list)?))
         })
     }
 }
@@ -306,8 +304,7 @@ pub unsafe extern "C" fn plimsoll_model_render_request(
             let model = borrow(model, "model")?;
             let request = borrow(request, "request")?;
             let out = output(out, "out")?;
-            hand_out(out, plimsoll_text(model.0.render_request(&request.0)?));
-            Ok(())
+            hand_out(out, plimsoll_text(model.0.render_request(&request.0)?))
         })
     }
 }

@@ -280,8 +280,7 @@ pub unsafe extern "C" fn plimsoll_monitor_history_json(
     unsafe {
         boundary("plimsoll_monitor_history_json", error, || {
             let (runtime, out) = (borrow(runtime, "runtime")?, output(out, "out")?);
-            hand_out(out, plimsoll_text(runtime.0.guard().history().to_json().to_string()));
-            Ok(())
+            hand_out(out, plimsoll_text(runtime.0.guard().history().to_json().to_string()))
         })
     }
 }
@@ -300,8 +299,7 @@ pub unsafe extern "C" fn plimsoll_monitor_alerts_json(
     unsafe {
         boundary("plimsoll_monitor_alerts_json", error, || {
             let (runtime, out) = (borrow(runtime, "runtime")?, output(out, "out")?);
-            hand_out(out, plimsoll_text(runtime.0.guard().monitor().alerts_json().to_string()));
-            Ok(())
+            hand_out(out, plimsoll_text(runtime.0.guard().monitor().alerts_json().to_string()))
         })
     }
 }

@@ -57,8 +57,7 @@ pub unsafe extern "C" fn plimsoll_model_attach(
                 path => TextSide::open(Path::new(path))?,
             };
             let model = runtime.0.plugin(name, plugin, side, &settings(config))?;
-            hand_out(out, plimsoll_model(model));
-            Ok(())
+            hand_out(out, plimsoll_model(model))
         })
     }
 }

@@ -30,8 +30,7 @@ pub unsafe extern "C" fn plimsoll_what_if_json(
             let (session, request) = (borrow(session, "session")?, borrow(request, "request")?);
             let out = output(out, "out")?;
             let verdict = session.session.what_if(&request.0)?;
-            hand_out(out, plimsoll_text(verdict.to_json().to_string()));
-            Ok(())
+            hand_out(out, plimsoll_text(verdict.to_json().to_string()))
         })
     }
 }
@@ -50,8 +49,7 @@ pub unsafe extern "C" fn plimsoll_ticket_json(
     unsafe {
         boundary("plimsoll_ticket_json", error, || {
             let (ticket, out) = (borrow(ticket, "ticket")?, output(out, "out")?);
-            hand_out(out, plimsoll_text(ticket.0.to_json().to_string()));
-            Ok(())
+            hand_out(out, plimsoll_text(ticket.0.to_json().to_string()))
         })
     }
 }

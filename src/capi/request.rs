@@ -1,7 +1,7 @@
 //! Requests.
 
 use super::boundary::boundary;
-use super::convert::{borrow_mut, hand_out, items, output, take_back, text};
+use super::convert::{borrow_mut, copied, hand_out, items, output, take_back, text};
 use super::error::plimsoll_error;
 use super::status::plimsoll_status;
 use crate::error::{Error, ErrorCode, Result};
@@ -47,8 +47,7 @@ pub unsafe extern "C" fn plimsoll_request_new(
     // SAFETY: the header's rules for output pointers.
     unsafe {
         boundary("plimsoll_request_new", error, || {
-            hand_out(output(out, "out")?, plimsoll_request(Request::default()));
-            Ok(())
+            hand_out(output(out, "out")?, plimsoll_request(Request::default()))
         })
     }
 }
@@ -70,7 +69,8 @@ pub unsafe extern "C" fn plimsoll_request_add_message(
     unsafe {
         boundary("plimsoll_request_add_message", error, || {
             let request = borrow_mut(request, "request")?;
-            request.0.add_message(text(role, role_len, "role")?, text(content, content_len, "content")?);
+            let (role, content) = (text(role, role_len, "role")?, text(content, content_len, "content")?);
+            request.0.try_add(Message::new(copied(role)?, copied(content)?))?;
             Ok(())
         })
     }
@@ -95,7 +95,7 @@ pub unsafe extern "C" fn plimsoll_request_add_message_json(
     unsafe {
         boundary("plimsoll_request_add_message_json", error, || {
             let request = borrow_mut(request, "request")?;
-            request.0.add(Message::from_json(text(json, json_len, "json")?)?);
+            request.0.try_add(Message::from_json(text(json, json_len, "json")?)?)?;
             Ok(())
         })
     }
@@ -141,7 +141,7 @@ pub unsafe extern "C" fn plimsoll_request_set_text(
     unsafe {
         boundary("plimsoll_request_set_text", error, || {
             let request = borrow_mut(request, "request")?;
-            request.0.set_input(Input::Text(text(content, content_len, "content")?.into()));
+            request.0.set_input(Input::Text(copied(text(content, content_len, "content")?)?));
             Ok(())
         })
     }
@@ -162,7 +162,12 @@ pub unsafe extern "C" fn plimsoll_request_set_tokens(
     unsafe {
         boundary("plimsoll_request_set_tokens", error, || {
             let request = borrow_mut(request, "request")?;
-            request.0.set_input(Input::Tokens(items(tokens, count, "tokens")?.to_vec()));
+            let tokens = items(tokens, count, "tokens")?;
+            let mut copy = Vec::new();
+            copy.try_reserve_exact(tokens.len())
+                .map_err(|_| Error::no_memory("the system has no memory for a copy of the tokens"))?;
+            copy.extend_from_slice(tokens);
+            request.0.set_input(Input::Tokens(copy));
             Ok(())
         })
     }

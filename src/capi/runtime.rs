@@ -25,8 +25,7 @@ pub unsafe extern "C" fn plimsoll_runtime_new(
     unsafe {
         boundary("plimsoll_runtime_new", error, || {
             let out = output(out, "out")?;
-            hand_out(out, plimsoll_runtime(Runtime::new(&settings(config))?));
-            Ok(())
+            hand_out(out, plimsoll_runtime(Runtime::new(&settings(config))?))
         })
     }
 }

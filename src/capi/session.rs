@@ -31,8 +31,7 @@ pub unsafe extern "C" fn plimsoll_session_open(
         boundary("plimsoll_session_open", error, || {
             let (model, out) = (borrow(model, "model")?, output(out, "out")?);
             let session = Session::open(&model.0, &settings(config))?;
-            hand_out(out, plimsoll_session { session, poison: Poison::default() });
-            Ok(())
+            hand_out(out, plimsoll_session { session, poison: Poison::default() })
         })
     }
 }

@@ -52,8 +52,7 @@ pub unsafe extern "C" fn plimsoll_stream_start(
             let stream = session.session.stream(&request.0, ticket, &flag(cancel))?;
             let cancel = stream.canceller();
             let pulled = UnsafeCell::new(Pulled { stream, outcome: None });
-            hand_out(out, plimsoll_stream { pulled, cancel, poison: Poison::default() });
-            Ok(())
+            hand_out(out, plimsoll_stream { pulled, cancel, poison: Poison::default() })
         })
     }
 }

@@ -239,6 +239,7 @@ impl MemoryGuard {
             state.ring();
         }
         drop(state);
+        self.make_good();
         let grant = Grant {
             request,
             kv: self.books.issue(room.kv_region, kv_owner, kv),

@@ -37,6 +37,10 @@ pub struct GuardConfig {
     pub pressure: Option<Levels>,
     /// How often the monitor looks, and where it speaks up.
     pub monitor: MonitorConfig,
+    /// Most bytes of idle buffers in the pool [2048 MiB].
+    pub pool_limit: u64,
+    /// A buffer unused for this long goes back to the system at the next [`super::MemoryGuard::sweep_pool`] [300 s].
+    pub pool_timeout: Duration,
 }
 
 impl Default for GuardConfig {
@@ -54,6 +58,8 @@ impl Default for GuardConfig {
             queue: 256,
             pressure: Some(Levels::default()),
             monitor: MonitorConfig::default(),
+            pool_limit: 2048 * MIB,
+            pool_timeout: Duration::from_secs(300),
         }
     }
 }

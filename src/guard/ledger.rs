@@ -278,9 +278,9 @@ mod tests {
         ledger.regions[0].used = 11;
         assert_eq!(ledger.check(), Err(IntegrityError::Sum { region: Region::Host, owners: 10, used: 11 }));
         ledger.regions[0].used = 10;
-        ledger.regions[0].purposes = [10, 0, 0, 0, 0, 0];
+        ledger.regions[0].purposes[0] = 10;
         assert!(matches!(ledger.check(), Err(IntegrityError::Count { what: "weights", .. })));
-        ledger.regions[0].purposes = [0, 0, 10, 0, 0, 0];
+        (ledger.regions[0].purposes[0], ledger.regions[0].purposes[2]) = (0, 10);
         ledger.regions[0].ceiling = 9;
         assert!(matches!(ledger.check(), Err(IntegrityError::OverLimit { used: 10, limit: 9, .. })));
     }

@@ -67,12 +67,14 @@ mod eviction;
 mod ledger;
 mod line;
 mod monitor;
+mod pool;
 mod pressure;
 mod price;
 pub mod probe;
 mod purpose;
 mod quote;
 mod readings;
+mod recovery;
 mod refusal;
 mod room;
 mod seat;
@@ -91,10 +93,12 @@ pub use monitor::{
     CleanupStage, CleanupTaskStats, History, MemoryLevel, MonitorConfig, MonitorStats, RegionHistory,
     RegionTrend, Snapshot, Subject, Suspect, SystemSnapshot,
 };
+pub use pool::{Buffer, PoolError, PoolStats, pool_size};
 pub use pressure::{Degraded, Levels, Pressure};
 pub use price::{Item, What};
 pub use probe::SystemProbe;
 pub use purpose::Purpose;
+pub use recovery::Recovery;
 pub use refusal::{GuardError, IntegrityError, Refusal, RefusalCause};
 pub use seat::{BusyMark, Grant, Seat};
 pub use stats::{MemoryStats, OwnerStats, RegionStats, SessionStats};
@@ -117,6 +121,7 @@ pub struct MemoryGuard {
     books: Arc<Books>,
     throttle: Arc<Throttle>,
     monitor: Monitor,
+    pool: pool::Pool,
 }
 
 impl MemoryGuard {
@@ -133,9 +138,10 @@ impl MemoryGuard {
         let readings = Readings::new(&config, probe);
         let books = Arc::new(Books::new(config.kv_limit));
         let monitor = Monitor::new(&config.monitor, readings.regions())?;
-        let guard = MemoryGuard { config, clock, readings, books, throttle: Arc::default(), monitor };
+        let (throttle, pool) = (Arc::default(), pool::Pool::default());
+        let guard = MemoryGuard { config, clock, readings, books, throttle, monitor, pool };
         for region in guard.readings.regions() {
-            guard.readings.take(region, &guard.books, &guard.config);
+            guard.readings.take(region, &guard.books, &guard.config, 0);
             let state = guard.books.lock();
             let book = state.ledger.region(region).ok_or(GuardError::NoCapacity { region })?;
             if book.limit == 0 {
@@ -170,7 +176,9 @@ impl MemoryGuard {
                 // Who waited for this may have to hear that it will never come.
                 state.ring();
                 drop(state);
-                return Ok(self.books.issue(region, owner, bytes));
+                let lease = self.books.issue(region, owner, bytes);
+                self.make_good();
+                return Ok(lease);
             }
             let refuse = |cause| Err(state.refusal(cause, region, owner, bytes));
             let Some(pool) = state.pool(region) else {
@@ -241,7 +249,7 @@ impl MemoryGuard {
 
     /// Brings the regions' readings up to date if they are old.
     fn refresh(&self) {
-        self.readings.refresh(self.clock.now(), &self.books, &self.config);
+        self.readings.refresh(self.clock.now(), &self.books, &self.config, self.pool.spare());
     }
 }
 

@@ -140,7 +140,8 @@ impl MemoryGuard {
 
     /// Reads the machine again, whatever the age of the last reading, and takes in the level. Meant to be called from a timer.
     pub fn watch(&self) -> Pressure {
-        self.readings.take_live(&self.books, &self.config);
+        self.readings.take_live(&self.books, &self.config, self.pool.spare());
+        self.make_good();
         self.observe(None)
     }
 

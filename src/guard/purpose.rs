@@ -17,12 +17,21 @@ pub enum Purpose {
     Text,
     /// Of [`Owner::Tables`].
     Tables,
+    /// Of [`Owner::Pool`].
+    Pool,
 }
 
 impl Purpose {
     /// Every purpose, in the order of their discriminants.
-    pub const ALL: [Purpose; 6] =
-        [Purpose::Weights, Purpose::Workspace, Purpose::Kv, Purpose::Request, Purpose::Text, Purpose::Tables];
+    pub const ALL: [Purpose; 7] = [
+        Purpose::Weights,
+        Purpose::Workspace,
+        Purpose::Kv,
+        Purpose::Request,
+        Purpose::Text,
+        Purpose::Tables,
+        Purpose::Pool,
+    ];
 
     /// What an owner's bytes are for.
     pub fn of(owner: Owner) -> Purpose {
@@ -33,6 +42,7 @@ impl Purpose {
             Owner::Request(_) => Purpose::Request,
             Owner::Text(_) => Purpose::Text,
             Owner::Tables(_) => Purpose::Tables,
+            Owner::Pool => Purpose::Pool,
         }
     }
 
@@ -45,6 +55,7 @@ impl Purpose {
             Purpose::Request => "request",
             Purpose::Text => "text",
             Purpose::Tables => "tables",
+            Purpose::Pool => "pool",
         }
     }
 }

@@ -60,7 +60,7 @@ impl Readings {
     }
 
     /// Reads the host again if the last reading is old. Budgets never change, and of several threads only one reads.
-    pub(super) fn refresh(&self, now: Duration, books: &Books, config: &GuardConfig) {
+    pub(super) fn refresh(&self, now: Duration, books: &Books, config: &GuardConfig, spare: u64) {
         if !self.live {
             return;
         }
@@ -69,26 +69,27 @@ impl Readings {
         let taken = self.taken.load(Ordering::Acquire);
         let old = now.saturating_sub(taken) >= nanos(AGE);
         if old && self.taken.compare_exchange(taken, now, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-            self.take(Region::Host, books, config);
+            self.take(Region::Host, books, config, spare);
         }
     }
 
     /// Reads the host, whatever the age of the last reading, unless it never changes.
-    pub(super) fn take_live(&self, books: &Books, config: &GuardConfig) {
+    pub(super) fn take_live(&self, books: &Books, config: &GuardConfig, spare: u64) {
         if self.live {
-            self.take(Region::Host, books, config);
+            self.take(Region::Host, books, config, spare);
         }
     }
 
-    /// Reads a region into the books. A region that cannot be read keeps its last numbers.
-    pub(super) fn take(&self, region: Region, books: &Books, config: &GuardConfig) {
+    /// Reads a region into the books. `spare` host bytes are ours without a lease. A region that cannot be read keeps its last numbers.
+    pub(super) fn take(&self, region: Region, books: &Books, config: &GuardConfig, spare: u64) {
         // Leases before holdings and these before the reading: what is booked or allocated while it is taken counts as
         // others', which errs on the safe side.
         let leased = |book: &super::ledger::RegionBook| (book.used, book.purpose(Purpose::Kv), book.others);
         let (used, kv, known) = books.lock().ledger.region(region).map_or((0, 0, 0), leased);
         let live = self.live && region == Region::Host;
         let waiting = if live { kv.saturating_sub(self.kv_held(region)) } else { 0 };
-        let ours = used.saturating_sub(waiting);
+        let spare = if region == Region::Host { spare } else { 0 };
+        let ours = used.saturating_sub(waiting).saturating_add(spare);
         if let Some(reading) = self.probe.read(region) {
             let stale = live && self.is_stale(reading, ours);
             let others = if stale { known } else { reading.used.saturating_sub(ours) };

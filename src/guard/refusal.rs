@@ -44,6 +44,9 @@ pub enum GuardError {
         /// Sessions open.
         open: usize,
     },
+    /// The system refused memory for the guard's own tables.
+    #[error("the system refuses memory for the guard's tables")]
+    OutOfMemory,
 }
 
 /// Why a lease was refused.

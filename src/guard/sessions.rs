@@ -123,6 +123,8 @@ impl Sessions {
         limit: u64,
         now: Duration,
     ) -> Result<SessionKey, GuardError> {
+        self.slab.reserve().ok_or(GuardError::OutOfMemory)?;
+        self.index.try_reserve(1).map_err(|_| GuardError::OutOfMemory)?;
         let key = SessionKey(self.next_key);
         let session = Session {
             key,

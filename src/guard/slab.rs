@@ -54,6 +54,11 @@ impl<T> Slab<T> {
         Slab { slots: Vec::new(), free: NONE }
     }
 
+    /// Makes room for one more entry; `None` when the system refuses it.
+    pub(super) fn reserve(&mut self) -> Option<()> {
+        if self.free == NONE { self.slots.try_reserve(1).ok() } else { Some(()) }
+    }
+
     /// Adds an entry; `None` when the table is full or the system refuses memory for it.
     pub(super) fn insert(&mut self, value: T) -> Option<u32> {
         if let Some(slot) = self.slots.get_mut(self.free as usize) {

@@ -1,7 +1,7 @@
 //! Memory statistics, as numbers and as JSON.
 
 use super::verdict::Decision;
-use super::{MemoryGuard, Pressure, Purpose};
+use super::{MemoryGuard, PoolStats, Pressure, Purpose};
 use plimsoll_engine::{Owner, Region, SessionKey};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -18,6 +18,8 @@ pub(super) struct Tally {
     pub(super) pressure_changes: u64,
     pub(super) waited: u64,
     pub(super) longest_wait: Duration,
+    pub(super) recoveries: u64,
+    pub(super) recovery_failures: u64,
 }
 
 impl Tally {
@@ -133,6 +135,12 @@ pub struct MemoryStats {
     pub pressure_changes: u64,
     /// Times an open session lost its KV.
     pub evictions: u64,
+    /// Times granted memory was refused by the system, and was there after a cleanup.
+    pub recoveries: u64,
+    /// Times it was refused again, and a request or a load failed for it.
+    pub recovery_failures: u64,
+    /// The pool.
+    pub pool: PoolStats,
     /// All owners with bytes, by region and owner.
     pub ledger: Vec<OwnerStats>,
 }
@@ -263,6 +271,18 @@ impl MemoryStats {
             "pressure": self.pressure.name(),
             "pressure_changes": self.pressure_changes,
             "evictions": self.evictions,
+            "recoveries": self.recoveries,
+            "recovery_failures": self.recovery_failures,
+            "pool": {
+                "in_use_bytes": self.pool.in_use_bytes,
+                "idle_bytes": self.pool.idle_bytes,
+                "limit_bytes": self.pool.limit_bytes,
+                "buffers_in_use": self.pool.buffers_in_use,
+                "buffers_idle": self.pool.buffers_idle,
+                "hits": self.pool.hits,
+                "misses": self.pool.misses,
+                "evictions": self.pool.evictions,
+            },
             "ledger": ledger,
             "metrics": {
                 "kv_bytes_in_use": self.total_kv_bytes,
@@ -283,6 +303,7 @@ impl MemoryGuard {
     pub fn stats(&self) -> MemoryStats {
         let pressure = self.observe(None);
         let now = self.clock.now();
+        let pool = self.pool_stats();
         let state = self.books.lock();
         let books = state.ledger.regions();
         let regions = books
@@ -327,6 +348,9 @@ impl MemoryGuard {
             pressure,
             pressure_changes: tally.pressure_changes,
             evictions: tally.evictions,
+            recoveries: tally.recoveries,
+            recovery_failures: tally.recovery_failures,
+            pool,
             ledger: Vec::new(),
         };
         drop(state);

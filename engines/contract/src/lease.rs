@@ -50,6 +50,8 @@ pub enum Owner {
     Text(ModelId),
     /// What else a loaded model takes of the host's memory: its engine's queue, lists and tables, its description.
     Tables(ModelId),
+    /// Buffers of the pool in use.
+    Pool,
 }
 
 impl fmt::Display for Owner {
@@ -61,6 +63,7 @@ impl fmt::Display for Owner {
             Owner::Request(id) => write!(f, "request {}", id.0),
             Owner::Text(id) => write!(f, "text of model {}", id.0),
             Owner::Tables(id) => write!(f, "tables of model {}", id.0),
+            Owner::Pool => f.write_str("pool"),
         }
     }
 }

@@ -49,6 +49,8 @@ impl MemoryGuard {
     fn clean(&self, regions: &[Region], below: Option<f64>) -> Result<CleanupOutcome, CleanupBusy> {
         let turn = self.monitor.cleanup.begin()?;
         let mut outcome = CleanupOutcome::default();
+        // Idle buffers are in nobody's way, but they are the machine's memory.
+        outcome.freed = outcome.freed.saturating_add(self.trim_pool());
         self.run_stage(CleanupStage::Caches, regions, below, &mut outcome);
         for &region in regions {
             let freed = self.free_idle(region, self.wanted(&[region], below));
@@ -80,7 +82,7 @@ impl MemoryGuard {
     /// Bytes that are to be freed by a fresh reading: all, or what the regions use beyond where a cleanup stops.
     fn wanted(&self, regions: &[Region], below: Option<f64>) -> u64 {
         let Some(threshold) = below else { return u64::MAX };
-        self.readings.take_live(&self.books, &self.config);
+        self.readings.take_live(&self.books, &self.config, self.pool.spare());
         let state = self.books.lock();
         let books = regions.iter().filter_map(|&region| state.ledger.region(region));
         books.fold(0, |sum, book| sum.saturating_add(excess(threshold, book.capacity, book.taken())))
@@ -88,7 +90,7 @@ impl MemoryGuard {
 
     /// Bytes in use in all regions by a fresh reading.
     fn in_use(&self) -> u64 {
-        self.readings.take_live(&self.books, &self.config);
+        self.readings.take_live(&self.books, &self.config, self.pool.spare());
         let state = self.books.lock();
         state.ledger.regions().iter().fold(0, |sum, book| sum.saturating_add(book.taken()))
     }

@@ -1,15 +1,21 @@
 //! Where readings come from: budgets, control groups, the kernel.
 
+mod amd;
 mod budget;
 mod cgroup;
+mod devices;
 mod meminfo;
+mod nvml;
 mod vitals;
 
 pub use budget::Budget;
+pub use devices::Devices;
+pub use nvml::{DeviceMemory, Nvml, NvmlError};
 
 use plimsoll_engine::{MemoryProbe, Reading, Region, Vitals};
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// The most that is read of one of the kernel's files.
 const LARGEST_FILE: u64 = 1 << 20;
@@ -27,6 +33,8 @@ struct Level {
 #[derive(Debug)]
 pub struct SystemProbe {
     root: PathBuf,
+    /// Looked for when the first device is asked for.
+    devices: OnceLock<Devices>,
 }
 
 impl Default for SystemProbe {
@@ -36,9 +44,14 @@ impl Default for SystemProbe {
 }
 
 impl SystemProbe {
+    /// The accelerators, which are looked for once.
+    pub fn devices(&self) -> &Devices {
+        self.devices.get_or_init(|| Devices::find(None, &self.root))
+    }
+
     /// A probe that finds `proc` and `sys` under another directory than `/`.
     pub fn with_root(root: impl Into<PathBuf>) -> Self {
-        SystemProbe { root: root.into() }
+        SystemProbe { root: root.into(), devices: OnceLock::new() }
     }
 }
 
@@ -46,8 +59,10 @@ impl MemoryProbe for SystemProbe {
     /// The host's reading: of the machine and all control groups above the process, the smallest limit and the smallest
     /// availability. Levels that cannot be read are left out.
     fn read(&self, region: Region) -> Option<Reading> {
-        if region != Region::Host {
-            return None;
+        match region {
+            Region::Host => {}
+            Region::Device(index) => return self.devices().memory(index.into()).map(DeviceMemory::reading),
+            _ => return None,
         }
         let levels = || meminfo::level(&self.root).into_iter().chain(cgroup::levels(&self.root));
         let capacity = levels().map(|level| level.limit).min()?;

@@ -5,6 +5,7 @@ mod engine;
 mod eviction;
 mod machine;
 mod monitor;
+mod pool;
 mod pressure;
 mod race;
 mod readings;

@@ -118,7 +118,7 @@ impl LoadPlan {
     /// The files changed or cannot be read, memory was refused, the weights give no numbers, or the load was stopped.
     /// All memory is then free and both leases are back.
     pub fn load(
-        self,
+        &self,
         weights: Lease,
         workspace: Lease,
         environment: &Environment,
@@ -126,7 +126,7 @@ impl LoadPlan {
     ) -> Result<Arc<NativeEngine>, LoadError> {
         let watch = Watch::new(progress, &self.weights);
         let done = super::with_backend!(self.options.backend, B =>
-            NativeEngine::start::<B>(&self, weights, workspace, environment, &watch));
+            NativeEngine::start::<B>(self, weights, workspace, environment, &watch));
         watch.end(done)
     }
 }
