@@ -2,7 +2,9 @@
 
 use crate::config::Config;
 use crate::error::{Error, ErrorCode, Result};
-use crate::guard::{Buffer, GuardConfig, Levels, MemoryGuard, MemoryStats, PoolError, SystemProbe};
+use crate::guard::{
+    Buffer, GuardConfig, GuardError, Levels, MemoryGuard, MemoryStats, PoolError, SystemProbe,
+};
 use crate::model::{Loaded, Model, TextSide};
 use crate::monitor::monitor_config;
 use crate::ticket::{Granted, Held, Ticket};
@@ -104,8 +106,13 @@ impl Runtime {
         config.only_runtime()?;
         let guard_config = guard_config(config);
         let ticket_ttl = guard_config.ticket_ttl;
-        let guard = MemoryGuard::new(guard_config, probe, Arc::clone(&clock))
-            .map_err(|error| Error::caused(ErrorCode::InvalidConfig, &error))?;
+        let guard =
+            MemoryGuard::new(guard_config, probe, Arc::clone(&clock)).map_err(|error| match error {
+                GuardError::OutOfMemory => {
+                    Error::no_memory("the system has no memory for the guard's tables")
+                }
+                error => Error::caused(ErrorCode::InvalidConfig, &error),
+            })?;
         let inner = Arc::new(Inner {
             guard,
             clock,

@@ -2,6 +2,9 @@
 
 use crate::guard::GuardError;
 
+/// More items than any history has.
+const MOST: usize = 1 << 20;
+
 /// A ring: when it is full, the newest takes the place of the oldest.
 pub(super) struct Ring<T> {
     items: Vec<T>,
@@ -19,10 +22,14 @@ impl<T: Copy> Ring<T> {
     pub(super) fn new(most: usize) -> Result<Self, GuardError> {
         let most = most.max(1);
         let mut items = Vec::new();
-        items.try_reserve_exact(most).map_err(|_| GuardError::Config {
-            name: "history",
-            value: most.to_string(),
-            range: "what there is memory for",
+        items.try_reserve_exact(most).map_err(|_| match most {
+            // No memory is large enough: the setting is at fault.
+            _ if most > MOST => GuardError::Config {
+                name: "history",
+                value: most.to_string(),
+                range: "what there is memory for",
+            },
+            _ => GuardError::OutOfMemory,
         })?;
         Ok(Ring { items, most, first: 0 })
     }
