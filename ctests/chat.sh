@@ -61,7 +61,7 @@ test_that "chat --memory: a refused load asks for more than is free" test "$(ech
 # Budgets from what the model takes by itself: reserve and threshold leave 85 % of the budget.
 memory=$(line '"event":"stats"' "$out/json")
 kv=$(results 1 | number leased_bytes)
-loaded=$(echo "$memory" | grep -oE '"purpose":"(weights|workspace)","bytes":[0-9]+' | cut -d : -f 3 | awk '{ sum += $1 } END { print sum }')
+loaded=$(echo "$memory" | grep -oE '"purpose":"(weights|workspace|text|tables)","bytes":[0-9]+' | cut -d : -f 3 | awk '{ sum += $1 } END { print sum }')
 tight=$(((loaded + kv / 4) * 100 / 85 + 4096))
 printf '%s\n' hello "hello again" | chat --memory "$tight" --ignore-eos --json >"$out/shrink" 2>&1
 test_that "chat --memory: it shrinks and goes on" test "$(grep -c '"event":"result".*"decision":"shrink"' "$out/shrink")" -ge 1

@@ -81,6 +81,9 @@ static plimsoll_engine_table table = {.struct_size = sizeof table};
     X(plimsoll_request_set_ignore_eos, (request, 0, error))                                                            \
     X(plimsoll_request_set_degradable, (request, 1, error))                                                            \
     X(plimsoll_request_set_deadline_ms, (request, 1, error))                                                           \
+    X(plimsoll_request_set_wait_ms, (request, 1, error))                                                               \
+    X(plimsoll_request_set_priority, (request, 1, error))                                                              \
+    X(plimsoll_ticket_json, (NULL, &text, error))                                                                      \
     X(plimsoll_cancel_new, (&new_cancel, error))
 
 #define SESSION_CALLS(X)                                                                                               \

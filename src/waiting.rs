@@ -33,8 +33,8 @@ pub enum Queued {
 /// let mut request = Request::user("Hello!");
 /// request.wait = Duration::from_secs(60);
 /// # let free = runtime.memory().host().free;
-/// # use plimsoll_engine::{ModelId, Owner, Region};
-/// # let lease = runtime.guard().lease(Region::Host, Owner::Workspace(ModelId(99)), free);
+/// # use plimsoll_engine::{Owner, Region, RequestId};
+/// # let lease = runtime.guard().lease(Region::Host, Owner::Request(RequestId(u64::MAX)), free);
 ///
 /// let session = Session::open(&model, &Config::new())?;
 /// let Queued::Waits(verdict, mut waiting) = session.enqueue(&request)? else { panic!("memory is full") };

@@ -61,12 +61,13 @@ fn small_budgets_refuse_the_model_then_shrink_answers_and_refuse_long_questions(
             assert!(said.starts_with("chat: memory refused: "), "{said}");
             refused += 1;
         } else if let Some(granted) = first.strip_prefix("[shrink from 512 to ") {
-            // The long question has no room; the chat goes on, if what was said so far leaves some.
             let granted: u32 = granted.split(' ').next().unwrap().parse().unwrap();
             let lines: Vec<&str> = said.lines().skip(1).collect();
             let [_, second, third] = lines[..] else { panic!("{said}") };
-            assert!(second.starts_with("[refused: "), "{said}");
-            if granted >= 100 {
+            // Not for pressure alone, which takes a tenth first, nor without room for a second answer.
+            if (100..400).contains(&granted) {
+                // The long question has no room; the chat goes on.
+                assert!(second.starts_with("[refused: "), "{said}");
                 assert!(third.starts_with("[shrink from 512 to "), "{said}");
                 assert_eq!(text(&output.stdout).lines().count(), 2);
                 shrunk += 1;

@@ -80,14 +80,14 @@ void structs_come_through() {
     CHECK(facts.context_length == 1 && facts.vocab_size == 2 && facts.weights_bytes == 3 && facts.workspace_bytes == 4);
     CHECK(facts.kv_bytes == 5 && facts.block_tokens == 6 && facts.max_sequences == 7 && facts.engine == "cpu" && facts.host_bytes == 8);
 
-    plimsoll_verdict v{sizeof v, PLIMSOLL_DECISION_REJECT, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 0, 12, {"budget", 6}, PLIMSOLL_PRESSURE_CRITICAL, 3};
+    plimsoll_verdict v{sizeof v, PLIMSOLL_DECISION_REJECT, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 0, 12, {"budget", 6}, PLIMSOLL_PRESSURE_CRITICAL, 3, 4, 5};
     auto verdict = pl::verdict::from(v);
     CHECK(verdict.decision == pl::decision::reject && !verdict.is_granted());
     CHECK(verdict.asked_tokens == 1 && verdict.granted_tokens == 2 && verdict.fits_tokens == 3);
     CHECK(verdict.bytes_asked == 4 && verdict.bytes_free == 5 && verdict.kv_bytes == 6 && verdict.kv_held_bytes == 7);
     CHECK(verdict.request_bytes == 8 && verdict.workspace_bytes == 9 && verdict.evict_bytes == 10);
     CHECK(verdict.evict_sessions == 11 && verdict.retry_after == 12ms && verdict.reason == "budget");
-    CHECK(verdict.pressure == pl::pressure::critical && verdict.region == 3);
+    CHECK(verdict.pressure == pl::pressure::critical && verdict.region == 3 && verdict.waited == 4ms && verdict.position == 5);
     v.retry_after_ms = -1;
     CHECK(!pl::verdict::from(v).retry_after);
 
@@ -130,6 +130,15 @@ void memory_and_margins() {
     CHECK(small.can_allocate(memory.free_bytes, 0) && !small.can_allocate(memory.free_bytes + 1, 0));
     CHECK(!small.can_allocate(memory.free_bytes) && small.can_allocate(memory.free_bytes / 2));
     CHECK(small.is_low_memory(0) && !small.is_low_memory(0.99));
+    {
+        const pl::buffer buffer = small.acquire(1000);
+        CHECK(buffer.size() >= 1000 && reinterpret_cast<std::uintptr_t>(buffer.data()) % 4096 == 0);
+        static_cast<char *>(buffer.data())[buffer.size() - 1] = 1;
+        CHECK(small.pool_stats().in_use_bytes == buffer.size() && small.memory_stats().used_bytes == buffer.size());
+    }
+    CHECK(small.pool_stats().buffers_idle == 1 && small.memory_stats().used_bytes == 0);
+    CHECK(small.trim_pool() > 0 && small.pool_stats().idle_bytes == 0 && small.pool_stats().pool_evictions == 1);
+    CHECK_ERROR(memory_refused, (void)small.acquire(65U << 20));
     const pl::text json = small.memory_stats_json();
     CHECK(json.view().front() == '{' && json.view().back() == '}');
     CHECK(json.view().find("\"ledger\"") != std::string_view::npos);

@@ -99,7 +99,7 @@ func TestATicketExpires(t *testing.T) {
 func TestShrink(t *testing.T) {
 	facts, err := load(t, newRuntime(t, nil), tiny).Facts()
 	noError(t, err)
-	session := open(t, load(t, exactly(t, facts.Weights+facts.Workspace+20000), tiny))
+	session := open(t, load(t, exactly(t, facts.Weights+facts.Workspace+facts.Host+20000), tiny))
 	verdict, err := session.WhatIf(ask("hello", 200))
 	noError(t, err)
 	equal(t, "the decision", verdict.Decision, plimsoll.Shrink)

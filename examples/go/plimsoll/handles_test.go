@@ -145,7 +145,7 @@ func TestMemory(t *testing.T) {
 	equal(t, "the weights", m.Weights, facts.Weights)
 	equal(t, "the workspace", m.Workspace, facts.Workspace)
 	equal(t, "the KV", m.KV, session.KVBytes())
-	equal(t, "the sum", m.Used, m.Weights+m.Workspace+m.KV+m.Requests)
+	equal(t, "the sum", m.Used, m.Weights+m.Workspace+m.Text+m.Tables+m.KV+m.Requests)
 	equal(t, "what is free", m.Free, m.Limit-m.Used)
 	equal(t, "the sessions", m.ActiveSessions, 1)
 	equal(t, "the accepted", m.Accepted, 1)

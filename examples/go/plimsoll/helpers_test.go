@@ -35,7 +35,7 @@ func exactly(t testing.TB, bytes uint64) *plimsoll.Runtime {
 	t.Helper()
 	return newRuntime(t, &plimsoll.RuntimeOptions{
 		Budget: bytes,
-		Config: plimsoll.Config{"guard.threshold": "1", "guard.reserve_mb": "0"},
+		Config: plimsoll.Config{"guard.threshold": "1", "guard.reserve_mb": "0", "guard.degrade": "off"},
 	})
 }
 

@@ -25,7 +25,7 @@ func TestAThousandGoroutines(t *testing.T) {
 	facts, err := model.Facts()
 	noError(t, err)
 	// Here nothing runs, so the numbers of a refusal stand still.
-	full := exactly(t, facts.Weights+facts.Workspace+256)
+	full := exactly(t, facts.Weights+facts.Workspace+facts.Host+256)
 	refusing := load(t, full, tiny)
 
 	calls := make([]func() (*plimsoll.Result, error), goroutines)
@@ -137,7 +137,7 @@ func TestRefusalsHaveTheirNumbers(t *testing.T) {
 	roomy := newRuntime(t, nil)
 	facts, err := load(t, roomy, tiny).Facts()
 	noError(t, err)
-	full := exactly(t, facts.Weights+facts.Workspace+20000)
+	full := exactly(t, facts.Weights+facts.Workspace+facts.Host+20000)
 	session := open(t, load(t, full, tiny))
 	request := ask("hello", 200)
 	request.MinTokens = 200
