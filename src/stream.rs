@@ -83,6 +83,7 @@ impl Outcome {
 
 /// What [`Stream::next`] found.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "one lives at a time, on its reader's stack")]
 pub enum Polled<'a> {
     /// An event.
     Event(Event<'a>),

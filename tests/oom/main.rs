@@ -194,7 +194,7 @@ impl Harness {
             child(|| run(self.shared, scene, &cases[..=index], index));
             self.shared.disarm();
             let trace = self.shared.refused.frames();
-            self.symbols.learn(&[trace.clone()]);
+            self.symbols.learn(std::slice::from_ref(&trace));
             self.fail(scene, case, &format!("{text}{}", self.symbols.trace(&trace)));
         }
     }
@@ -202,7 +202,7 @@ impl Harness {
     /// A child has died in a case.
     fn bury(&mut self, scene: &'static Scene, case: &Case, signal: i32) {
         let trace = self.shared.aborted.frames();
-        self.symbols.learn(&[trace.clone()]);
+        self.symbols.learn(std::slice::from_ref(&trace));
         if signal == libc::SIGABRT && self.symbols.is_alloc_error(&trace) {
             self.list.meet(self.symbols.site(&trace), scene.name);
         } else if signal == libc::SIGALRM {
