@@ -13,7 +13,7 @@ impl Runtime {
         self.guard().tick();
     }
 
-    /// The memory statistics as a JSON object: [`MemoryStats::to_json`], and under `monitor` what the monitor knows,
+    /// The memory statistics as a JSON object: [`crate::guard::MemoryStats::to_json`], and under `monitor` what the monitor knows,
     /// [`MonitorStats::to_json`](crate::guard::MonitorStats::to_json); under `process` what the library holds of it.
     pub fn memory_json(&self) -> serde_json::Value {
         let stats = self.memory();
@@ -30,7 +30,7 @@ impl Runtime {
     }
 
     /// Frees what can be: caches and pools, the KV of all idle sessions, whose conversations stay, and what callbacks of the
-    /// host free ([`MemoryGuard::on_cleanup`]).
+    /// host free ([`crate::guard::MemoryGuard::on_cleanup`]).
     ///
     /// # Errors
     /// `Busy` while another thread does so, `Reentrant` from a cleanup callback.

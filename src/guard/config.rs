@@ -31,7 +31,7 @@ pub struct GuardConfig {
     /// How long engines may take to give back the KV of evicted sessions before the request that needs it is refused;
     /// at most an hour [1 s].
     pub reclaim_deadline: Duration,
-    /// Most requests that wait for bytes at once [256].
+    /// Most requests that wait for bytes at once \[256\].
     pub queue: usize,
     /// Where the levels of pressure begin; `None` degrades nobody.
     pub pressure: Option<Levels>,

@@ -49,7 +49,7 @@
 //!    for an engine ends at the reclaim deadline.
 //! 5. The session table holds engines weakly: neither the books nor a lease keep an engine alive.
 //!
-//! Beside the decisions a [`monitor`] takes snapshots, keeps their history, raises alerts, finds leaks and cleans up.
+//! Beside the decisions a monitor takes snapshots, keeps their history, raises alerts, finds leaks and cleans up.
 //!
 //! # Waiting
 //!

@@ -11,7 +11,7 @@ pub(super) const MOST_HISTORY: usize = 100_000;
 pub struct MonitorConfig {
     /// Time between two snapshots; zero takes none but those that are asked for [1 s].
     pub interval: Duration,
-    /// Snapshots that are kept of each region, at most 100,000 [1000].
+    /// Snapshots that are kept of each region, at most 100,000 \[1000\].
     pub history: usize,
     /// Used fractions from which memory counts as moderate, high, critical [0.60, 0.80, 0.90].
     pub levels: [f64; 3],
@@ -21,9 +21,9 @@ pub struct MonitorConfig {
     pub session: f64,
     /// A larger share of refused requests within [`MonitorConfig::window`] raises an alert [0.05].
     pub refusals: f64,
-    /// Fewer requests than this within the window are too few to speak of a share [20].
+    /// Fewer requests than this within the window are too few to speak of a share \[20\].
     pub refusals_least: u64,
-    /// More evictions a minute raise an alert [10].
+    /// More evictions a minute raise an alert \[10\].
     pub evictions: f64,
     /// The time over which refusals and evictions are counted, at least a second [60 s].
     pub window: Duration,
