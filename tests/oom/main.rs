@@ -6,8 +6,9 @@
 //! that dies of anything but a refused allocation, hangs, gives another error, cannot serve a small request afterwards, or
 //! holds more heap at its end than a child in which nothing was refused, fails the test.
 //!
-//! `cargo test --test oom` takes a sample: all ways whose place is not on the list, and some of the others. With
-//! `PLIMSOLL_OOM=full` it takes all (`make oom`), and `PLIMSOLL_OOM_SCENE` chooses one scene.
+//! `cargo test --test oom` takes a sample: all ways whose place is not on the list, and some of the others; it fails for a place
+//! in a module that has none on the list. With `PLIMSOLL_OOM=full` it takes all, and fails for every place that is not on the
+//! list (`make oom`). `PLIMSOLL_OOM_SCENE` chooses one scene.
 
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
@@ -259,10 +260,13 @@ impl Harness {
         for failure in &self.failures {
             println!("FAILED {failure}");
         }
-        for site in &new {
-            println!("NEW PLACE THAT ABORTS {site}");
+        for (site, known) in &new {
+            println!("NEW PLACE THAT ABORTS {site}{}", if *known { ", in a listed module" } else { "" });
         }
-        assert!(self.failures.is_empty() && new.is_empty(), "refused allocations are not all borne");
+        // Which function a place counts for depends on what a compiler inlines, and which are met on how threads interleave. A
+        // sample is strict about modules, so that it does not fail for that; the whole is strict about functions.
+        let grown = new.iter().any(|(_, known)| self.full || !known);
+        assert!(self.failures.is_empty() && !grown, "refused allocations are not all borne");
         assert!(!self.list.met.is_empty() || !whole, "no abort was met, so none would have been seen");
     }
 }

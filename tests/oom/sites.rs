@@ -151,6 +151,14 @@ pub struct List {
     pub met: BTreeMap<String, BTreeSet<&'static str>>,
 }
 
+/// Our crate and its module, at the first place where a name has them; the whole name where it has none.
+fn module(site: &str) -> &str {
+    let Some(start) = site.find("plimsoll") else { return site };
+    let name = &site[start..];
+    let end = name.match_indices("::").nth(1).map_or(name.len(), |(at, _)| at);
+    name[..end].split([' ', '<', '>']).next().unwrap_or(name)
+}
+
 impl List {
     pub fn read() -> List {
         let lines = include_str!("sites.txt").lines();
@@ -167,10 +175,11 @@ impl List {
         self.met.entry(site).or_default().insert(scene);
     }
 
-    /// Places that are on no list.
-    pub fn new_ones(&self) -> Vec<String> {
+    /// Places that are on no list, and whether the list has another place of the same module.
+    pub fn new_ones(&self) -> Vec<(String, bool)> {
         let new = self.met.iter().filter(|(site, _)| !self.allows(site));
-        new.map(|(site, scenes)| format!("{site}    in {scenes:?}")).collect()
+        let known = |site: &str| self.allowed.iter().any(|other| module(other) == module(site));
+        new.map(|(site, scenes)| (format!("{site}    in {scenes:?}"), known(site))).collect()
     }
 
     /// Places of the list where nothing aborted.
