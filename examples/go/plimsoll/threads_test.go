@@ -24,9 +24,10 @@ func TestAThousandGoroutines(t *testing.T) {
 	defer model.Close()
 	facts, err := model.Facts()
 	noError(t, err)
-	// Here nothing runs, so the numbers of a refusal stand still.
-	full := exactly(t, facts.Weights+facts.Workspace+facts.Host+256)
-	refusing := load(t, full, tiny)
+	// Here nothing runs, so the numbers of a refusal stand still. The budget is that of a model with a shorter queue.
+	alike, err := load(t, runtime, tiny).Facts()
+	noError(t, err)
+	refusing := load(t, exactly(t, alike.Weights+alike.Workspace+alike.Host+256), tiny)
 
 	calls := make([]func() (*plimsoll.Result, error), goroutines)
 	for i := range calls {
