@@ -274,6 +274,9 @@ impl MemoryGuard {
 
     /// Gives buffers back that were not used for the pool's timeout. Returns their bytes. Meant to be called from a timer.
     pub fn sweep_pool(&self) -> u64 {
+        if self.pool.spare() == 0 {
+            return 0;
+        }
         let before = self.clock.now().checked_sub(self.config.pool_timeout);
         self.pool.free_while(|_, _, since| before.is_some_and(|before| since <= before))
     }
