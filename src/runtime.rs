@@ -1,23 +1,20 @@
 //! The runtime: owns guard and models, and is the one place that wires them.
 
 use crate::config::Config;
-use crate::error::{Error, ErrorCode, Result};
+use crate::error::{Error, ErrorCode, Numbers, Result};
 use crate::guard::{
-    Buffer, GuardConfig, GuardError, Levels, MemoryGuard, MemoryStats, PoolError, SystemProbe,
+    Buffer, GuardConfig, GuardError, Levels, MemoryGuard, MemoryStats, PoolError, Refusal, SystemProbe,
 };
 use crate::model::{Loaded, Model, TextSide};
 use crate::monitor::monitor_config;
 use crate::ticket::{Granted, Held, Ticket};
 use crate::timer::Timer;
 use plimsoll_engine::{Clock, Engine, MemoryProbe, ModelId, SessionKey, SystemClock};
+#[cfg(any(feature = "native", feature = "plugin"))]
+use plimsoll_engine::{Lease, Owner, Region};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
-#[cfg(any(feature = "native", feature = "plugin"))]
-use {
-    crate::error::Numbers,
-    plimsoll_engine::{Lease, Owner, Region},
-};
 
 /// How often memory is looked at.
 const WATCH: Duration = Duration::from_millis(100);
@@ -198,13 +195,7 @@ impl Runtime {
     /// `InvalidArgument` for no bytes, `MemoryRefused` with its numbers, `OutOfMemory`.
     pub fn buffer(&self, bytes: usize) -> Result<Buffer> {
         self.inner.guard.acquire(bytes).map_err(|error| match &error {
-            PoolError::Refused(refused) => {
-                Error::caused(ErrorCode::MemoryRefused, &error).with_numbers(crate::error::Numbers {
-                    bytes_asked: refused.bytes_asked,
-                    bytes_free: refused.bytes_free,
-                    ..Default::default()
-                })
-            }
+            PoolError::Refused(refused) => no_room(refused),
             PoolError::OutOfMemory { .. } => Error::caused(ErrorCode::OutOfMemory, &error),
             _ => Error::caused(ErrorCode::InvalidArgument, &error),
         })
@@ -224,13 +215,7 @@ impl Inner {
     /// Books host bytes for a model that is being loaded.
     #[cfg(any(feature = "native", feature = "plugin"))]
     pub(crate) fn lease(&self, owner: Owner, bytes: u64) -> Result<Lease> {
-        self.guard.lease(Region::Host, owner, bytes).map_err(|refused| {
-            Error::caused(ErrorCode::MemoryRefused, &refused).with_numbers(Numbers {
-                bytes_asked: refused.bytes_asked,
-                bytes_free: refused.bytes_free,
-                ..Numbers::default()
-            })
-        })
+        self.guard.lease(Region::Host, owner, bytes).map_err(|refused| no_room(&refused))
     }
 
     pub(crate) fn issue_ticket(&self, model: ModelId, session: SessionKey, granted: Granted) -> Ticket {
@@ -273,6 +258,15 @@ impl Inner {
         };
         live.iter().for_each(|held| held.expire(now));
     }
+}
+
+/// A refused lease, with its numbers.
+fn no_room(refused: &Refusal) -> Error {
+    Error::caused(ErrorCode::MemoryRefused, refused).with_numbers(Numbers {
+        bytes_asked: refused.bytes_asked,
+        bytes_free: refused.bytes_free,
+        ..Numbers::default()
+    })
 }
 
 fn guard_config(config: &Config) -> GuardConfig {

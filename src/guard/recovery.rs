@@ -19,12 +19,10 @@ impl MemoryGuard {
     /// idle sessions, whose conversations stay, and what the host's callbacks know of. Waits for
     /// their engines, at most for the reclaim deadline. To be called with no lock held, and not on an engine's thread.
     pub fn recover(self: &Arc<Self>) -> Recovery {
-        let pooled = self.trim_pool();
-        // Whoever cleans up already does the same.
-        let freed = self.cleanup().map_or(0, |outcome| outcome.freed);
+        // Whoever cleans up already does the rest.
+        let freed = self.cleanup().map_or_else(|_| self.trim_pool(), |outcome| outcome.freed);
         log::warn!(
-            "granted memory was refused; {pooled} bytes of idle buffers and {freed} of caches and idle sessions' KV went, and it is tried \
-             once more"
+            "granted memory was refused; {freed} bytes of idle buffers, caches and idle sessions' KV went, and it is tried once more"
         );
         Recovery { guard: Arc::clone(self), settled: false }
     }

@@ -139,32 +139,16 @@ func (r *Runtime) Monitor(region int) (Snapshot, error) {
 // HistoryJSON is the snapshots that are kept as a JSON object: "regions", each with its "snapshots", and "system", the oldest
 // first.
 func (r *Runtime) HistoryJSON() ([]byte, error) {
-	ptr, err := r.h.acquire()
-	if err != nil {
-		return nil, err
-	}
-	defer r.h.release()
-	var text *C.plimsoll_text
-	var e *C.plimsoll_error
-	if err := check(C.plimsoll_monitor_history_json(ptr, &text, &e), e); err != nil {
-		return nil, err
-	}
-	return []byte(take(text)), nil
+	return r.text(func(ptr *C.plimsoll_runtime, text **C.plimsoll_text, e **C.plimsoll_error) C.plimsoll_status {
+		return C.plimsoll_monitor_history_json(ptr, text, e)
+	})
 }
 
 // AlertsJSON is the alerts as a JSON object: "active", "cleared" (the last 32), and "raised", which counts them by kind.
 func (r *Runtime) AlertsJSON() ([]byte, error) {
-	ptr, err := r.h.acquire()
-	if err != nil {
-		return nil, err
-	}
-	defer r.h.release()
-	var text *C.plimsoll_text
-	var e *C.plimsoll_error
-	if err := check(C.plimsoll_monitor_alerts_json(ptr, &text, &e), e); err != nil {
-		return nil, err
-	}
-	return []byte(take(text)), nil
+	return r.text(func(ptr *C.plimsoll_runtime, text **C.plimsoll_text, e **C.plimsoll_error) C.plimsoll_status {
+		return C.plimsoll_monitor_alerts_json(ptr, text, e)
+	})
 }
 
 // Alert is an alert that was raised or cleared.

@@ -157,31 +157,33 @@ func (r *Runtime) Memory() (Memory, error) {
 // MemoryJSON is the memory statistics as a JSON object: in addition each session, each device, and the ledger by region and
 // owner.
 func (r *Runtime) MemoryJSON() ([]byte, error) {
-	ptr, err := r.h.acquire()
-	if err != nil {
-		return nil, err
-	}
-	defer r.h.release()
-	var text *C.plimsoll_text
-	var e *C.plimsoll_error
-	if err := check(C.plimsoll_memory_stats_json(ptr, &text, &e), e); err != nil {
-		return nil, err
-	}
-	return []byte(take(text)), nil
+	return r.text(func(ptr *C.plimsoll_runtime, text **C.plimsoll_text, e **C.plimsoll_error) C.plimsoll_status {
+		return C.plimsoll_memory_stats_json(ptr, text, e)
+	})
 }
 
 // MemoryReport says who has how much of the memory, how short it is, and what to look at: a table for people, in MiB. Its form may
 // change; for programs there is MemoryJSON.
 func (r *Runtime) MemoryReport() (string, error) {
+	text, err := r.text(func(ptr *C.plimsoll_runtime, text **C.plimsoll_text, e **C.plimsoll_error) C.plimsoll_status {
+		return C.plimsoll_memory_report(ptr, text, e)
+	})
+	return string(text), err
+}
+
+// text is what a call writes about the runtime.
+func (r *Runtime) text(
+	call func(*C.plimsoll_runtime, **C.plimsoll_text, **C.plimsoll_error) C.plimsoll_status,
+) ([]byte, error) {
 	ptr, err := r.h.acquire()
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	defer r.h.release()
 	var text *C.plimsoll_text
 	var e *C.plimsoll_error
-	if err := check(C.plimsoll_memory_report(ptr, &text, &e), e); err != nil {
-		return "", err
+	if err := check(call(ptr, &text, &e), e); err != nil {
+		return nil, err
 	}
-	return take(text), nil
+	return []byte(take(text)), nil
 }

@@ -48,9 +48,8 @@ impl MemoryGuard {
 
     fn clean(&self, regions: &[Region], below: Option<f64>) -> Result<CleanupOutcome, CleanupBusy> {
         let turn = self.monitor.cleanup.begin()?;
-        let mut outcome = CleanupOutcome::default();
         // Idle buffers are in nobody's way, but they are the machine's memory.
-        outcome.freed = outcome.freed.saturating_add(self.trim_pool());
+        let mut outcome = CleanupOutcome { freed: self.trim_pool(), ..CleanupOutcome::default() };
         self.run_stage(CleanupStage::Caches, regions, below, &mut outcome);
         for &region in regions {
             let freed = self.free_idle(region, self.wanted(&[region], below));
