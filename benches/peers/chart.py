@@ -18,6 +18,11 @@ def line(x, top, bottom, kind=""):
     return f'<line x1="{x:.1f}" y1="{top:.1f}" x2="{x:.1f}" y2="{bottom:.1f}" class="{kind}"/>'
 
 
+def mark(row):
+    """Where the target lies in multiples of the best peer."""
+    return row.target * row.ratio / row.target_ratio
+
+
 def row_shapes(row, y, scale):
     """A bar, marks of the other peers, the target and the numbers of one row."""
     colour = COLOURS[row.met]
@@ -28,8 +33,8 @@ def row_shapes(row, y, scale):
     for name, speed in row.others.items():
         if name != row.peer:
             parts.append(line(LEFT + speed / row.peer_speed * scale, y + 7, y + ROW - 7))
-    if row.target is not None:
-        parts.append(line(LEFT + row.target * scale, y + 1, y + ROW - 1, "peer"))
+    if row.target_ratio:
+        parts.append(line(LEFT + mark(row) * scale, y + 1, y + ROW - 1, "peer"))
     numbers = f"{row.ratio:.2f} × {row.peer} ({row.speed:.0f} / {row.peer_speed:.0f} tokens/s)"
     parts.append(text(LEFT + BAR + 10, y + 15, numbers, "small"))
     return parts
@@ -39,7 +44,7 @@ def svg(rows, caption):
     """Rows without a peer are left out: there is nothing to be a multiple of."""
     rows = [row for row in rows if row.ratio is not None]
     shapes = list(dict.fromkeys(row.shape for row in rows))
-    most = max([row.ratio for row in rows] + [row.target or 1 for row in rows], default=1)
+    most = max([row.ratio for row in rows] + [mark(row) for row in rows if row.target_ratio], default=1)
     scale = BAR / max(most, 1)
     parts, y = [text(10, 24, "plimsoll as a multiple of the best peer", "title"), text(10, 43, caption, "small")], TOP
     for shape in shapes:

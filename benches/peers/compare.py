@@ -21,6 +21,8 @@ class Row:
     peer_speed: float | None
     ratio: float | None
     target: float | None
+    target_peer: str | None  # whose multiple the target is
+    target_ratio: float | None  # to that peer
     bound: float | None
     share: float | None  # of the bound
     share_target: float | None
@@ -28,8 +30,9 @@ class Row:
 
     @property
     def met(self):
-        """Whether all targets are; None without any that could be looked at."""
-        pairs = ((self.ratio, self.target), (self.share, self.share_target))
+        """Whether all targets are, ahead of every peer; None without any that could be looked at."""
+        pairs = [(self.target_ratio, self.target), (self.share, self.share_target)]
+        pairs += [(self.ratio, 1)] if self.target_ratio is not None else []
         known = [have >= want for have, want in pairs if want is not None and have is not None]
         return all(known) if known else None
 
@@ -63,13 +66,21 @@ def peers_of(samples, shape, cell, names):
     return found
 
 
+def best_of(peers, engine=None):
+    """The name of the fastest of the peers, or of those that are this engine's."""
+    names = [name for name in peers if engine is None or name.startswith(f"{engine} ")]
+    return max(names, key=lambda name: median(peers[name]), default=None)
+
+
 def row(samples, shape, cell, weights, names, bounds):
     """The row of a cell, None when plimsoll has not run it. `bounds`: of the cell, by round."""
     ours = by_round(samples, shape=shape, cell=cell.name, engine=NAME, weights=weights.name)
     if not ours:
         return None
     peers = peers_of(samples, shape, cell.name, names)
-    best = max(peers, key=lambda name: median(peers[name]), default=None)
+    best = best_of(peers)
+    target = targets.ratio(cell, weights)
+    named = best_of(peers, target.of) if target else None
     share = ratio_of(ours, {number: value for number, value in bounds.items() if value})
     return Row(
         shape=shape,
@@ -80,7 +91,9 @@ def row(samples, shape, cell, weights, names, bounds):
         peer=best,
         peer_speed=median(peers[best]) if best else None,
         ratio=ratio_of(ours, peers[best]) if best else None,
-        target=targets.ratio(cell, weights),
+        target=target.multiple if target else None,
+        target_peer=named or (target.of if target else None),
+        target_ratio=ratio_of(ours, peers[named]) if named else None,
         bound=median({number: value for number, value in bounds.items() if value}),
         share=share,
         share_target=targets.share(cell, weights),

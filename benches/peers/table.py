@@ -28,13 +28,19 @@ def targeted(value, target, digits=2):
 VERDICTS = {True: "yes", False: "**no**", None: ""}
 
 
+def multiple(row):
+    """What the target is a multiple of, where that is not the best peer."""
+    name = f" {row.target_peer}" if row.target_peer != row.peer else ""
+    return targeted(row.target_ratio, row.target) + name if row.target is not None else ""
+
+
 def compared(rows):
-    """plimsoll beside the best peer of each width, and the bound."""
-    heads = ["cell", "weights", "tokens/s", "best peer", "its tokens/s", "ratio", "limit", "of the limit", "met"]
+    """plimsoll beside the best peer of each width, the peer that a target names, and the bound."""
+    heads = ["cell", "weights", "tokens/s", "best peer", "its tokens/s", "ratio", "target", "limit", "of the limit", "met"]
     lines = [
         [
             *(row.cell, row.weights, number(row.speed), row.peer or "–", number(row.peer_speed)),
-            *(targeted(row.ratio, row.target), number(row.bound), targeted(row.share, row.share_target)),
+            *(number(row.ratio, 2), multiple(row), number(row.bound), targeted(row.share, row.share_target)),
             VERDICTS[row.met],
         ]
         for row in rows

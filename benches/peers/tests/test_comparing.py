@@ -63,15 +63,41 @@ class Ratios(unittest.TestCase):
 
     def test_only_peers_of_the_same_width_are_compared(self):
         (found,) = rows(results(), [Fake(None), Plimsoll(None)], [cell("decode", 128), cell("batch-4", 128)])
-        self.assertEqual((found.peer, found.ratio, found.target, found.met), ("Fake int4", 1.5, 1.45, False))
+        self.assertEqual((found.peer, found.ratio), ("Fake int4", 1.5))
         self.assertAlmostEqual(found.share, 22.5 / found.bound)
 
+    def decode(self, read, openvino):
+        """The decode row on a machine that reads so fast, beside an OpenVINO that does; without one for None."""
+        made = results()
+        for measured in made["limits"]:
+            measured["read"] = read
+        if openvino:
+            made["samples"] += [sample("OpenVINO", "int4", openvino, number) for number in range(2)]
+        (found,) = rows(made, [Fake(None), OpenVino(None), Plimsoll(None)], [cell("decode", 128)])
+        return found
+
     def test_met_needs_the_ratio_and_the_share(self):
-        with_memory = results()
-        for measured in with_memory["limits"]:
-            measured["read"] = 17.5e9  # 23.3 tokens a second, of which 22.5 are 0.96
-        (found,) = rows(with_memory, [Fake(None), Plimsoll(None)], [cell("decode", 128)])
-        self.assertTrue(found.met)
+        fast, slow = 30e9, 17.5e9  # 40 and 23.3 tokens a second, of which 22.5 are 0.56 and 0.96
+        for read, openvino, met in ((slow, 15, True), (fast, 15, False), (slow, 16, False)):
+            self.assertIs(self.decode(read, openvino).met, met, (read, openvino))
+
+    def test_a_target_is_of_the_peer_that_it_names(self):
+        found = self.decode(17.5e9, 9)
+        self.assertEqual((found.peer, found.ratio), ("Fake int4", 1.5))
+        self.assertEqual((found.target, found.target_peer), (1.45, "OpenVINO int4"))
+        self.assertAlmostEqual(found.target_ratio, 2.5)
+        self.assertIn("1.50 | 2.50 (≥ 1.45) OpenVINO int4 |", table.compared([found]))
+        missing = self.decode(17.5e9, None)
+        self.assertEqual((missing.target_peer, missing.target_ratio), ("OpenVINO", None))
+        self.assertTrue(missing.met, "the share is all that could be looked at")
+
+    def test_ahead_of_the_named_peer_is_not_enough(self):
+        made = results()
+        made["samples"] += [sample("OpenVINO", "int4", 5, number) for number in range(2)]
+        made["samples"] += [sample("Fake", "int4", 40, number) for number in range(2)]
+        (found,) = rows(made, [Fake(None), OpenVino(None), Plimsoll(None)], [cell("decode", 128)])
+        self.assertGreater(found.target_ratio, found.target)
+        self.assertFalse(found.met)
 
 
 class Bounds(unittest.TestCase):
@@ -180,7 +206,7 @@ class Pages(unittest.TestCase):
         made = whole()
         found = rows(made, [Fake(None), Plimsoll(None)], [cell("decode", 128)])
         page = table.report(made, found, [cell("decode", 128)])
-        self.assertIn("| decode | Q4_0 | 22.5 | Fake int4 | 10.0 | 1.50 (≥ 1.45) |", page)
+        self.assertIn("| decode | Q4_0 | 22.5 | Fake int4 | 10.0 | 1.50 | – (≥ 1.45) OpenVINO |", page)
         self.assertIn("- gone: why", page)
         root = xml.etree.ElementTree.fromstring(chart.svg(found, "<&>"))
         self.assertTrue(any("1.50 × Fake int4" in (text.text or "") for text in root.iter()))
