@@ -36,8 +36,8 @@ fn header(root: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
     // In the order in which a reader meets them.
     let order = [
         "version", "status", "error", "text", "config", "log", "runtime", "memory", "pool", "monitor",
-        "cleanup", "model", "plugin", "session", "request", "waiting", "cancel", "admit", "price",
-        "generate", "stream",
+        "cleanup", "model", "unload", "plugin", "session", "request", "waiting", "cancel", "admit", "price",
+        "generate", "stream", "answers",
     ];
     let mut builder = cbindgen::Builder::new().with_config(config);
     for name in order {

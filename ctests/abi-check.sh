@@ -35,7 +35,7 @@ stand_in() {
 
 # additions_only REPORT: whether abidiff's report tells of nothing but members that were inserted.
 additions_only() {
-    ! grep -vE "^(Functions|Variables) changes summary: 0 Removed, |^$|^[0-9]+ functions? with some indirect sub-type change:$|^ +\[C\] 'function |^ +parameter [0-9]+ of type '.*' has sub-type changes:$|^ +underlying type 'typedef .*\*' changed:$|^ +in (pointed to|unqualified underlying) type '.*':$|^ +underlying type 'struct plimsoll_[a-z_]+' changed:$|^ +type size (changed from|hasn't changed)|^ +[0-9]+ data member insertions?:$|^ +'[^']+', at offset [0-9]+ \(in bits\)$|^ +(pointed to )?type 'typedef .*' changed, as reported earlier$" "$1"
+    ! grep -vE "^(Functions|Variables) changes summary: 0 Removed, |^$|^[0-9]+ functions? with some indirect sub-type change:$|^ +\[C\] 'function |^ +parameter [0-9]+ of type '.*' has sub-type changes:$|^ +underlying type 'typedef .*\*' changed:$|^ +in (pointed to|unqualified underlying) type '.*':$|^ +underlying type 'struct plimsoll_[a-z_]+' changed:$|^ +type size (changed from|hasn't changed)|^ +[0-9]+ data member insertions?:$|^ +'[^']+', at offset [0-9]+ \(in bits\)$|^ +(pointed to |unqualified underlying )?type 'typedef .*' changed, as reported earlier$" "$1"
 }
 
 mode=${1-}

@@ -96,6 +96,8 @@ static void null_is_refused(void) {
     CHECK_ERROR(NUL, plimsoll_model_render_request(model, NULL, &text, &error));
     CHECK_ERROR(NUL, plimsoll_model_render_request(model, request, NULL, &error));
     CHECK_ERROR(NUL, plimsoll_model_check_integrity(NULL, &error));
+    CHECK_ERROR(NUL, plimsoll_model_evict(NULL, NULL, &error));
+    CHECK_EQ(plimsoll_model_is_loaded(NULL), 0);
     CHECK_ERROR(NUL, plimsoll_session_open(NULL, NULL, &session, &error));
     CHECK_ERROR(NUL, plimsoll_session_open(model, NULL, NULL, &error));
     CHECK_ERROR(NUL, plimsoll_session_reset(NULL, &error));
@@ -143,6 +145,8 @@ static void null_is_refused(void) {
     CHECK_ERROR(NUL, plimsoll_stream_start(session, request, NULL, NULL, NULL, &error));
     CHECK_ERROR(NUL, plimsoll_stream_next(NULL, 0, &event, &error));
     CHECK_ERROR(NUL, plimsoll_stream_result(NULL, &result, &error));
+    CHECK_ERROR(NUL, plimsoll_stream_answer(NULL, 0, &result, NULL, &error));
+    CHECK_ERROR(NUL, plimsoll_generate_answers(NULL, NULL, NULL, NULL, NULL, NULL, &result, 1, &error));
     CHECK(text == NULL && loaded == NULL && stream == NULL && count == 0);
     plimsoll_config_free(config);
 }

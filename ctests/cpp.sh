@@ -1,6 +1,6 @@
 # plimsoll.hpp in every dialect, its programs, its twin of the chat program, and these again under sanitizers. Sourced by run.sh.
 # valgrind.sh runs what is in cpp_programs.
-cpp_programs="calls callbacks handles engines monitor expected"
+cpp_programs="calls answers callbacks handles engines monitor expected"
 cpp_warnings="$warnings -Wshadow -Wconversion -Iinclude"
 without="-fno-exceptions -fno-rtti -DPLIMSOLL_NO_EXCEPTIONS"
 mkdir -p "$out/cpp"

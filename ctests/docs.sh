@@ -69,7 +69,7 @@ FAIL ctests/docs-planted.md:49 ($here/$out/planted/49.c.log)
 FAIL ctests/docs-planted.md:55 ($here/$out/planted/55.c.log)
 END
 # The others are written by programs and have tables.
-for file in docs/c.md docs/cpp.md docs/go.md; do
+for file in docs/c.md docs/answers.md docs/cpp.md docs/go.md; do
     page "$file" "$here/$out/docs/$(basename "$file" .md)" >"$out/docs.txt"
     while read -r verdict place log; do
         case $verdict in

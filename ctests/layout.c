@@ -119,6 +119,10 @@ AT(plimsoll_memory, talk_bytes, 176);
 AT(plimsoll_memory, mapped_bytes, 184);
 AT(plimsoll_memory, resident_bytes, 192);
 AT(plimsoll_memory, unbooked_bytes, 200);
+AT(plimsoll_memory, models_loaded, 208);
+AT(plimsoll_memory, models_unloaded, 216);
+AT(plimsoll_memory, unloads, 224);
+AT(plimsoll_memory, reloads, 232);
 
 AT_LEAST(plimsoll_monitor_snapshot, 200);
 AT(plimsoll_monitor_snapshot, struct_size, 0);
@@ -160,7 +164,7 @@ AT(plimsoll_alert, region, 48);
 AT(plimsoll_alert, reserved, 52);
 AT(plimsoll_alert, text, 56);
 
-AT_LEAST(plimsoll_pool, 72);
+AT_LEAST(plimsoll_pool, 128);
 AT(plimsoll_pool, struct_size, 0);
 AT(plimsoll_pool, in_use_bytes, 8);
 AT(plimsoll_pool, idle_bytes, 16);
@@ -170,6 +174,13 @@ AT(plimsoll_pool, buffers_idle, 40);
 AT(plimsoll_pool, hits, 48);
 AT(plimsoll_pool, misses, 56);
 AT(plimsoll_pool, pool_evictions, 64);
+AT(plimsoll_pool, engine_in_use_bytes, 72);
+AT(plimsoll_pool, engine_idle_bytes, 80);
+AT(plimsoll_pool, engine_buffers_in_use, 88);
+AT(plimsoll_pool, engine_buffers_idle, 96);
+AT(plimsoll_pool, engine_hits, 104);
+AT(plimsoll_pool, engine_misses, 112);
+AT(plimsoll_pool, engine_evictions, 120);
 
 AT_LEAST(plimsoll_progress, 40);
 AT(plimsoll_progress, struct_size, 0);
@@ -217,6 +228,11 @@ AT(plimsoll_verdict, pressure, 112);
 AT(plimsoll_verdict, region, 116);
 AT(plimsoll_verdict, waited_ms, 120);
 AT(plimsoll_verdict, position, 124);
+AT(plimsoll_verdict, load_bytes, 128);
+AT(plimsoll_verdict, unload_bytes, 136);
+AT(plimsoll_verdict, unload_models, 144);
+AT(plimsoll_verdict, answers, 152);
+AT(plimsoll_verdict, kv_region, 156);
 
 SIZE(plimsoll_logprob, 8);
 AT(plimsoll_logprob, token, 0);
@@ -230,6 +246,8 @@ AT(plimsoll_event, logprob, 16);
 AT(plimsoll_event, top_count, 20);
 AT(plimsoll_event, top, 24);
 AT(plimsoll_event, text, 32);
+AT(plimsoll_event, answer, 48);
+AT(plimsoll_event, reserved, 52);
 
 AT_LEAST(plimsoll_result, 88);
 AT(plimsoll_result, struct_size, 0);
@@ -248,6 +266,8 @@ AT(plimsoll_result, kv_bytes, 72);
 AT(plimsoll_result, bytes_free, 80);
 AT(plimsoll_result, pressure, 88);
 AT(plimsoll_result, degraded, 92);
+AT(plimsoll_result, answer, 96);
+AT(plimsoll_result, answers, 100);
 
 AT_LEAST(plimsoll_engine_description, 56);
 AT(plimsoll_engine_description, struct_size, 0);

@@ -58,6 +58,7 @@ static plimsoll_engine_table table = {.struct_size = sizeof table};
     X(plimsoll_model_render, (model, NULL, 0, &text, error))                                                           \
     X(plimsoll_model_render_request, (model, request, &text, error))                                                   \
     X(plimsoll_model_check_integrity, (model, error))                                                                  \
+    X(plimsoll_model_evict, (model, NULL, error))                                                                      \
     X(plimsoll_session_open, (model, NULL, &new_session, error))                                                       \
     X(plimsoll_request_new, (&new_request, error))                                                                     \
     X(plimsoll_request_add_message, (request, "user", 4, "a", 1, error))                                               \
@@ -83,6 +84,7 @@ static plimsoll_engine_table table = {.struct_size = sizeof table};
     X(plimsoll_request_set_deadline_ms, (request, 1, error))                                                           \
     X(plimsoll_request_set_wait_ms, (request, 1, error))                                                               \
     X(plimsoll_request_set_priority, (request, 1, error))                                                              \
+    X(plimsoll_request_set_answers, (request, 1, error))                                                               \
     X(plimsoll_ticket_json, (NULL, &text, error))                                                                      \
     X(plimsoll_cancel_new, (&new_cancel, error))
 
@@ -90,13 +92,15 @@ static plimsoll_engine_table table = {.struct_size = sizeof table};
     X(plimsoll_admit, (session, request, &verdict, NULL, error))                                                       \
     X(plimsoll_what_if_json, (session, request, &text, error))                                                         \
     X(plimsoll_generate, (session, request, NULL, NULL, NULL, NULL, &result, error))                                   \
+    X(plimsoll_generate_answers, (session, request, NULL, NULL, NULL, NULL, &result, 1, error))                        \
     X(plimsoll_stream_start, (session, request, NULL, NULL, &new_stream, error))                                       \
     X(plimsoll_session_reset, (session, error))                                                                        \
     X(plimsoll_session_evict, (session, NULL, error))
 
 #define STREAM_CALLS(X)                                                                                                \
     X(plimsoll_stream_next, (stream, -1, &event, error))                                                               \
-    X(plimsoll_stream_result, (stream, &result, error))
+    X(plimsoll_stream_result, (stream, &result, error))                                                                \
+    X(plimsoll_stream_answer, (stream, 0, &result, NULL, error))
 
 typedef struct {
     const char *name;

@@ -7,6 +7,9 @@
 
 SUITE("plugin");
 
+/* More than what is said in two short conversations takes, and less than a session of blocks. */
+#define TALK 3072
+
 static plimsoll_runtime *runtime;
 
 static plimsoll_model *attach_table(const plimsoll_engine_table *table, lookup_options *options, const char *text_path) {
@@ -72,6 +75,45 @@ static void turns(void) {
     CHECK_EQ(memory_of(runtime).used_bytes, 0);
 }
 
+/* Each of several answers is a session of its own for the plug-in, the others with nothing to keep; the conversation has the first.
+ * There are more than its lanes and its queue have places for. */
+enum { MANY = 16 };
+
+static void several_answers(void) {
+    plimsoll_model *model = attach((lookup_options){0});
+    plimsoll_session *session = open_session(model);
+    plimsoll_request *request = ids_of(5, 20, 9);
+    plimsoll_verdict alone = what_if(session, request);
+    CHECK_OK(plimsoll_request_set_answers(request, MANY, &error));
+    plimsoll_verdict all = what_if(session, request);
+    CHECK_EQ(all.bytes_asked, MANY * alone.bytes_asked);
+    for (int turn = 0; turn < 2; turn++) {
+        plimsoll_stream *stream = NULL;
+        plimsoll_event event = {.struct_size = sizeof event};
+        uint32_t tokens[MANY] = {0};
+        CHECK_OK(plimsoll_stream_start(session, request, NULL, NULL, &stream, &error));
+        do {
+            event.kind = PLIMSOLL_EVENT_END;
+            CHECK_OK(plimsoll_stream_next(stream, -1, &event, &error));
+            tokens[event.answer % MANY] += event.kind == PLIMSOLL_EVENT_TOKEN;
+        } while (event.kind != PLIMSOLL_EVENT_END);
+        for (uint32_t i = 0; i < MANY; i++) {
+            plimsoll_result result = {.struct_size = sizeof result};
+            CHECK_OK(plimsoll_stream_answer(stream, i, &result, NULL, &error));
+            CHECK_EQ(result.ending, PLIMSOLL_ENDING_LENGTH);
+            CHECK_EQ(tokens[i], 9);
+            CHECK(i == 0 || result.cached_tokens == 0);
+        }
+        plimsoll_stream_free(stream);
+        CHECK_EQ(plimsoll_session_kv_bytes(session), blocks_for((uint64_t)(turn + 1) * 29 - 1));
+        check_idle(runtime, model);
+    }
+    plimsoll_request_free(request);
+    plimsoll_session_free(session);
+    plimsoll_model_unload(model);
+    CHECK_EQ(memory_of(runtime).used_bytes, 0);
+}
+
 /* With a model's text, messages go in and text comes out. */
 static void text_of_a_model(void) {
     lookup_options options = {.vocab_size = 1 << 20};
@@ -99,7 +141,7 @@ static void sessions_make_room(void) {
     plimsoll_model *model = attach(options);
     uint64_t fixed = memory_of(runtime).used_bytes;
     plimsoll_model_unload(model);
-    runtime = runtime_of_bytes(fixed + 10 * lookup_block_bytes() + 1024);
+    runtime = runtime_of_bytes(fixed + 10 * lookup_block_bytes() + 1024 + TALK);
     model = attach(options);
     plimsoll_session *holds = open_session(model), *wants = open_session(model);
     plimsoll_request *request = ids_of(5, 100, 12);
@@ -152,7 +194,7 @@ static void a_late_reclaim(void) {
     plimsoll_model *model = attach(options);
     uint64_t fixed = memory_of(runtime).used_bytes;
     plimsoll_model_unload(model);
-    runtime = runtime_of_bytes(fixed + 10 * lookup_block_bytes() + 1024);
+    runtime = runtime_of_bytes(fixed + 10 * lookup_block_bytes() + 1024 + TALK);
     plimsoll_engine_table table = lookup_table();
     load_of_lookup = table.load;
     reclaim_of_lookup = table.reclaim;
@@ -291,6 +333,7 @@ static void tables_are_checked(void) {
 int main(void) {
     runtime = runtime_of_bytes(8 << 20);
     RUN(turns);
+    RUN(several_answers);
     RUN(text_of_a_model);
     RUN(sessions_make_room);
     RUN(a_late_reclaim);

@@ -64,6 +64,40 @@ static void given_back(void) {
     plimsoll_runtime_free(runtime);
 }
 
+/* The library's own memory has figures of its own, and leaves those of the host's buffers alone. */
+static void the_librarys_own(void) {
+    plimsoll_runtime *runtime = runtime_of(NULL);
+    uint64_t workspace = 0;
+    for (int round = 0; round < 2; round++) {
+        plimsoll_model *model = load(runtime);
+        plimsoll_session *session = open_session(model);
+        plimsoll_pool pool = pool_of(runtime);
+        CHECK_EQ(pool.engine_buffers_in_use, 1);
+        CHECK(pool.engine_in_use_bytes > 1 << 20);
+        CHECK(round == 0 || pool.engine_in_use_bytes == workspace);
+        workspace = pool.engine_in_use_bytes;
+        for (int turn = 0; turn < 2; turn++) {
+            plimsoll_request *request = request_of("hello", 3);
+            free(run(session, request));
+            plimsoll_request_free(request);
+        }
+        plimsoll_session_free(session);
+        CHECK(kv_comes_back(runtime));
+        plimsoll_model_unload(model);
+        pool = pool_of(runtime);
+        CHECK_EQ(pool.engine_in_use_bytes, 0);
+        CHECK_EQ(pool.engine_buffers_idle, 2);
+        CHECK(pool.engine_idle_bytes > workspace);
+        CHECK_EQ(pool.engine_misses, 2);
+        CHECK_EQ(pool.engine_hits, round == 0 ? 1 : 4);
+        CHECK_EQ(pool.misses + pool.hits + pool.idle_bytes + pool.in_use_bytes, 0);
+    }
+    CHECK(plimsoll_pool_trim(runtime) > workspace);
+    CHECK_EQ(pool_of(runtime).engine_evictions, 2);
+    CHECK_EQ(pool_of(runtime).pool_evictions, 0);
+    plimsoll_runtime_free(runtime);
+}
+
 static void without_sense(void) {
     plimsoll_runtime *runtime = runtime_of_bytes(16 << 20);
     plimsoll_buffer *buffer = NULL;
@@ -85,6 +119,7 @@ static void without_sense(void) {
 int main(void) {
     RUN(used_again);
     RUN(given_back);
+    RUN(the_librarys_own);
     RUN(without_sense);
     return RESULT();
 }

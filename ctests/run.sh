@@ -13,7 +13,7 @@ lib=$(realpath "${1:-build/lib}") check_lib=$(realpath "${2:-build/check/lib}") 
 out=build/ctests
 header=include/plimsoll.h
 warnings="-Wall -Wextra -Wpedantic -Werror"
-programs="arguments generate streams tickets memory handles threads models plugin monitor pool"
+programs="arguments generate streams answers tickets memory handles threads models unload plugin monitor pool"
 rm -rf "$out" && mkdir -p "$out"
 . ctests/common.sh
 # valgrind runs what programs and cpp built.

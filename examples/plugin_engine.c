@@ -11,7 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CONTEXT = 1024, VOCABULARY = 1 << 20, BLOCKS = 26 };
+enum { CONTEXT = 1024, VOCABULARY = 1 << 20, BLOCKS = 26,
+       /* Two sessions, and what is said in them. */
+       TALK = 2600 };
 
 /* Ends the program with the error's text when a call has failed. */
 static void must(plimsoll_status status, plimsoll_error *error) {
@@ -110,7 +112,7 @@ int main(int argc, char **argv) {
     const char *text_path = argc > 1 ? argv[1] : "models/demo";
     const lookup_options options = {.context_length = CONTEXT, .vocab_size = VOCABULARY};
     /* Room for the workspace, some blocks, and as much for requests. */
-    plimsoll_runtime *runtime = runtime_of(2 * BLOCKS * lookup_block_bytes());
+    plimsoll_runtime *runtime = runtime_of(2 * BLOCKS * lookup_block_bytes() + TALK);
     plimsoll_model *model = attach(runtime, text_path, options);
     ledger(runtime);
 

@@ -619,11 +619,12 @@ typedef struct {
      */
     uint64_t tables_bytes;
     /**
-     * What sessions remember: messages, text, tokens. It is part of the heap; no lease pays for it.
+     * What sessions remember: messages, text, tokens. It is part of the heap; no lease pays for it, and of a
+     * configured budget so much less may be granted.
      */
     uint64_t talk_bytes;
     /**
-     * Bytes that the library has mapped in this process beside its heap: the workspaces of all runtimes.
+     * Bytes that the library has mapped in this process beside its heap: the workspaces of all runtimes, idle ones included.
      */
     uint64_t mapped_bytes;
     /**
@@ -631,14 +632,32 @@ typedef struct {
      */
     uint64_t resident_bytes;
     /**
-     * What heap and mappings hold beyond `used_bytes`; 0 when the library does not count its heap. A lease for memory of
-     * somebody else, such as a plug-in's, hides as much; what another runtime of the process holds counts here.
+     * What heap and mappings hold beyond `used_bytes` and what lies idle in the pool; 0 when the library does not count its heap.
+     * A lease for memory of somebody else, such as a plug-in's, hides as much; what another runtime of the process holds counts
+     * here.
      */
     uint64_t unbooked_bytes;
+    /**
+     * Models of the native engine that are loaded, or about to be.
+     */
+    uint64_t models_loaded;
+    /**
+     * Models that are unloaded until their next request.
+     */
+    uint64_t models_unloaded;
+    /**
+     * Times that a model was unloaded, to make room or because it was asked for.
+     */
+    uint64_t unloads;
+    /**
+     * Times that an unloaded model was loaded again.
+     */
+    uint64_t reloads;
 } plimsoll_memory;
 
 /**
- * What the pool holds and did. Sizes are bytes.
+ * What the pool holds and did. Sizes are bytes. The figures named `engine_` are of the library's own memory, workspaces of models and
+ * rings of requests; the others are of buffers from plimsoll_pool_acquire().
  */
 typedef struct {
     /**
@@ -654,7 +673,7 @@ typedef struct {
      */
     uint64_t idle_bytes;
     /**
-     * The most that idle buffers may have.
+     * The most that idle buffers may have, those of the library's own included.
      */
     uint64_t pool_limit_bytes;
     /**
@@ -677,6 +696,34 @@ typedef struct {
      * Idle buffers that went back to the system.
      */
     uint64_t pool_evictions;
+    /**
+     * Workspaces and rings in use, which are leased to their models and requests.
+     */
+    uint64_t engine_in_use_bytes;
+    /**
+     * Idle ones, which are leased to nobody.
+     */
+    uint64_t engine_idle_bytes;
+    /**
+     * Workspaces and rings in use.
+     */
+    uint64_t engine_buffers_in_use;
+    /**
+     * Idle ones.
+     */
+    uint64_t engine_buffers_idle;
+    /**
+     * Times that an idle one was used again.
+     */
+    uint64_t engine_hits;
+    /**
+     * Times that one came from the system.
+     */
+    uint64_t engine_misses;
+    /**
+     * Idle ones that went back to the system.
+     */
+    uint64_t engine_evictions;
 } plimsoll_pool;
 
 /**
@@ -887,7 +934,8 @@ typedef struct {
 
 /**
  * Hears of a load's progress; runs on the loading thread. Returns 0 to go on, anything else to stop the load. `progress`
- * lives until it returns.
+ * lives until it returns. It may use other models; what needs the one that is being loaded, a load of the same files or a request
+ * of a session that it had before, is refused with `REENTRANT`.
  */
 typedef int32_t (*plimsoll_on_progress)(const plimsoll_progress *progress, void *user_data);
 
@@ -1233,7 +1281,9 @@ typedef struct {
      */
     int32_t has_seed;
     /**
-     * Not 0: the session's KV is kept when the request ends. 0: all of it is given back.
+     * Not 0: the session's KV is kept when the request ends. 0: all of it is freed and given back by lease_shrink() before
+     * emit_end(), however the request ends, for nobody asks for it later; one that a plug-in with a `reclaim` ends with KV leased
+     * has failed. So it is for all answers of a request but the first: each has a session of its own.
      */
     int32_t keep_kv;
     /**
@@ -1325,8 +1375,9 @@ typedef struct {
     int32_t (*estimate)(void *engine, const plimsoll_engine_shape *shape, plimsoll_engine_price *price);
     /**
      * Required. Takes a request, to be run on a thread of the plug-in's own; it must not wait. Called from any thread, several
-     * at once. `QUEUE_FULL` sends the caller away until later; any other error fails the request. After `PLIMSOLL_OK` the
-     * plug-in owes one emit_end().
+     * at once. `QUEUE_FULL` sends the caller away until later; one more answer to a request that was taken waits in the library
+     * instead, and is brought again by a thread of the library's when there may be room, before any new request. Any other error
+     * fails the request. After `PLIMSOLL_OK` the plug-in owes one emit_end().
      */
     int32_t (*start)(void *engine, const plimsoll_engine_request *request);
     /**
@@ -1442,6 +1493,26 @@ typedef struct {
      * where waiting does not help.
      */
     uint32_t position;
+    /**
+     * What loading the request's model again takes, of the bytes asked; 0 for one that is loaded.
+     */
+    uint64_t load_bytes;
+    /**
+     * What idle models take that are unloaded for this request.
+     */
+    uint64_t unload_bytes;
+    /**
+     * How many models these are.
+     */
+    uint64_t unload_models;
+    /**
+     * How many answers this is about. Bytes are those of all together, tokens those of each.
+     */
+    uint32_t answers;
+    /**
+     * Where the KV is: -1 is the host's memory, else that of the device with this index.
+     */
+    int32_t kv_region;
 } plimsoll_verdict;
 
 /**
@@ -1491,6 +1562,14 @@ typedef struct {
      * Text that is now certain: whole UTF-8 characters, and no part of a stop string. Often empty.
      */
     plimsoll_str text;
+    /**
+     * Which answer it is of: 0 for the first, which is the only one unless the request asks for more.
+     */
+    uint32_t answer;
+    /**
+     * Always 0.
+     */
+    uint32_t reserved;
 } plimsoll_event;
 
 /**
@@ -1568,6 +1647,14 @@ typedef struct {
      * What that changed: bits of `PLIMSOLL_DEGRADED_*`.
      */
     uint32_t degraded;
+    /**
+     * Which answer this is; the conversation goes on with 0.
+     */
+    uint32_t answer;
+    /**
+     * How many there are.
+     */
+    uint32_t answers;
 } plimsoll_result;
 
 #ifdef __cplusplus
@@ -1817,7 +1904,7 @@ void plimsoll_pool_release(plimsoll_buffer *buffer);
 plimsoll_status plimsoll_pool_stats(const plimsoll_runtime *runtime, plimsoll_pool *pool, plimsoll_error **error);
 
 /**
- * Gives all idle buffers back to the system. Returns their bytes; 0 for NULL.
+ * Gives all idle buffers back to the system, the library's own included. Returns their bytes; 0 for NULL.
  *
  * Ownership: borrows the runtime. Threads: any. Errors: none. Since: 0.1.
  */
@@ -1913,12 +2000,15 @@ plimsoll_status plimsoll_memory_cleanup(const plimsoll_runtime *runtime,
 /**
  * Loads a model: a folder with config.json, safetensors and tokenizer.json, or a .gguf file. The guard must grant its
  * weights and its workspace first. Files that are loaded already, also through another path or by another thread at the
- * same time, are shared, not loaded again. `config` takes the keys that begin with `native.`; NULL is every default.
- * `on_progress` may be NULL.
+ * same time, are shared, not loaded again. `config` takes the keys that begin with `native.`, and `model.unload`, which says
+ * whether the model may be unloaded, idle and least recently used, when room is needed; NULL is every default.
+ * `on_progress` may be NULL. A load that it stops while requests were granted on the model, as where the model was unloaded and is
+ * loaded again, goes on for those, and ends with `LOAD_CANCELLED` for its caller.
  *
  * Ownership: copies name, path and `config`; the caller frees `*out` with plimsoll_model_unload(). The model keeps what it
  * needs of the runtime. Threads: any, also concurrently. Errors: `MODEL_*` for what is wrong with the files,
- * `MEMORY_REFUSED` with the numbers, `OUT_OF_MEMORY`, `INVALID_CONFIG`, `LOAD_CANCELLED`. Since: 0.1.
+ * `MEMORY_REFUSED` with the numbers, `OUT_OF_MEMORY`, `INVALID_CONFIG`, `LOAD_CANCELLED`, `REENTRANT` in
+ * `on_progress` of the same files. Since: 0.1.
  */
 plimsoll_status plimsoll_model_load(const plimsoll_runtime *runtime,
                                     const char *name,
@@ -2010,12 +2100,33 @@ plimsoll_status plimsoll_model_check_integrity(const plimsoll_model *model,
                                                plimsoll_error **error);
 
 /**
- * Gives a model back; NULL is fine. Its memory is freed when its last session is closed and no other model shares its
- * files.
+ * Gives a model back; NULL is fine. Its memory is freed when its last session is closed and no other model shares its files. To
+ * free the memory and keep the model there is plimsoll_model_evict().
  *
  * Ownership: takes the model. Threads: one. Errors: none. Since: 0.1.
  */
 void plimsoll_model_unload(plimsoll_model *model);
+
+/**
+ * Frees a model's weights, its workspace, its tables and the KV of its sessions. Model, sessions and their conversations stay good:
+ * the next request that is granted loads the model again, from the same path, and computes what it needs of the conversation.
+ * `*freed` is how many bytes that were, 0 for a model that is not loaded; `freed` may be NULL. All models over the same files are
+ * unloaded together. A model that was loaded with `model.unload` set to `idle` is also unloaded by itself, while nobody uses it
+ * and another model or its request needs the room.
+ *
+ * Ownership: borrows the model. Threads: any. Errors: `BUSY` while a request of it runs or waits, a ticket is outstanding, or it is
+ * being loaded; `UNSUPPORTED` for a plug-in; `NULL_POINTER`. Since: 0.1.
+ */
+plimsoll_status plimsoll_model_evict(const plimsoll_model *model,
+                                     uint64_t *freed,
+                                     plimsoll_error **error);
+
+/**
+ * 1 while a model is loaded, 0 while it is not and its next request loads it again; 0 for NULL.
+ *
+ * Ownership: borrows the model. Threads: any. Errors: none. Since: 0.1.
+ */
+int32_t plimsoll_model_is_loaded(const plimsoll_model *model);
 
 /**
  * Makes a model over an engine of the host's own, a plug-in: the functions of `table`. The guard must grant the weights and the
@@ -2384,10 +2495,10 @@ void plimsoll_ticket_free(plimsoll_ticket *ticket);
 
 /**
  * What plimsoll_admit() would decide now, as a JSON object: decision, reason, the numbers of plimsoll_verdict, and "items", the
- * price line by line. Each line has "region" ("host", "device 0"), "what" ("kv", "kv_held", "ring", "buffers", "workspace"),
- * "purpose" (the ledger's column: "kv", "request", "workspace"), "bytes", and "new": whether a grant books them, as the
- * others were booked by an earlier turn or when the model was loaded. "new_bytes" is the sum of the new lines. Nothing is
- * granted and nothing changes.
+ * price of all "answers" together line by line. Each line has "region" ("host", "device 0"), "what" ("kv", "kv_held", "ring",
+ * "buffers", "workspace", "load"), "purpose" (the ledger's column: "kv", "request", "workspace"), "bytes", and "new": whether a
+ * grant books them, as the others were booked by an earlier turn or when the model was loaded. "new_bytes" is the sum of the
+ * new lines. Nothing is granted and nothing changes.
  *
  * Ownership: the caller frees `*out` with plimsoll_text_free(). Threads: any. Errors: those of plimsoll_admit(). Since: 0.1.
  */
@@ -2407,10 +2518,11 @@ plimsoll_status plimsoll_ticket_json(const plimsoll_ticket *ticket,
                                      plimsoll_error **error);
 
 /**
- * Runs a request and returns when its answer has ended. With `ticket` NULL the request is admitted first; a ticket is consumed
- * when the run starts. `cancel`, `on_event` and `result` may be NULL; else set `result->struct_size` first. Requests of one
- * session run one at a time, in arrival order; those of different sessions run together. The answer joins the session's
- * conversation, also when it was stopped, cancelled or late; after an error the conversation is as it was before.
+ * Runs a request and returns when its answer has ended, or all of several; `result` is that of answer 0, and
+ * plimsoll_generate_answers() has the others'. With `ticket` NULL the request is admitted first; a ticket is consumed when the
+ * run starts. `cancel`, `on_event` and `result` may be NULL; else set `result->struct_size` first. Requests of one session run
+ * one at a time, in arrival order; those of different sessions run together. The answer joins the session's conversation, also
+ * when it was stopped, cancelled or late; after an error the conversation is as it was before.
  *
  * Ownership: borrows all. Threads: any; `on_event` is called on this one. Errors: `MEMORY_REFUSED` with its numbers,
  * `QUEUE_FULL`, `OUT_OF_MEMORY`, `BUSY` while a stream or a ticket of the session is outstanding, `REENTRANT`, `TICKET_*`,
@@ -2477,6 +2589,50 @@ void plimsoll_stream_cancel(const plimsoll_stream *stream);
  * Ownership: takes the stream. Threads: one. Errors: none. Since: 0.1.
  */
 void plimsoll_stream_free(plimsoll_stream *stream);
+
+/**
+ * How many answers to generate side by side [1], at most 128: alternatives to each other, of the same prompt. All are granted,
+ * or none; max_tokens is for each, and the price is that of one as often. The conversation goes on with answer 0; the KV of the
+ * others goes when they end. Answer i draws with the request's seed + i (0 after the largest), so it is what a request for one
+ * answer with that seed gets, unless rounding in another batch chooses a different token; without a seed each draws its own.
+ *
+ * Ownership: borrows the request. Threads: one at a time per request. Errors: `INVALID_ARGUMENT` for 0 and for more than 128; the
+ * request is then unchanged. Since: 0.1.
+ */
+plimsoll_status plimsoll_request_set_answers(plimsoll_request *request,
+                                             uint32_t value,
+                                             plimsoll_error **error);
+
+/**
+ * plimsoll_generate() for several answers: writes the results of the first `count` answers, answer 0 first, into the array
+ * `results`. Set `struct_size` of each before; all have the size of the first. With `count` 0 `results` may be NULL. The events say
+ * which answer they are of.
+ *
+ * Ownership: borrows all. Threads: any; `on_event` is called on this one. Errors: those of plimsoll_generate();
+ * `INVALID_ARGUMENT` when `count` is more than the request's answers, `INVALID_STRUCT_SIZE` when the sizes differ. Since: 0.1.
+ */
+plimsoll_status plimsoll_generate_answers(const plimsoll_session *session,
+                                          const plimsoll_request *request,
+                                          const plimsoll_ticket *ticket,
+                                          const plimsoll_cancel *cancel,
+                                          plimsoll_on_event on_event,
+                                          void *user_data,
+                                          plimsoll_result *results,
+                                          size_t count,
+                                          plimsoll_error **error);
+
+/**
+ * An answer whose stream has ended: its numbers and its whole text. `result` and `text` may be NULL; else set
+ * `result->struct_size` first. plimsoll_stream_result() has the numbers of answer 0.
+ *
+ * Ownership: `*text` lives until the stream is freed. Threads: one at a time. Errors: `INVALID_ARGUMENT` before the end and for an
+ * answer that was not asked for, `INVALID_STRUCT_SIZE`, `POISONED`, `NULL_POINTER`. Since: 0.1.
+ */
+plimsoll_status plimsoll_stream_answer(const plimsoll_stream *stream,
+                                       uint32_t answer,
+                                       plimsoll_result *result,
+                                       plimsoll_str *text,
+                                       plimsoll_error **error);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -35,6 +35,21 @@ pub(crate) fn heap_bytes() -> u64 {
     COUNTER.live.load(Ordering::Relaxed)
 }
 
+#[cfg(feature = "alloc-mimalloc")]
+unsafe extern "C" {
+    /// mimalloc's: gives memory that is free back to the machine, whoever freed it; small pieces too, if this thread did.
+    fn mi_collect(force: bool);
+}
+
+/// Gives memory that was freed back to the machine: the allocator would do so ten seconds later, and only when it is used.
+pub(crate) fn give_back() {
+    #[cfg(feature = "alloc-mimalloc")]
+    // SAFETY: it may be called at any time and from any thread.
+    unsafe {
+        mi_collect(true)
+    };
+}
+
 /// Heap bytes that this thread has taken less those that it has given back, whoever took them.
 #[cfg(feature = "native")]
 pub(crate) fn thread_bytes() -> i64 {

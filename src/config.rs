@@ -51,13 +51,13 @@ const KEYS: &[(&str, Scope, Kind, &str)] = &[
         "guard.pool_limit_mb",
         Scope::Runtime,
         Kind::Mebibytes,
-        "most bytes of buffers that lie idle in the pool [2048]",
+        "most bytes that lie idle in the pool: buffers, workspaces, rings [2048]",
     ),
     (
         "guard.pool_timeout_s",
         Scope::Runtime,
         Kind::Seconds,
-        "a buffer unused for so long goes back to the system [300]",
+        "what lies idle in the pool for so long goes back to the system [300]",
     ),
     ("guard.ticket_ttl_s", Scope::Runtime, Kind::Seconds, "an unused ticket returns its bytes after [60]"),
     (
@@ -146,6 +146,12 @@ const KEYS: &[(&str, Scope, Kind, &str)] = &[
         "a steady rise of bytes per live object by more is a leak [0.20]",
     ),
     ("monitor.leak_window_s", Scope::Runtime, Kind::Span, "the time over which they rise [300]"),
+    (
+        "model.unload",
+        Scope::Model,
+        Kind::OneOf(&["never", "idle"]),
+        "whether it may be unloaded, idle and least recently used, to make room [never]",
+    ),
     ("native.backend", Scope::Model, Kind::OneOf(&["cpu", "candle"]), "kernels of the native engine [cpu]"),
     ("native.threads", Scope::Model, Kind::Integer(1, 256), "computing threads [the machine's cores]"),
     (
@@ -180,7 +186,12 @@ const KEYS: &[(&str, Scope, Kind, &str)] = &[
         Kind::Integer(16, 1 << 24),
         "most tokens of a conversation [the model's]",
     ),
-    ("native.queue", Scope::Model, Kind::Integer(1, 65_536), "requests that may wait [128]"),
+    (
+        "native.queue",
+        Scope::Model,
+        Kind::Integer(1, 65_536),
+        "requests that may wait for a place in the batch [64]",
+    ),
     (
         "engine.kind",
         Scope::Model,

@@ -17,6 +17,22 @@ pub(crate) fn of_this_thread() -> Option<i64> {
     None
 }
 
+/// Gives memory that was freed back to the machine, where the library's own allocator would keep it for later.
+pub(crate) fn give_back() {
+    #[cfg(any(feature = "alloc-mimalloc", feature = "alloc-system"))]
+    crate::alloc::give_back();
+}
+
+/// Gives memory back when it is dropped: the last field of what holds much.
+#[derive(Debug, Default)]
+pub(crate) struct GivesBack;
+
+impl Drop for GivesBack {
+    fn drop(&mut self) {
+        give_back();
+    }
+}
+
 /// Runs something on this thread and says how much more heap it leaves behind than there was, in a build that counts.
 #[cfg(feature = "native")]
 pub(crate) fn grown_by<T>(run: impl FnOnce() -> T) -> (T, Option<u64>) {

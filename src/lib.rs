@@ -44,6 +44,7 @@
 
 #[cfg(any(feature = "alloc-mimalloc", feature = "alloc-system"))]
 mod alloc;
+mod answer;
 #[cfg(feature = "capi")]
 pub mod capi;
 mod config;
@@ -51,6 +52,9 @@ mod conversation;
 mod error;
 pub mod guard;
 mod heap;
+mod launch;
+#[cfg(feature = "native")]
+mod loads;
 mod model;
 mod monitor;
 #[cfg(feature = "native")]
@@ -59,6 +63,8 @@ mod native;
 mod plugin;
 mod process;
 mod request;
+#[cfg(feature = "native")]
+mod resident;
 mod runtime;
 mod session;
 #[cfg(feature = "native")]
@@ -80,7 +86,7 @@ pub use plimsoll_engine::{Cancel, LoadState, Progress, Sampling, TokenEvent, Top
 #[cfg(feature = "plugin")]
 pub use plimsoll_plugin::Plugin;
 pub use process::ProcessMemory;
-pub use request::{Input, Message, Request};
+pub use request::{Input, MAX_ANSWERS, Message, Request};
 pub use runtime::Runtime;
 pub use session::{Flow, Session};
 pub use stream::{Ending, Event, Outcome, Polled, Stream};

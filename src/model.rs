@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::error::{Error, ErrorCode, Result};
 use crate::guard::IntegrityError;
+use crate::heap::GivesBack;
 use crate::request::{Input, Message, Request};
 use crate::runtime::Inner;
 use crate::text::{Chat, ChatTemplate, Json, Rendered, TextError, Tokenizer};
@@ -24,11 +25,42 @@ pub(crate) struct Loaded {
     pub(crate) id: ModelId,
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) text: TextSide,
-    /// Pays for the text and for the engine's tables; dropped after them.
-    pub(crate) side: Vec<Lease>,
+    /// The same engine, where it can be unloaded and loaded again.
+    #[cfg(feature = "native")]
+    pub(crate) resident: Option<Arc<crate::resident::Resident>>,
+    /// Pays for the text; dropped after it.
+    pub(crate) side: Option<Lease>,
+    /// Dropped last, when the memory of all of these is free.
+    pub(crate) _given: GivesBack,
 }
 
 impl Loaded {
+    pub(crate) fn new(id: ModelId, engine: Arc<dyn Engine>, text: TextSide, side: Option<Lease>) -> Self {
+        Loaded {
+            id,
+            engine,
+            text,
+            #[cfg(feature = "native")]
+            resident: None,
+            side,
+            _given: GivesBack,
+        }
+    }
+
+    /// Loads the model again for a request that was granted, if it was unloaded. Returns whether it is there: not when the
+    /// request was `over` before.
+    ///
+    /// # Errors
+    /// Those of a load.
+    #[cfg_attr(not(feature = "native"), allow(unused_variables, reason = "nothing else is loaded again"))]
+    pub(crate) fn ready(&self, over: &dyn Fn() -> bool) -> Result<bool> {
+        #[cfg(feature = "native")]
+        if let Some(resident) = &self.resident {
+            return resident.ready(over);
+        }
+        Ok(true)
+    }
+
     pub(crate) fn vocab_size(&self) -> u32 {
         self.engine.capabilities().vocab_size
     }
@@ -117,7 +149,8 @@ pub(crate) fn template_error(error: TextError) -> Error {
     Error::caused(ErrorCode::Template, &error)
 }
 
-/// A handle on a loaded model. Clones share it; the model is unloaded when its last handle and its last session are gone.
+/// A handle on a loaded model. Clones share it; the model is gone when its last handle and its last session are. It may be
+/// unloaded before ([`Model::unload`]): then all but what runs goes on, and the next request loads it again.
 ///
 /// ```
 /// use plimsoll::Message;
@@ -245,7 +278,60 @@ impl Model {
     /// Host bytes that are leased for the model beside weights and workspace: tokenizer, chat template, the engine's tables. 0
     /// for an engine of the host's own.
     pub fn host_bytes(&self) -> u64 {
-        self.loaded.side.iter().map(Lease::bytes).sum()
+        let text = self.loaded.side.as_ref().map_or(0, Lease::bytes);
+        #[cfg(feature = "native")]
+        let tables = self.loaded.resident.as_ref().map_or(0, |resident| resident.tables_bytes());
+        #[cfg(not(feature = "native"))]
+        let tables = 0;
+        text.saturating_add(tables)
+    }
+
+    /// Frees the model's weights, its workspace, its tables and the KV of its sessions. Handle, sessions and their conversations
+    /// stay good: the next request that is granted loads the model again, from the same path, and computes what it needs of the
+    /// conversation. Returns the bytes freed; 0 for a model that is not loaded. Handles on the same files share the model.
+    ///
+    /// A model that was loaded with `model.unload` set to `idle` is also unloaded by itself, when nobody uses it and its bytes
+    /// are needed.
+    ///
+    /// ```
+    /// use plimsoll::{Cancel, Flow, Request, Session};
+    ///
+    /// # fn main() -> plimsoll::Result<()> {
+    /// # use plimsoll::{Config, Model, Runtime};
+    /// # use std::path::Path;
+    /// # let runtime = Runtime::new(&Config::new())?;
+    /// # let model = runtime.load_model("demo", Path::new("models/demo"), &Config::new(), &|_| true)?;
+    /// let session = Session::open(&model, &Config::new())?;
+    /// assert!(model.unload()? > 0);
+    /// assert!(!model.is_loaded() && model.holdings().weights == 0);
+    ///
+    /// let request = Request::user("Hello!");
+    /// assert!(session.what_if(&request)?.load_bytes > 0);
+    /// let outcome = session.generate(&request, None, &Cancel::new(), |_| Flow::Continue)?;
+    /// assert!(model.is_loaded() && !outcome.text.is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
+    /// # Errors
+    /// `Busy` while a request of it runs or waits, a ticket is outstanding, or it is being loaded; `Unsupported` for an engine of
+    /// the host's own and for a plug-in.
+    pub fn unload(&self) -> Result<u64> {
+        #[cfg(feature = "native")]
+        if self.loaded.resident.is_some() {
+            self.runtime.sweep_tickets();
+            let freed = self.runtime.guard.unload(self.loaded.id);
+            return freed.map_err(|in_use| Error::caused(ErrorCode::Busy, &in_use));
+        }
+        Err(Error::new(ErrorCode::Unsupported, "only models of the native engine are unloaded"))
+    }
+
+    /// Whether the model is loaded. One that is not stays good, and is loaded by its next request.
+    pub fn is_loaded(&self) -> bool {
+        #[cfg(feature = "native")]
+        if let Some(resident) = &self.loaded.resident {
+            return resident.is_loaded();
+        }
+        true
     }
 
     /// Bytes that the model's engine holds: weights, workspace, and KV of all its sessions.

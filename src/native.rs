@@ -2,16 +2,18 @@
 
 use crate::config::Config;
 use crate::error::{Error, ErrorCode, Result};
+use crate::guard::Footprint;
+use crate::heap;
 use crate::model::{Loaded, Model, TextSide, template_error, tokenizer_error};
-use crate::runtime::{Inner, Runtime};
+use crate::resident::{self, Resident, Started};
+use crate::runtime::{Inner, Runtime, no_room};
 use crate::shared::Shared;
 use crate::side;
 use crate::text::{ChatTemplate, GgufVocab, Tokenizer};
 use plimsoll_candle::{BackendKind, Environment, KvDtype, LoadError, LoadKey, LoadPlan, Options, Quantize};
-use plimsoll_engine::{EngineError, LoadState, Owner, Progress};
+use plimsoll_engine::{Engine, EngineError, LoadState, Owner, Progress, Region};
 use plimsoll_formats::{self as formats, FormatError};
 use std::io::ErrorKind;
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -21,12 +23,17 @@ pub(crate) type Registry = Shared<LoadKey, Loaded>;
 impl Runtime {
     /// Loads a model, a folder or a `.gguf` file, under a logical name. The guard must grant its weights and its workspace
     /// first. The same files with the same settings are loaded once and shared, also when two threads ask at once.
-    /// `config` takes `native.*` keys; `progress` is called on this thread and returns whether to go on. Whoever finds the
-    /// model loaded is only told that it is ready.
+    /// `config` takes `native.*` keys and `model.unload`; `progress` is called on this thread and returns whether to go on.
+    /// Whoever finds the model loaded is only told that it is ready. Who stops a load that requests were granted on meanwhile stops
+    /// it for itself alone: it goes on for those. `progress` may use other models; this one it would wait for for ever.
+    ///
+    /// With `model.unload` set to `idle` the model may be unloaded, least recently used first, while nobody uses it and another
+    /// model or another's request needs the room; its next request loads it again. A model that is shared stays if any of its
+    /// loads did not say so.
     ///
     /// # Errors
     /// `Model*` for what is wrong with the files, `MemoryRefused` with its numbers, `OutOfMemory`, `InvalidConfig`,
-    /// `LoadCancelled`.
+    /// `LoadCancelled`; `Reentrant` for what needs this very model, in `progress`.
     pub fn load_model(
         &self,
         name: &str,
@@ -35,14 +42,25 @@ impl Runtime {
         progress: &dyn Fn(&Progress) -> bool,
     ) -> Result<Model> {
         config.only_model()?;
+        let idles = config.name("model.unload") == Some("idle");
         let plan = LoadPlan::inspect(path, options(config)?).map_err(load_error)?;
         let inner = self.inner();
         let ready = ready(plan.checkpoint());
         let mut found = true;
-        let loaded = inner.native.get_or_try_make(plan.key(), || {
+        let itself = || Error::new(ErrorCode::Reentrant, "the model is being loaded on this very thread");
+        let loaded = inner.native.get_or_try_make(plan.key(), itself, || {
             found = false;
-            load(inner, plan, progress)
+            load(inner, plan, path, idles, progress)
         })?;
+        if let (true, Some(resident)) = (found, &loaded.resident) {
+            loop {
+                found &= !resident.load_again(progress)?;
+                // It may have gone before it is told to stay.
+                if idles || resident.keep() {
+                    break;
+                }
+            }
+        }
         if found {
             // There is nothing left to stop, so the answer does not matter.
             progress(&ready);
@@ -52,37 +70,48 @@ impl Runtime {
     }
 }
 
-fn load(inner: &Arc<Inner>, mut plan: LoadPlan, progress: &dyn Fn(&Progress) -> bool) -> Result<Arc<Loaded>> {
+fn load(
+    inner: &Arc<Inner>,
+    mut plan: LoadPlan,
+    path: &Path,
+    idles: bool,
+    progress: &dyn Fn(&Progress) -> bool,
+) -> Result<Arc<Loaded>> {
     let id = inner.next_model();
-    let weights = inner.lease(Owner::Weights(id), plan.weights_bytes())?;
-    let workspace = inner.lease(Owner::Workspace(id), plan.workspace_bytes())?;
-    let covered = weights.bytes().saturating_add(workspace.bytes());
+    let (weights, workspace) = (plan.weights_bytes(), plan.workspace_bytes());
     let checkpoint = plan.checkpoint();
     let description = checkpoint.tokenizer.bytes();
-    let (text, text_lease) = side::text(inner, id, description, covered, || text_side(checkpoint))?;
-    let tables = side::tables(inner, id, &plan)?;
+    let parts = [
+        (Owner::Weights(id), weights),
+        (Owner::Workspace(id), workspace),
+        (Owner::Tables(id), side::tables_bytes(&plan)),
+    ];
+    // The text stays when the rest goes.
+    let text = (Owner::Text(id), side::text_bytes(description, weights.saturating_add(workspace)));
+    let enrolled = inner.guard.enrol(id, Footprint { region: Region::Host, parts }, idles);
+    let enrolment = enrolled.map_err(|error| Error::caused(ErrorCode::OutOfMemory, &error))?;
+    let mut aside = inner.guard.set_aside(plan.arena());
+    let booked = enrolment.book(Some(text), &mut aside).map_err(|refused| no_room(&refused))?;
+    let lost = || Error::new(ErrorCode::Internal, "a model that is new has been loaded by another");
+    let mut loading = booked.ok_or_else(lost)?;
+    let text = loading.take_beside().ok_or_else(lost)?;
+    let (text, text_lease) = side::text(inner, text, description, || text_side(checkpoint))?;
     plan.forget_tokenizer();
+    // What it was read from and made with is a multiple of it, and weights come next.
+    heap::give_back();
     let environment = Environment {
         clock: Arc::clone(&inner.clock),
         throttle: Arc::clone(inner.guard.throttle()),
+        buffers: inner.guard.buffers(),
         ..Environment::default()
     };
-    let report = |now: Progress| match progress(&now) {
-        true => ControlFlow::Continue(()),
-        false => ControlFlow::Break(()),
-    };
-    let engine = match plan.load(weights, workspace, &environment, &report).map_err(load_error) {
-        Err(error) if error.code() == ErrorCode::OutOfMemory => {
-            let recovery = inner.guard.recover();
-            let weights = inner.lease(Owner::Weights(id), plan.weights_bytes())?;
-            let workspace = inner.lease(Owner::Workspace(id), plan.workspace_bytes())?;
-            let engine = plan.load(weights, workspace, &environment, &report).map_err(load_error)?;
-            recovery.succeeded();
-            engine
-        }
-        engine => engine?,
-    };
-    Ok(Arc::new(Loaded { id, engine, text, side: vec![text_lease, tables] }))
+    // Nobody has a request on it yet.
+    let Started { running, loading, .. } =
+        resident::start(&inner.guard, &plan, (loading, 0), &environment, progress)?;
+    let resident = Resident::new(&inner.guard, environment, (&plan, path), enrolment, running)?;
+    loading.done();
+    let engine = Arc::clone(&resident) as Arc<dyn Engine>;
+    Ok(Arc::new(Loaded { resident: Some(resident), ..Loaded::new(id, engine, text, Some(text_lease)) }))
 }
 
 /// The last report of a load.
@@ -174,7 +203,7 @@ fn format_code(error: &FormatError) -> ErrorCode {
     }
 }
 
-fn load_error(error: LoadError) -> Error {
+pub(crate) fn load_error(error: LoadError) -> Error {
     let code = match &error {
         LoadError::Option { .. } => ErrorCode::InvalidConfig,
         LoadError::Cancelled => ErrorCode::LoadCancelled,

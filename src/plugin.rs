@@ -40,7 +40,7 @@ impl Runtime {
         };
         let engine = plugin.load(&description, weights, workspace, settings).map_err(plugin_error)?;
         log::info!("model {name:?} is ready: plug-in {}", description.capabilities.name);
-        Ok(Model::new(Arc::clone(inner), name, Arc::new(Loaded { id, engine, text, side: Vec::new() })))
+        Ok(Model::new(Arc::clone(inner), name, Arc::new(Loaded::new(id, engine, text, None))))
     }
 }
 

@@ -2,11 +2,10 @@
 
 use crate::runtime::Runtime;
 use serde_json::{Value, json};
-use std::sync::atomic::Ordering;
 
 /// What the library holds of the process's memory. Heap and mappings are the whole process's: those of all runtimes.
 ///
-/// Weights, KV blocks, requests, tokenizers and conversations are on the heap, workspaces are mapped. Not counted are the stacks of
+/// Weights, KV blocks, requests, tokenizers, conversations and hosts' buffers are on the heap, workspaces are mapped. Not counted are the stacks of
 /// threads, the library's own code and data, and what the system keeps of files in its cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProcessMemory {
@@ -16,7 +15,7 @@ pub struct ProcessMemory {
     pub mapped: u64,
     /// Of `mapped`, bytes whose pages are in memory.
     pub resident: u64,
-    /// What heap and mappings hold beyond this runtime's leases of host memory. A lease for memory of somebody else, such as a
+    /// What heap and mappings hold beyond this runtime's leases of host memory and what lies idle in its pool. A lease for memory of somebody else, such as a
     /// plug-in's or the host's own, or for KV that no engine has allocated yet, hides as much; another runtime's bytes show
     /// up here.
     pub unbooked: Option<u64>,
@@ -49,8 +48,9 @@ impl Runtime {
         };
         #[cfg(not(feature = "native"))]
         let (mapped, resident) = (0, 0);
-        let unbooked = heap.map(|heap| heap.saturating_add(mapped).saturating_sub(leased));
-        let talk = self.inner.talk.load(Ordering::Relaxed);
+        let known = leased.saturating_add(self.inner.guard.pool_stats().all_idle_bytes());
+        let unbooked = heap.map(|heap| heap.saturating_add(mapped).saturating_sub(known));
+        let talk = self.inner.guard.talk_bytes();
         ProcessMemory { heap, mapped, resident, unbooked, talk }
     }
 }

@@ -5,6 +5,9 @@ use crate::text::{self, Json, MAX_STOP_BYTES, MAX_STOPS, TextError, Turn};
 use plimsoll_engine::Sampling;
 use std::time::Duration;
 
+/// Most answers that a request may ask for.
+pub const MAX_ANSWERS: u32 = 128;
+
 /// One message of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
@@ -96,8 +99,12 @@ pub enum Input {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
     input: Input,
-    /// Most tokens to generate.
+    /// Most tokens to generate, of each answer.
     pub max_tokens: u32,
+    /// How many answers to generate side by side, at most [`MAX_ANSWERS`]: all are granted, or none, and their price is that of one
+    /// as often. The conversation goes on with the first; the others are alternatives to it. Each draws with a seed of its
+    /// own, see [`Request::seed_of`].
+    pub answers: u32,
     /// The fewest granted tokens that are still worth running: the guard may shrink `max_tokens` down to this.
     pub min_tokens: u32,
     /// How tokens are chosen.
@@ -127,6 +134,7 @@ impl Default for Request {
         Request {
             input: Input::Messages(Vec::new()),
             max_tokens: 512,
+            answers: 1,
             min_tokens: 1,
             sampling: Sampling::default(),
             ignore_eos: false,
@@ -229,6 +237,19 @@ impl Request {
         self.deadline.map_or(self.wait, |limit| self.wait.min(limit))
     }
 
+    /// The seed of an answer's draws: the request's for the first, the next number for each after it, 0 after the largest.
+    /// So answer `i` is what a request for one answer with the seed `seed + i` gets, unless rounding in another batch chooses a
+    /// different token. `None` where the request has no seed: then each draws its own.
+    ///
+    /// ```
+    /// let mut request = plimsoll::Request::user("Hello!");
+    /// request.sampling.seed = Some(40);
+    /// assert_eq!((request.seed_of(0), request.seed_of(2)), (Some(40), Some(42)));
+    /// ```
+    pub fn seed_of(&self, answer: u32) -> Option<u64> {
+        self.sampling.seed.map(|seed| seed.wrapping_add(answer.into()))
+    }
+
     /// The texts that end the answer.
     pub fn stop(&self) -> &[String] {
         &self.stop
@@ -252,6 +273,10 @@ impl Request {
         }
         if self.min_tokens == 0 || self.min_tokens > self.max_tokens {
             let text = format!("min_tokens is {}; it must be from 1 to max_tokens", self.min_tokens);
+            return Err(Error::new(ErrorCode::InvalidArgument, text));
+        }
+        if self.answers == 0 || self.answers > MAX_ANSWERS {
+            let text = format!("answers is {}; it must be from 1 to {MAX_ANSWERS}", self.answers);
             return Err(Error::new(ErrorCode::InvalidArgument, text));
         }
         self.sampling.validate().map_err(|error| Error::caused(ErrorCode::InvalidArgument, &error))

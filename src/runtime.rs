@@ -60,8 +60,6 @@ pub(crate) struct Inner {
     tickets: Mutex<Vec<Weak<Held>>>,
     models: AtomicU64,
     timers: OnceLock<Vec<Timer>>,
-    /// What all sessions remember, in bytes.
-    pub(crate) talk: AtomicU64,
 }
 
 impl Runtime {
@@ -119,7 +117,6 @@ impl Runtime {
             tickets: Mutex::default(),
             models: AtomicU64::new(1),
             timers: OnceLock::new(),
-            talk: AtomicU64::new(0),
         });
         Ok(Runtime { inner })
     }
@@ -132,7 +129,7 @@ impl Runtime {
 
     /// A model over an engine of the host's own.
     pub fn model(&self, name: &str, engine: Arc<dyn Engine>, text: TextSide) -> Model {
-        let loaded = Loaded { id: self.inner.next_model(), engine, text, side: Vec::new() };
+        let loaded = Loaded::new(self.inner.next_model(), engine, text, None);
         Model::new(Arc::clone(&self.inner), name, Arc::new(loaded))
     }
 
@@ -261,7 +258,7 @@ impl Inner {
 }
 
 /// A refused lease, with its numbers.
-fn no_room(refused: &Refusal) -> Error {
+pub(crate) fn no_room(refused: &Refusal) -> Error {
     Error::caused(ErrorCode::MemoryRefused, refused).with_numbers(Numbers {
         bytes_asked: refused.bytes_asked,
         bytes_free: refused.bytes_free,

@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::conversation::{Answer, Conversation, Prepared};
 use crate::error::{Error, ErrorCode, Numbers, Result};
-use crate::guard::{self, Ask, Decision, Grant, GuardError, Reason, Seat, Verdict};
+use crate::guard::{self, Ask, Decision, Grant, GuardError, Reason, Seat, Talk, Verdict};
 use crate::model::Model;
 use crate::request::Request;
 use crate::stream::{Event, Outcome, Polled, Stream};
@@ -11,7 +11,6 @@ use crate::ticket::{Granted, Ticket};
 use crate::turn::{Holder, Turn, Turns};
 use crate::waiting::{Queued, Waiting};
 use plimsoll_engine::{Cancel, SessionKey, Shape};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What a session holds of the host's memory before anything is said, rounded up: itself, its line, its places in the guard's
@@ -54,10 +53,14 @@ pub(crate) struct SessionInner {
     pub(crate) model: Model,
     pub(crate) seat: Seat,
     turns: Arc<Turns>,
+    said: Mutex<Said>,
+}
+
+struct Said {
     /// Shared with whoever prepares a turn from it; a turn that ends meanwhile goes into a copy.
-    conversation: Mutex<Arc<Conversation>>,
-    /// What it counts for in the runtime's sum of all.
-    talk: AtomicU64,
+    conversation: Arc<Conversation>,
+    /// What it counts for.
+    talk: Talk,
 }
 
 /// What to do after an event.
@@ -83,15 +86,9 @@ impl Session {
                 let code = if short { ErrorCode::OutOfMemory } else { ErrorCode::Unsupported };
                 Error::caused(code, &error)
             })?;
-        let talk = AtomicU64::new(SESSION_BYTES);
-        model.runtime.talk.fetch_add(SESSION_BYTES, Ordering::Relaxed);
-        let inner = SessionInner {
-            model: model.clone(),
-            seat,
-            turns: Arc::default(),
-            conversation: Mutex::default(),
-            talk,
-        };
+        let said = Said { conversation: Arc::default(), talk: model.runtime.guard.talk(SESSION_BYTES) };
+        let inner =
+            SessionInner { model: model.clone(), seat, turns: Arc::default(), said: Mutex::new(said) };
         Ok(Session(Arc::new(inner)))
     }
 
@@ -282,29 +279,22 @@ impl Session {
     }
 }
 
-impl Drop for SessionInner {
-    fn drop(&mut self) {
-        self.model.runtime.talk.fetch_sub(*self.talk.get_mut(), Ordering::Relaxed);
-    }
-}
-
 impl SessionInner {
     fn conversation(&self) -> Arc<Conversation> {
-        Arc::clone(&self.lock())
+        Arc::clone(&self.lock().conversation)
     }
 
     fn change(&self, change: impl FnOnce(&mut Conversation)) {
-        let mut conversation = self.lock();
-        change(Arc::make_mut(&mut conversation));
+        let mut said = self.lock();
+        let conversation = Arc::make_mut(&mut said.conversation);
+        change(conversation);
         let bytes = SESSION_BYTES.saturating_add(conversation.heap_bytes() as u64);
-        // Under the lock, so that changes come one after the other; the sum wraps on its way and is right at its end.
-        let before = self.talk.swap(bytes, Ordering::Relaxed);
-        self.model.runtime.talk.fetch_add(bytes.wrapping_sub(before), Ordering::Relaxed);
+        said.talk.set(bytes);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Arc<Conversation>> {
+    fn lock(&self) -> MutexGuard<'_, Said> {
         // A panic while the lock is held can only come from an allocation; the old conversation is then still whole.
-        self.conversation.lock().unwrap_or_else(PoisonError::into_inner)
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn key(&self) -> SessionKey {
@@ -331,6 +321,7 @@ impl SessionInner {
                 top_logprobs: request.sampling.top_logprobs,
                 penalties: request.sampling.penalises(),
             },
+            answers: request.answers,
             min_tokens: request.min_tokens,
             degradable: request.degradable,
             priority: request.priority,

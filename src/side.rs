@@ -5,12 +5,12 @@
 //! so that equal loads cost the same, and leased before a byte of weights is read. Where a build counts its heap, a tokenizer
 //! that takes more than that is seen, and pays for what it takes.
 
-use crate::error::Result;
+use crate::error::{Error, ErrorCode, Result};
 use crate::heap;
 use crate::model::TextSide;
 use crate::runtime::Inner;
 use plimsoll_candle::LoadPlan;
-use plimsoll_engine::{Lease, ModelId, Owner};
+use plimsoll_engine::Lease;
 use plimsoll_formats::Dtype;
 use std::thread::available_parallelism;
 
@@ -44,20 +44,23 @@ fn reckon((each, all): (u64, u64), description: u64) -> u64 {
     each.saturating_mul(description).saturating_add(all)
 }
 
-/// Builds a text side whose tokenizer's description has so many bytes, and pays for it. `covered` bytes are leased for memory
-/// that is not yet taken.
+/// What is leased for a text side whose tokenizer's description has so many bytes, before it is built. `covered` bytes are leased
+/// for memory that is not yet taken.
+pub(crate) fn text_bytes(description: u64, covered: u64) -> u64 {
+    let building = reckon(BUILDING, description).saturating_sub(covered);
+    building.max(reckon(BUILT, description)).saturating_next_page()
+}
+
+/// Builds a text side whose tokenizer's description has so many bytes. What it does not need of `lease` goes back.
 ///
 /// # Errors
-/// Those of `build`; `MemoryRefused` with its numbers where building, or what is built, takes more than there is.
+/// Those of `build`; `MemoryRefused` with its numbers where what is built takes more than was leased, and than there is.
 pub(crate) fn text(
     inner: &Inner,
-    model: ModelId,
+    mut lease: Lease,
     description: u64,
-    covered: u64,
     build: impl FnOnce() -> Result<TextSide>,
 ) -> Result<(TextSide, Lease)> {
-    let owner = Owner::Text(model);
-    let building = inner.lease(owner, reckon(BUILDING, description).saturating_sub(covered))?;
     let (text, built) = heap::grown_by(build);
     let text = text?;
     // Each thread that encodes has memory of its own for patterns. Some text cannot be encoded; that is no fault of the model.
@@ -65,18 +68,20 @@ pub(crate) fn text(
     let threads = available_parallelism().map_or(1, |threads| threads.get().min(MOST_THREADS)) as u64;
     let counted =
         built.zip(once).map_or(0, |(built, once)| built.saturating_add(once.saturating_mul(threads)));
-    let bytes = reckon(BUILT, description).max(counted);
-    drop(building);
-    let lease = inner.lease(owner, bytes.saturating_next_page())?;
+    let bytes = reckon(BUILT, description).max(counted).saturating_next_page();
+    let more = bytes.saturating_sub(lease.bytes());
+    if more > 0 {
+        let more = inner.lease(lease.owner(), more)?;
+        let other = |_| Error::new(ErrorCode::Internal, "two leases of one text differ in their owner");
+        lease.absorb(more).map_err(other)?;
+    }
+    lease.shrink_to(bytes);
     Ok((text, lease))
 }
 
-/// Pays for what else a loaded model takes: the queue, the lists and the thread of its engine, the matrices' descriptions; where
-/// matrices are of f32, what its threads set aside for their products.
-///
-/// # Errors
-/// `MemoryRefused`.
-pub(crate) fn tables(inner: &Inner, model: ModelId, plan: &LoadPlan) -> Result<Lease> {
+/// What else a loaded model takes: the queue, the lists and the thread of its engine, the matrices' descriptions; where matrices
+/// are of f32, what its threads set aside for their products.
+pub(crate) fn tables_bytes(plan: &LoadPlan) -> u64 {
     let (tensors, options) = (&plan.checkpoint().tensors, plan.options());
     let slabs = match tensors.values().any(|tensor| tensor.dtype == Dtype::F32 && tensor.shape.len() > 1) {
         true => plan.threads() as u64 * slab(),
@@ -84,7 +89,7 @@ pub(crate) fn tables(inner: &Inner, model: ModelId, plan: &LoadPlan) -> Result<L
     };
     let lists = u64::from(options.queue) * 512 + u64::from(options.max_sequences) * 1024;
     let bytes = (64 << 10) + tensors.len() as u64 * 256 + lists + slabs;
-    inner.lease(Owner::Tables(model), bytes.saturating_next_page())
+    bytes.saturating_next_page()
 }
 
 trait Pages {

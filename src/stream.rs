@@ -1,19 +1,22 @@
 //! A running request, read event by event.
 
+use crate::answer::Writing;
 use crate::conversation::{Answer, Prepared};
 use crate::error::{Error, ErrorCode, Result};
 use crate::guard::{BusyMark, Degraded, Grant, Recovery, Verdict};
+use crate::launch::{Launched, launch};
 use crate::request::Request;
 use crate::session::SessionInner;
-use crate::text::{Detokenizer, StopMatcher};
 use crate::turn::Turn;
-use plimsoll_engine::{Cancel, EngineError, Finish, FinishReason, Job, Next, Ring, TokenEvent, TopLogprob};
+use plimsoll_engine::{Bell, Cancel, EngineError, FinishReason, Next, TokenEvent, TopLogprob};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Something that happened in a running request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Event<'a> {
+    /// Which answer it is of: 0 for the first, which is the only one unless the request asks for more.
+    pub answer: u32,
     /// Text that is now certain: whole characters, and no part of a stop string. Often empty for a token that ends inside
     /// a character.
     pub text: &'a str,
@@ -68,9 +71,17 @@ pub struct Outcome {
     pub kv_bytes: u64,
     /// Bytes free in the region of the KV now.
     pub bytes_free: u64,
+    /// The other answers, where the request asked for several: the second first. What is the request's and not an answer's is
+    /// the same in all, and these have no others.
+    pub others: Vec<Outcome>,
 }
 
 impl Outcome {
+    /// All answers: this one, which the conversation goes on with, then the others.
+    pub fn answers(&self) -> impl Iterator<Item = &Outcome> {
+        std::iter::once(self).chain(&self.others)
+    }
+
     /// Generated tokens per second after the first; 0 for fewer than two.
     pub fn tokens_per_second(&self) -> f64 {
         let seconds = self.decode.as_secs_f64();
@@ -87,7 +98,7 @@ impl Outcome {
 pub enum Polled<'a> {
     /// An event.
     Event(Event<'a>),
-    /// The answer has ended; the same again on every later call.
+    /// The answer has ended, or all of several; the same again on every later call.
     Finished(Outcome),
     /// Nothing came in time.
     TimedOut,
@@ -121,34 +132,30 @@ pub enum Polled<'a> {
 /// ```
 pub struct Stream {
     session: Arc<SessionInner>,
-    ring: Arc<Ring>,
+    answers: Vec<Writing>,
+    bell: Option<Arc<Bell>>,
+    /// The answer to be heard first.
+    turn: usize,
     cancel: Cancel,
     verdict: Verdict,
     degraded: Degraded,
-    detokenizer: Detokenizer,
-    stops: StopMatcher,
-    tokens: Vec<u32>,
-    /// For each token the length of the text up to and with it; `usize::MAX` where it ends inside a character.
-    ends: Vec<usize>,
-    raw: String,
-    answer: String,
     tops: Vec<TopLogprob>,
-    early: Option<Ending>,
-    flushed: bool,
     running: Option<Running>,
     /// What to run again, once, if memory that was granted is refused before the first token.
     again: Option<Request>,
     /// By the runtime's clock.
     deadline: Option<Duration>,
     recovery: Option<Recovery>,
+    /// The error that ends the request when its answers have ended.
+    failure: Option<Failure>,
     result: Option<Result<Outcome>>,
 }
 
-/// A request that an engine has taken.
-struct Launched {
-    ring: Arc<Ring>,
-    busy: BusyMark,
-    degraded: Degraded,
+/// What went wrong first.
+struct Failure {
+    error: Error,
+    /// Whether it is memory that was granted and refused, so that the request may run again.
+    refused: bool,
 }
 
 /// What is given back when the request ends, in this order.
@@ -167,172 +174,155 @@ impl Stream {
         deadline: Option<Duration>,
         cancel: &Cancel,
     ) -> Result<Stream> {
-        let loaded = &session.model.loaded;
-        let stops = StopMatcher::new(request.stop())
-            .map_err(|error| Error::caused(ErrorCode::InvalidArgument, &error))?;
         let mut tops = Vec::new();
         tops.try_reserve_exact(request.sampling.top_logprobs as usize)
             .map_err(|_| Error::no_memory("the system has no memory for a token's alternatives"))?;
-        let detokenizer = loaded.text.tokenizer.detokenizer();
         let cancel = cancel.child();
         let mut again = Some(request.clone());
         let mut recovery = None;
-        let launched = match Self::launch(&session, request, &prepared, grant, &verdict, (deadline, &cancel))
-        {
+        let ends = (deadline, &cancel);
+        let launched = match launch(&session, request, &prepared, grant, &verdict, ends, &mut tops) {
             Err(error) if error.code() == ErrorCode::OutOfMemory => {
                 recovery = Some(session.model.runtime.guard.recover());
                 again = None;
                 let grant;
                 (prepared, grant, verdict) = session.once_more(request, &cancel)?;
-                Self::launch(&session, request, &prepared, grant, &verdict, (deadline, &cancel))?
+                launch(&session, request, &prepared, grant, &verdict, ends, &mut tops)?
             }
             launched => launched?,
         };
-        let Launched { ring, busy, degraded } = launched;
+        let Launched { answers, bell, busy, degraded } = launched;
         Ok(Stream {
             session,
-            ring,
+            answers,
+            bell,
+            turn: 0,
             cancel,
             verdict,
             degraded,
-            detokenizer,
-            stops,
-            tokens: Vec::new(),
-            ends: Vec::new(),
-            raw: String::new(),
-            answer: String::new(),
             tops,
-            early: None,
-            flushed: false,
             running: Some(Running { prepared, _busy: busy, turn }),
             again,
             deadline,
             recovery,
+            failure: None,
             result: None,
         })
     }
 
-    /// Gives a granted request to its engine.
-    fn launch(
-        session: &SessionInner,
-        request: &Request,
-        prepared: &Prepared,
-        grant: Grant,
-        verdict: &Verdict,
-        (deadline, cancel): (Option<Duration>, &Cancel),
-    ) -> Result<Launched> {
-        let mut sampling = request.sampling.clone();
-        let degraded = Degraded {
-            max_tokens: (verdict.pressure.tokens(verdict.asked_tokens, request.min_tokens)
-                < verdict.asked_tokens)
-                .then_some(verdict.granted_tokens),
-            ..verdict.pressure.curb(&mut sampling)
-        };
-        let Grant { request: id, kv, mut host, granted_tokens, busy, .. } = grant;
-        let loaded = &session.model.loaded;
-        let top = request.sampling.top_logprobs;
-        let ring_bytes = Ring::bytes(granted_tokens, top).unwrap_or(u64::MAX);
-        let lease = host.split(ring_bytes).map_err(|error| Error::caused(ErrorCode::Internal, &error))?;
-        let ring = Ring::new(granted_tokens, top, lease)
-            .map_err(|_| Error::no_memory("the system has no memory for the request's ring"))?;
-        let ring = Arc::new(ring);
-        let job = Job {
-            request: plimsoll_engine::Request {
-                id,
-                session: session.key(),
-                tokens: session.prompt(prepared)?,
-                shared_prefix: prepared.shared_prefix,
-                max_tokens: granted_tokens,
-                sampling,
-                stop_tokens: if request.ignore_eos {
-                    Arc::default()
-                } else {
-                    Arc::clone(&loaded.text.stop_tokens)
-                },
-                deadline,
-                keep_kv: true,
-            },
-            kv,
-            host,
-            ring: Arc::clone(&ring),
-            cancel: cancel.clone(),
-        };
-        loaded.engine.submit(job).map_err(|rejected| Error::from(rejected.error.clone()))?;
-        Ok(Launched { ring, busy, degraded })
-    }
-
-    /// After a refusal of granted memory: makes room and runs the request once more. Returns whether it runs.
+    /// After a refusal of granted memory, when all answers have given back what they held: makes room and runs the request once
+    /// more. Returns whether it runs.
     fn retry(&mut self) -> Result<bool> {
-        let (Some(request), true) = (self.again.take(), self.tokens.is_empty()) else { return Ok(false) };
+        let unread = self.answers.iter().all(|answer| answer.tokens() == 0);
+        let (Some(request), true) = (self.again.take(), unread) else { return Ok(false) };
         let Some(Running { turn, .. }) = self.running.take() else { return Ok(false) };
         let session = Arc::clone(&self.session);
         session.forget_kv();
         self.recovery = Some(session.model.runtime.guard.recover());
         let (prepared, grant, verdict) = session.once_more(&request, &self.cancel)?;
         let ends = (self.deadline, &self.cancel);
-        let launched = Self::launch(&session, &request, &prepared, grant, &verdict, ends)?;
-        (self.ring, self.degraded, self.verdict) = (launched.ring, launched.degraded, verdict);
-        self.running = Some(Running { prepared, _busy: launched.busy, turn });
+        let Launched { answers, bell, busy, degraded } =
+            launch(&session, &request, &prepared, grant, &verdict, ends, &mut self.tops)?;
+        (self.answers, self.bell, self.degraded, self.verdict) = (answers, bell, degraded, verdict);
+        self.running = Some(Running { prepared, _busy: busy, turn });
         Ok(true)
     }
 
-    /// The next event or the end, waiting at most `timeout` (for ever when `None`).
+    /// The next event or the end, waiting at most `timeout` (for ever when `None`). The events of several answers come as
+    /// they are generated, in turns where there is more than one.
     ///
     /// # Errors
-    /// The engine's failure; the same again on every later call.
+    /// The engine's failure, of one answer for all of them; the same again on every later call.
     pub fn next(&mut self, timeout: Option<Duration>) -> Result<Polled<'_>> {
         let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
             if let Some(result) = &self.result {
                 return result.clone().map(Polled::Finished);
             }
-            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            match self.ring.next(left, &mut self.tops) {
+            if self.answers.iter().all(|answer| answer.finish.is_some()) {
+                self.end();
+                continue;
+            }
+            let (at, next) = self.hear(until);
+            let answer = u32::try_from(at).unwrap_or(u32::MAX);
+            match next {
                 Next::TimedOut => return Ok(Polled::TimedOut),
                 // What an engine generated before it saw the stop is not part of the answer.
-                Next::Token(_) if self.early.is_some() => {}
+                Next::Token(_) if self.answers[at].is_cut() || self.failure.is_some() => {}
                 Next::Token(token) => {
                     if let Some(recovery) = self.recovery.take() {
                         recovery.succeeded();
                     }
                     self.again = None;
-                    let from = self.answer.len();
-                    if let Err(error) = self.room_for(token) {
-                        self.abandon(error);
+                    let from = self.answers[at].text().len();
+                    if let Err(error) = self.take(at, token) {
+                        self.fail(error, false);
                         continue;
                     }
-                    self.take(token);
-                    let text = &self.answer[from..];
-                    return Ok(Polled::Event(Event { text, token: Some(token), tops: &self.tops }));
+                    let text = &self.answers[at].text()[from..];
+                    return Ok(Polled::Event(Event { answer, text, token: Some(token), tops: &self.tops }));
                 }
-                Next::Finished(Finish {
-                    reason: FinishReason::Failed(EngineError::OutOfMemory { region, bytes }),
-                    ..
-                }) if self.again.is_some() => match self.retry() {
-                    Ok(true) => {}
-                    Ok(false) => self.abandon(EngineError::OutOfMemory { region, bytes }.into()),
-                    Err(error) => self.abandon(error),
-                },
                 Next::Finished(finish) => {
-                    let from = self.answer.len();
-                    self.flush();
-                    if self.answer.len() > from {
-                        return Ok(Polled::Event(Event {
-                            text: &self.answer[from..],
-                            token: None,
-                            tops: &[],
-                        }));
+                    let failed = match &finish.reason {
+                        FinishReason::Failed(error) => Some(error.clone()),
+                        _ => None,
+                    };
+                    let writing = &mut self.answers[at];
+                    let from = writing.text().len();
+                    writing.finish = Some(finish);
+                    if let Some(error) = failed {
+                        let refused = matches!(error, EngineError::OutOfMemory { .. });
+                        self.fail(error.into(), refused);
                     }
-                    self.end(finish);
+                    if self.failure.is_some() {
+                        continue;
+                    }
+                    self.answers[at].flush();
+                    if self.answers[at].text().len() > from {
+                        let text = &self.answers[at].text()[from..];
+                        return Ok(Polled::Event(Event { answer, text, token: None, tops: &[] }));
+                    }
                 }
             }
         }
     }
 
-    /// Ends the answer as if its reader had had enough: no further event comes, and the end says `Stopped`. The session
-    /// keeps what was read.
+    /// What comes next of any answer that has not ended, and of which. Those who have something take turns.
+    fn hear(&mut self, until: Option<Instant>) -> (usize, Next) {
+        let count = self.answers.len();
+        loop {
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            let mut open = (0..count)
+                .map(|step| (self.turn + step) % count)
+                .filter(|&at| self.answers[at].finish.is_none());
+            let (first, more) = (open.next().unwrap_or(0), open.next().is_some());
+            if !more {
+                return (first, self.answers[first].ring.next(left, &mut self.tops));
+            }
+            for step in 0..count {
+                let at = (self.turn + step) % count;
+                if self.answers[at].finish.is_some() {
+                    continue;
+                }
+                match self.answers[at].ring.next(Some(Duration::ZERO), &mut self.tops) {
+                    Next::TimedOut => {}
+                    next => {
+                        self.turn = (at + 1) % count;
+                        return (at, next);
+                    }
+                }
+            }
+            // The rings of several answers ring a bell.
+            if !self.bell.as_ref().is_some_and(|bell| bell.wait(left)) {
+                return (first, Next::TimedOut);
+            }
+        }
+    }
+
+    /// Ends the answers as if their reader had had enough: no further event comes, and the end of those that had not ended
+    /// says `Stopped`. The session keeps what was read.
     pub fn stop(&mut self) {
-        self.early.get_or_insert(Ending::Stopped);
+        self.answers.iter_mut().for_each(|answer| answer.cut(Ending::Stopped));
         self.cancel.cancel();
     }
 
@@ -346,104 +336,81 @@ impl Stream {
         &self.verdict
     }
 
-    /// Makes room for what a token adds.
-    fn room_for(&mut self, token: TokenEvent) -> Result<()> {
+    /// Takes a token into its answer.
+    fn take(&mut self, at: usize, token: TokenEvent) -> Result<()> {
         let bytes = self.session.model.loaded.text.tokenizer.token_bytes(token.id).map_or(0, <[u8]>::len);
-        // What is not UTF-8 becomes replacement characters, and a character that was cut is repeated.
-        let bytes = 3 * bytes + 16;
-        let made = self.tokens.try_reserve(1).is_ok()
-            && self.ends.try_reserve(1).is_ok()
-            && self.raw.try_reserve(bytes).is_ok()
-            && self.answer.try_reserve(self.raw.len().saturating_sub(self.answer.len()) + bytes).is_ok();
-        if made { Ok(()) } else { Err(Error::no_memory("the system has no memory for more of the answer")) }
+        let answer = &mut self.answers[at];
+        answer.room_for(bytes)?;
+        answer.take(token);
+        Ok(())
     }
 
-    /// Ends the request with an error of this side: the engine is waited for, the conversation stays as it was.
+    /// Has the answers that run end, for an error. What comes of them is nobody's; the first error is the request's.
+    fn fail(&mut self, error: Error, refused: bool) {
+        self.failure.get_or_insert(Failure { error, refused });
+        self.answers.iter().filter(|answer| answer.finish.is_none()).for_each(Writing::cancel);
+    }
+
+    /// Ends the request with an error: the conversation stays as it was.
     fn abandon(&mut self, error: Error) {
         self.cancel.cancel();
-        while !matches!(self.ring.next(None, &mut self.tops), Next::Finished(_)) {}
         self.session.forget_kv();
         self.running = None;
         self.recovery = None;
         self.result = Some(Err(error));
     }
 
-    fn take(&mut self, token: TokenEvent) {
-        let from = self.raw.len();
-        self.detokenizer.push(token.id, &mut self.raw);
-        self.tokens.push(token.id);
-        self.ends.push(if self.detokenizer.is_whole() { self.raw.len() } else { usize::MAX });
-        if self.stops.push(&self.raw[from..], &mut self.answer).is_some() {
-            self.early = Some(Ending::StopString);
-            self.cancel.cancel();
-        }
-    }
-
-    /// Releases text that was held back, unless the answer was cut short.
-    fn flush(&mut self) {
-        if self.flushed || self.early.is_some() {
+    /// Ends the request whose answers have all ended, unless it runs again.
+    fn end(&mut self) {
+        if let Some(Failure { error, refused }) = self.failure.take() {
+            match if refused { self.retry() } else { Ok(false) } {
+                Ok(true) => {}
+                Ok(false) => self.abandon(error),
+                Err(error) => self.abandon(error),
+            }
             return;
         }
-        self.flushed = true;
-        let from = self.raw.len();
-        self.detokenizer.finish(&mut self.raw);
-        if self.stops.push(&self.raw[from..], &mut self.answer).is_none() {
-            self.stops.finish(&mut self.answer);
-        }
-    }
-
-    fn end(&mut self, finish: Finish) {
-        let Some(running) = self.running.take() else { return };
-        let Running { prepared, _busy: busy, turn } = running;
+        let Some(Running { prepared, _busy: busy, turn }) = self.running.take() else { return };
         self.recovery = None;
-        let prompt_tokens = prepared.tokens();
-        let ending = match finish.reason {
-            FinishReason::Failed(error) => {
-                self.session.forget_kv();
-                drop((busy, turn));
-                self.result = Some(Err(error.into()));
-                return;
-            }
-            _ if self.early.is_some() => self.early.unwrap_or(Ending::Stopped),
-            FinishReason::EndOfText => Ending::EndOfText,
-            FinishReason::Length => Ending::Length,
-            FinishReason::Cancelled => Ending::Cancelled,
-            FinishReason::Deadline => Ending::Deadline,
-        };
-        // Only tokens whose text is in the answer as a whole are kept; the rest of the text is tokenised again with the
-        // next turn. At the natural end every token counts, also those without text.
-        let kept = if self.flushed && self.answer.len() == self.raw.len() {
-            self.tokens.len()
-        } else {
-            self.ends.iter().rposition(|&end| end <= self.answer.len()).map_or(0, |last| last + 1)
-        };
-        let kept_text = if kept == self.tokens.len() && self.flushed {
-            self.answer.as_str()
-        } else {
-            &self.answer[..kept.checked_sub(1).map_or(0, |last| self.ends[last])]
-        };
-        let answer =
-            Answer { text: &self.answer, kept: &self.tokens[..kept], kept_text, kv_tokens: finish.kv_tokens };
-        self.session.commit(prepared, &answer);
+        let prompt_tokens = count(prepared.tokens());
+        if let Some(first) = self.answers.first() {
+            let (kept, kept_text) = first.kept();
+            let kv_tokens = first.finish.as_ref().map_or(0, |finish| finish.kv_tokens);
+            let answer = Answer { text: first.text(), kept, kept_text, kv_tokens };
+            self.session.commit(prepared, &answer);
+        }
         drop(busy);
         drop(turn);
-        let guard = &self.session.model.runtime.guard;
-        let count = |tokens: usize| u32::try_from(tokens).unwrap_or(u32::MAX);
-        self.result = Some(Ok(Outcome {
-            ending,
-            text: self.answer.clone(),
-            verdict: self.verdict,
-            degraded: self.degraded,
-            prompt_tokens: count(prompt_tokens),
-            cached_tokens: count(finish.cached_tokens),
-            generated_tokens: count(self.tokens.len()),
-            queued: finish.queued,
-            prefill: finish.prefill,
-            decode: finish.decode,
-            kv_bytes: self.session.seat.kv_bytes(),
-            bytes_free: guard.bytes_free(self.verdict.region),
-        }));
+        let bytes_free = self.session.model.runtime.guard.bytes_free(self.verdict.region);
+        let kv_bytes = self.session.seat.kv_bytes();
+        let outcome = |answer: &Writing| {
+            let finish = answer.finish.as_ref()?;
+            Some(Outcome {
+                ending: answer.ending(&finish.reason),
+                text: answer.text().to_owned(),
+                verdict: self.verdict,
+                degraded: self.degraded,
+                prompt_tokens,
+                cached_tokens: count(finish.cached_tokens),
+                generated_tokens: count(answer.tokens()),
+                queued: finish.queued,
+                prefill: finish.prefill,
+                decode: finish.decode,
+                kv_bytes,
+                bytes_free,
+                others: Vec::new(),
+            })
+        };
+        let mut outcomes = self.answers.iter().filter_map(outcome);
+        let first = outcomes.next();
+        let others = outcomes.collect();
+        let none = || Error::new(ErrorCode::Internal, "a request without an answer");
+        self.result = Some(first.map(|first| Outcome { others, ..first }).ok_or_else(none));
     }
+}
+
+fn count(tokens: usize) -> u32 {
+    u32::try_from(tokens).unwrap_or(u32::MAX)
 }
 
 impl Drop for Stream {

@@ -6,8 +6,8 @@
 mod common;
 
 use common::{
-    BLOCK, Books, EXACT, PLENTY, Rig, Scratch, agrees, ask_tokens, at_least, golden_json, ids, kv_of,
-    model_folder, run, run_until, session,
+    BLOCK, Books, EXACT, PLENTY, Rig, SESSION, Scratch, agrees, ask_tokens, at_least, golden_json, ids,
+    kv_of, model_folder, run, run_until, session,
 };
 use plimsoll::{Cancel, Decision, Ending, ErrorCode, Flow, Model, Polled, Reason, Request, Session};
 
@@ -160,7 +160,7 @@ fn a_request_is_shrunk_to_the_most_tokens_that_fit() {
         assert_eq!((verdict.decision, verdict.reason), (Decision::Shrink, Reason::Budget));
         let granted = verdict.granted_tokens;
         assert!(0 < granted && granted < 200 && granted == verdict.fits_tokens);
-        assert!(verdict.bytes_asked <= verdict.bytes_free && verdict.bytes_free == room);
+        assert!(verdict.bytes_asked <= verdict.bytes_free && verdict.bytes_free == room - SESSION);
         // One token more does not fit, whichever way it is asked for.
         let more = at_least(granted + 1, &request);
         let refused = agrees(&open, &more);
@@ -174,9 +174,9 @@ fn a_request_is_shrunk_to_the_most_tokens_that_fit() {
         let error = open.generate(&more, None, &Cancel::new(), |_| Flow::Continue).unwrap_err();
         assert_eq!(error.code(), ErrorCode::MemoryRefused);
         let numbers = error.numbers();
-        assert_eq!((numbers.bytes_asked, numbers.bytes_free), (refused.bytes_asked, room));
+        assert_eq!((numbers.bytes_asked, numbers.bytes_free), (refused.bytes_asked, room - SESSION));
         assert_eq!((numbers.fits_tokens, numbers.retry_after), (granted, None));
-        assert!(!error.is_retryable() && error.message().contains(&room.to_string()), "{error}");
+        assert!(!error.is_retryable() && error.message().contains(&(room - SESSION).to_string()), "{error}");
 
         let answer = run(&open, &request);
         assert_eq!((answer.ids.len() as u32, answer.outcome.ending), (granted, Ending::Length));
@@ -216,10 +216,12 @@ fn the_least_recently_used_session_goes_first_and_loses_only_time() {
     let turns = |seed: u32| ask_tokens(&ids(seed, 20), 8);
     let needs = {
         let rig = Rig::new(PLENTY);
-        request_bytes(&session(&rig.golden("llama3")), &turns(1))
+        let open = session(&rig.golden("llama3"));
+        // The last request has the most tokens; all have as large a ring.
+        request_bytes(&open, &turns(1)).max(request_bytes(&open, &ask_tokens(&ids(1, 30), 2)))
     };
-    // Three sessions of two blocks, and a fourth that needs two more.
-    let (rig, model) = beside_model(6 * BLOCK + needs, &[]);
+    // Three sessions of two blocks and what all say, which is less than a block, and a fourth that needs two more.
+    let (rig, model) = beside_model(6 * BLOCK + needs + 4 * SESSION + 2048, &[]);
     let plenty = Rig::new(PLENTY);
     let free = plenty.golden("llama3");
     let sessions: Vec<Session> = (0..4).map(|_| session(&model)).collect();

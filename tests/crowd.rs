@@ -61,6 +61,7 @@ impl Random {
         request.max_tokens = self.doubling(ANSWER) as u32;
         request.min_tokens = if self.chance(60) { request.max_tokens } else { 1 };
         request.ignore_eos = self.chance(80);
+        request.answers = if self.chance(20) { self.between(2, 4) as u32 } else { 1 };
         request.priority = self.between(0, 2) as i8 - 1;
         request.wait = match self.between(0, 9) {
             0..=3 => Duration::ZERO,
@@ -103,14 +104,17 @@ impl Crowd<'_> {
     /// After admission nothing but an ending is allowed.
     fn ended(&self, granted: u32, outcome: plimsoll::Result<Outcome>) {
         let outcome = outcome.unwrap_or_else(|error| panic!("an admitted request failed: {error}"));
-        assert!(outcome.generated_tokens <= granted);
-        let whole = match outcome.ending {
-            Ending::Length => outcome.generated_tokens == granted,
-            Ending::EndOfText => true,
-            _ => return Self::add(&self.tally.cut_short),
-        };
-        assert!(whole, "{outcome:?}");
-        Self::add(&self.tally.answered);
+        assert_eq!(outcome.answers().count(), outcome.verdict.answers as usize);
+        let mut cut_short = false;
+        for answer in outcome.answers() {
+            assert!(answer.generated_tokens <= granted);
+            match answer.ending {
+                Ending::Length => assert_eq!(answer.generated_tokens, granted, "{answer:?}"),
+                Ending::EndOfText => {}
+                _ => cut_short = true,
+            }
+        }
+        Self::add(if cut_short { &self.tally.cut_short } else { &self.tally.answered });
     }
 
     fn refused(&self, error: &plimsoll::Error) {

@@ -29,10 +29,12 @@ fn demo() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo")
 }
 
-/// Bytes on the heap since `before` that no lease pays for. The workspace is leased and mapped.
+/// Bytes on the heap since `before` that no lease pays for and that do not lie idle in the pool, where rings are. The workspace is
+/// leased and mapped.
 fn unpaid(runtime: &Runtime, before: i64) -> i64 {
     let memory = runtime.memory();
-    held() - before - (memory.host().used - memory.workspace_bytes) as i64
+    let known = memory.host().used - memory.workspace_bytes + memory.pool.all_idle_bytes();
+    held() - before - known as i64
 }
 
 fn bound(runtime: &Runtime) -> i64 {

@@ -4,10 +4,10 @@
 
 mod common;
 
-use common::{Books, PLENTY, Rig, ask_text, ask_tokens, model_folder, session};
+use common::{Books, PLENTY, Rig, SESSION, ask_text, ask_tokens, model_folder, session};
 use plimsoll::text::Tokenizer;
 use plimsoll::{
-    Cancel, Config, Decision, Error, ErrorCode, Flow, Model, Outcome, Request, Session, TextSide,
+    Cancel, Config, Decision, Error, ErrorCode, Flow, Model, Outcome, Polled, Request, Session, TextSide,
 };
 use plimsoll_engine::{
     Capabilities, Engine, EngineError, Estimate, Finish, FinishReason, Holdings, Job, Region, Rejected,
@@ -23,6 +23,10 @@ enum Next {
     /// Fail after this many tokens.
     Fail(u32, EngineError),
     Reject(EngineError),
+    /// Take it and leave the rest to the test.
+    Keep,
+    /// Take so many jobs and reject the next.
+    RejectAfter(usize, EngineError),
 }
 
 /// Answers every request with the token ids 40, 41, 42, ... on the caller's thread, and keeps no KV.
@@ -30,6 +34,7 @@ struct Parrot {
     capabilities: Capabilities,
     next: Mutex<Next>,
     seen: Mutex<Vec<(Vec<u32>, usize)>>,
+    kept: Mutex<Vec<Job>>,
 }
 
 impl Engine for Parrot {
@@ -53,26 +58,26 @@ impl Engine for Parrot {
     fn submit(&self, job: Job) -> Result<(), Box<Rejected>> {
         let Job { request, kv, host, ring, cancel } = job;
         self.seen.lock().unwrap().push((request.tokens.clone(), request.shared_prefix));
-        let (count, reason) = match self.next.lock().unwrap().clone() {
-            Next::Answer => (request.max_tokens, FinishReason::Length),
+        let next = self.next.lock().unwrap().clone();
+        if let Next::Keep = next {
+            self.kept.lock().unwrap().push(Job { request, kv, host, ring, cancel });
+            return Ok(());
+        }
+        let (count, reason) = match next {
+            Next::Answer | Next::Keep => (request.max_tokens, FinishReason::Length),
             Next::Fail(after, error) => (after, FinishReason::Failed(error)),
-            Next::Reject(error) => {
+            Next::RejectAfter(left, error) if left > 0 => {
+                *self.next.lock().unwrap() = Next::RejectAfter(left - 1, error);
+                (request.max_tokens, FinishReason::Length)
+            }
+            Next::Reject(error) | Next::RejectAfter(_, error) => {
                 return Err(Box::new(Rejected { job: Job { request, kv, host, ring, cancel }, error }));
             }
         };
         for id in (40..).take(count as usize) {
             assert!(ring.push(TokenEvent { id, logprob: -1.0 }, &[]));
         }
-        drop((kv, host));
-        let zero = Duration::ZERO;
-        ring.finish(Finish {
-            reason,
-            cached_tokens: 0,
-            kv_tokens: 0,
-            queued: zero,
-            prefill: zero,
-            decode: zero,
-        });
+        end(Job { request, kv, host, ring, cancel }, reason);
         Ok(())
     }
 
@@ -85,6 +90,14 @@ impl Engine for Parrot {
     }
 }
 
+/// Ends a job.
+fn end(job: Job, reason: FinishReason) {
+    let Job { kv, host, ring, .. } = job;
+    drop((kv, host));
+    let zero = Duration::ZERO;
+    ring.finish(Finish { reason, cached_tokens: 0, kv_tokens: 0, queued: zero, prefill: zero, decode: zero });
+}
+
 fn parrot(rig: &Rig) -> (Arc<Parrot>, Model) {
     let capabilities = Capabilities {
         name: "parrot".into(),
@@ -94,7 +107,8 @@ fn parrot(rig: &Rig) -> (Arc<Parrot>, Model) {
         kv_region: Region::Host,
         max_sequences: 1,
     };
-    let engine = Arc::new(Parrot { capabilities, next: Mutex::new(Next::Answer), seen: Mutex::default() });
+    let next = Mutex::new(Next::Answer);
+    let engine = Arc::new(Parrot { capabilities, next, seen: Mutex::default(), kept: Mutex::default() });
     let json = std::fs::read(model_folder("llama3").join("tokenizer.json")).unwrap();
     let text = TextSide {
         tokenizer: Tokenizer::from_json(&json).unwrap(),
@@ -165,14 +179,14 @@ fn messages_need_a_template_and_text_does_not() {
 
 #[test]
 fn its_prices_are_what_the_guard_decides_by() {
-    let rig = Rig::new(64 * 100);
+    let rig = Rig::new(64 * 100 + SESSION);
     let (_engine, model) = parrot(&rig);
     let open = session(&model);
-    // 100 bytes besides the tokens, 64 bytes of KV a token, 8 bytes of ring a generated one.
+    // 100 bytes besides the tokens, 64 bytes of KV a token, 8 bytes of ring a generated one, in steps of 128 in this range.
     let verdict = open.what_if(&ask_tokens(&[1; 10], 500)).unwrap();
     assert_eq!(verdict.decision, Decision::Shrink);
     assert_eq!(verdict.granted_tokens, (6400 - 100 - 640) / 72);
-    assert_eq!((verdict.kv_bytes, verdict.request_bytes), (64 * (10 + 78), 100 + 8 * 78));
+    assert_eq!((verdict.kv_bytes, verdict.request_bytes), (64 * (10 + 78), 100 + 640));
     assert_eq!(generate(&open, &ask_tokens(&[1; 10], 500)).unwrap().generated_tokens, 78);
 }
 
@@ -185,5 +199,66 @@ fn other_kinds_of_engines_are_not_attached_yet() {
         let error = model.attach(&common::config(&[("engine.kind", kind)])).unwrap_err();
         assert_eq!(error.code(), ErrorCode::Unsupported);
         assert!(error.message().contains(kind), "{error}");
+    }
+}
+
+#[test]
+fn several_answers_are_several_jobs_of_which_all_are_taken_or_none() {
+    let rig = Rig::new(PLENTY);
+    let (engine, model) = parrot(&rig);
+    let open = session(&model);
+    let mut request = ask_tokens(&[5, 6, 7], 4);
+    request.answers = 3;
+    let outcome = generate(&open, &request).unwrap();
+    assert!(outcome.answers().all(|answer| answer.generated_tokens == 4) && outcome.others.len() == 2);
+    assert_eq!(engine.seen.lock().unwrap().len(), 3);
+    let before = Books::of(&rig.runtime);
+    for taken in 0..3 {
+        let full = EngineError::QueueFull { queued: 9, retry_after: Duration::from_millis(7) };
+        *engine.next.lock().unwrap() = Next::RejectAfter(taken, full);
+        assert_eq!(generate(&open, &request).unwrap_err().code(), ErrorCode::QueueFull);
+        assert_eq!(Books::of(&rig.runtime), before, "{taken} were taken");
+    }
+    // A failure of one is that of all; the conversation is as it was.
+    *engine.next.lock().unwrap() = Next::Fail(2, EngineError::Execution("a wheel came off".into()));
+    assert_eq!(generate(&open, &request).unwrap_err().code(), ErrorCode::EngineFailed);
+    assert_eq!(Books::of(&rig.runtime), before);
+    *engine.next.lock().unwrap() = Next::Answer;
+    assert_eq!(generate(&open, &request).unwrap().prompt_tokens, 3 + 4 + 3);
+}
+
+#[test]
+fn a_reader_that_does_not_wait_is_not_held_by_answers_beside_one_that_failed() {
+    let rig = Rig::new(PLENTY);
+    let (engine, model) = parrot(&rig);
+    let open = session(&model);
+    *engine.next.lock().unwrap() = Next::Keep;
+    let mut request = ask_tokens(&[5, 6, 7], 4);
+    request.answers = 3;
+    let before = Books::of(&rig.runtime);
+    let refused = EngineError::OutOfMemory { region: Region::Host, bytes: 77 };
+    let came_off = EngineError::Execution("a wheel came off".into());
+    for (error, runs) in [(came_off, 1), (refused, 2)] {
+        let mut stream = open.stream(&request, None, &Cancel::new()).unwrap();
+        for run in 1..=runs {
+            let mut jobs = std::mem::take(&mut *engine.kept.lock().unwrap());
+            assert_eq!(jobs.len(), 3);
+            end(jobs.remove(1), FinishReason::Failed(error.clone()));
+            assert!(matches!(stream.next(Some(Duration::ZERO)), Ok(Polled::TimedOut)));
+            assert!(jobs.iter().all(|job| job.cancel.is_cancelled()));
+            // What comes of the others is nobody's.
+            assert!(jobs[0].ring.push(TokenEvent { id: 40, logprob: -1.0 }, &[]));
+            end(jobs.remove(0), FinishReason::Cancelled);
+            assert!(matches!(stream.next(Some(Duration::ZERO)), Ok(Polled::TimedOut)));
+            end(jobs.remove(0), FinishReason::Cancelled);
+            let last = run == runs;
+            match stream.next(Some(Duration::ZERO)) {
+                Ok(Polled::TimedOut) => assert!(!last),
+                Err(found) => assert!(last && found == Error::from(error.clone()), "{found}"),
+                other => panic!("{other:?}"),
+            }
+        }
+        drop(stream);
+        assert_eq!(Books::of(&rig.runtime), before);
     }
 }

@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::{PLENTY, Rig, ask_tokens, run, session};
+use common::{PLENTY, Rig, SESSION, ask_tokens, run, session};
 use plimsoll::guard::{Item, OwnerStats, Purpose, What};
 use plimsoll::{Decision, Runtime, Ticket};
 use plimsoll_engine::{Owner, Region};
@@ -105,7 +105,7 @@ fn a_refusal_lists_what_it_would_have_taken() {
     let _rest = rig
         .runtime
         .guard()
-        .lease(Region::Host, Owner::Weights(plimsoll_engine::ModelId(99)), kept - 100)
+        .lease(Region::Host, Owner::Weights(plimsoll_engine::ModelId(99)), kept - SESSION - 100)
         .unwrap();
     let verdict = session(&model).what_if(&ask_tokens(&[7; 20], 12)).unwrap();
     assert_eq!(verdict.decision, Decision::Reject);

@@ -125,3 +125,23 @@ fn a_ticket_is_good_also_when_its_memory_is_refused_once() {
     assert_eq!(outcome.generated_tokens, 3 * BLOCK.1 - 8);
     assert_eq!(rig.runtime.memory().recoveries, 1);
 }
+
+#[test]
+fn several_answers_are_recovered_together() {
+    let rig = Rig::new(PLENTY);
+    // The first block of the first answer. A step takes long enough for the refusal to be heard before any token.
+    let step_time = Duration::from_millis(50);
+    let config = ScriptedConfig { refuse_allocation: Some(2), step_time, ..ScriptedConfig::default() };
+    let (engine, model) = model(&rig, &config);
+    let before = Books::of(&rig.runtime);
+    let open = session(&model);
+    let mut request = ask(1);
+    request.answers = 3;
+    let outcome = generate(&open, &request).unwrap();
+    assert_eq!(outcome.answers().map(|answer| answer.generated_tokens).sum::<u32>(), 3 * (BLOCK.1 - 8));
+    let memory = rig.runtime.memory();
+    assert_eq!((memory.recoveries, memory.recovery_failures), (1, 0));
+    drop(open);
+    rig.assert_back(&before, "the session is closed");
+    eventually("all blocks are freed", || engine.holdings().kv == 0);
+}

@@ -5,7 +5,9 @@
 
 mod common;
 
-use common::{Books, PLENTY, Rig, agrees, ask_tokens, at_least, ids, kv_of, run, run_until, session};
+use common::{
+    Books, PLENTY, Rig, SESSION, agrees, ask_tokens, at_least, ids, kv_of, run, run_until, session,
+};
 use plimsoll::{Cancel, Decision, Flow, Reason};
 
 /// One block of 16 tokens in both layers of the golden Mistral: 2 heads of 16 keys and 16 values in f32 each.
@@ -30,7 +32,7 @@ fn a_request_longer_than_the_window_fits_where_all_of_its_kv_would_not() {
         session(&model).what_if(&request).unwrap().request_bytes
     };
     // All of 100 tokens would take seven blocks. A step of 40 takes three; a window of eight and a token, two at worst.
-    let rig = Rig::with(model_bytes + own + 3 * BLOCK, &[]);
+    let rig = Rig::with(model_bytes + own + 3 * BLOCK + SESSION, &[]);
     let model = rig.golden("mistral");
     let open = session(&model);
     let verdict = agrees(&open, &request);

@@ -10,6 +10,7 @@ mod common;
 
 use common::heap::{Counting, held};
 use common::{Books, EXACT, PLENTY, Rig, ask_tokens, eventually, run, session};
+use plimsoll::guard::PoolUse;
 use plimsoll::{Request, Session};
 use std::fs;
 use std::path::Path;
@@ -35,6 +36,7 @@ struct Holds {
     threads: usize,
     mapped: u64,
     talk: u64,
+    pool: PoolUse,
 }
 
 fn holds(rig: &Rig) -> Holds {
@@ -46,6 +48,8 @@ fn holds(rig: &Rig) -> Holds {
         threads: entries("/proc/self/task"),
         mapped: process.mapped,
         talk: process.talk,
+        // Every use is a hit.
+        pool: PoolUse { hits: 0, ..rig.runtime.memory().pool.engine },
     }
 }
 
@@ -83,6 +87,14 @@ fn loading_and_unloading_leaves_nothing_behind() {
         round();
         assert_back(&rig, &before, heap, &format!("round {number}"));
     }
+    // What lies idle is one workspace and one ring, and goes when it is told to.
+    let idle = before.pool.idle_bytes;
+    assert_eq!((before.pool.buffers_idle, before.pool.buffers_in_use), (2, 0));
+    assert!(before.mapped > 0 && before.mapped <= idle);
+    assert_eq!(rig.runtime.guard().trim_pool(), idle);
+    let ring = (idle - before.mapped) as i64;
+    assert_eq!(holds(&rig).mapped, 0);
+    assert!((held() - (heap - ring)).abs() <= GRANULE, "the ring is freed");
 }
 
 #[test]

@@ -2,14 +2,16 @@
 //! is the guard.
 
 use crossbeam_channel::Sender;
-use plimsoll::guard::{Ask, Grant, GuardConfig, Levels, MemoryGuard, Seat, SystemProbe};
+use plimsoll::guard::{
+    Ask, Enrolment, Footprint, Grant, GuardConfig, Levels, MemoryGuard, Seat, SystemProbe, Unload,
+};
 use plimsoll_conformance::scripted::{ScriptedConfig, ScriptedEngine};
 use plimsoll_engine::{
-    Capabilities, Engine, EngineError, Estimate, Holdings, Job, Lease, ModelId, Owner, Rejected, SessionKey,
-    Shape, SystemClock,
+    Capabilities, Engine, EngineError, Estimate, Holdings, Job, Lease, ModelId, Owner, Region, Rejected,
+    SessionKey, Shape, SystemClock,
 };
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 pub(crate) const BLOCK_TOKENS: u32 = 16;
 const BLOCK_BYTES: u64 = 4_096;
@@ -26,7 +28,7 @@ pub(crate) struct Holder {
 impl Holder {
     /// Ends a request whose session keeps all of its KV.
     pub(crate) fn finish(&self, grant: Grant) {
-        let Grant { kv, host, busy, .. } = grant;
+        let (kv, host, busy) = grant.into_parts();
         let Owner::Kv(session) = kv.owner() else { unreachable!("{kv:?}") };
         let mut kept = self.kept.lock().unwrap();
         match kept.get_mut(&session) {
@@ -67,6 +69,14 @@ impl Engine for Holder {
 pub(crate) struct World {
     pub(crate) guard: Arc<MemoryGuard>,
     pub(crate) engine: Arc<Holder>,
+    _models: [(Vec<Lease>, Enrolment); 2],
+}
+
+/// Has no model to unload.
+struct Nobody;
+
+impl Unload for Nobody {
+    fn unload(&self) {}
 }
 
 impl World {
@@ -78,7 +88,7 @@ impl World {
     /// A guard in which this much may be leased beside what the engine took when it was loaded. It is meant to be full, so
     /// nobody is degraded for that.
     pub(crate) fn of(bytes: u64) -> Self {
-        Self::with(Some(WEIGHTS + WORKSPACE + bytes), None)
+        Self::with(Some(3 * (WEIGHTS + WORKSPACE) + bytes), None)
     }
 
     /// A guard that reads the machine's memory and control groups.
@@ -106,7 +116,23 @@ impl World {
         script.limits.block_bytes = BLOCK_BYTES;
         script.limits.context_length = CONTEXT;
         let scripted = ScriptedEngine::load(&guard, ModelId(1), &script, clock).unwrap();
-        World { guard, engine: Arc::new(Holder { scripted, kept: Mutex::default() }) }
+        let engine = Arc::new(Holder { scripted, kept: Mutex::default() });
+        let dynamic: Arc<dyn Engine> = engine.clone();
+        let enrol = |id| {
+            let parts =
+                [(Owner::Weights(id), WEIGHTS), (Owner::Workspace(id), WORKSPACE), (Owner::Tables(id), 0)];
+            let footprint = Footprint { region: Region::Host, parts };
+            let nobody: Weak<Nobody> = Weak::new();
+            let enrolment = guard.enrol(id, footprint, true).unwrap();
+            let mut loading = enrolment.book(None, &mut guard.set_aside(None)).unwrap().unwrap();
+            enrolment.attach(&dynamic, nobody).unwrap();
+            let leases = loading.take().unwrap().into();
+            loading.done();
+            (leases, enrolment)
+        };
+        // The sessions' own and another: decisions look through both.
+        let _models = [enrol(ModelId(2)), enrol(ModelId(3))];
+        World { guard, engine, _models }
     }
 
     pub(crate) fn seat(&self) -> Seat {
@@ -123,8 +149,10 @@ impl World {
     /// A session takes KV of so many tokens, and keeps it.
     pub(crate) fn keep(&self, seat: &Seat, tokens: u32) {
         let shape = Shape { prompt_tokens: tokens, max_tokens: 0, top_logprobs: 0, penalties: false };
-        let (_, grant) =
-            self.guard.admit(seat, &Ask { shape, min_tokens: 0, degradable: true, priority: 0 }).unwrap();
+        let (_, grant) = self
+            .guard
+            .admit(seat, &Ask { shape, answers: 1, min_tokens: 0, degradable: true, priority: 0 })
+            .unwrap();
         self.engine.finish(grant.unwrap());
     }
 
@@ -132,7 +160,7 @@ impl World {
     pub(crate) fn run(&self, seat: &Seat) -> Grant {
         let shape = Shape { prompt_tokens: 1, max_tokens: 0, top_logprobs: 0, penalties: false };
         self.guard
-            .admit(seat, &Ask { shape, min_tokens: 0, degradable: true, priority: 0 })
+            .admit(seat, &Ask { shape, answers: 1, min_tokens: 0, degradable: true, priority: 0 })
             .unwrap()
             .1
             .unwrap()

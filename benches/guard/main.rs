@@ -28,6 +28,7 @@ const TURN: Ask = ask(300, 64, 64);
 const fn ask(prompt_tokens: u32, max_tokens: u32, min_tokens: u32) -> Ask {
     Ask {
         shape: Shape { prompt_tokens, max_tokens, top_logprobs: 0, penalties: false },
+        answers: 1,
         min_tokens,
         degradable: true,
         priority: 0,

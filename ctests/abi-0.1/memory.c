@@ -50,7 +50,7 @@ int main(void) {
     CHECK(plimsoll_memory_stats(runtime, &memory.value, NULL) == PLIMSOLL_OK);
     CHECK_BORDER(memory);
     CHECK(memory.value.capacity_bytes == 22016 * 1024 && memory.value.limit_bytes < memory.value.capacity_bytes);
-    CHECK(memory.value.used_bytes + memory.value.free_bytes == memory.value.limit_bytes);
+    CHECK(memory.value.used_bytes + memory.value.free_bytes <= memory.value.limit_bytes);
     CHECK(memory.value.weights_bytes > 0 && memory.value.workspace_bytes > 0 && memory.value.active_sessions == 1);
     CHECK(memory.value.shrunk_count == 1 && memory.value.accepted_count == 0 && memory.value.rejected_count == 0);
     CHECK(plimsoll_generate(session, request, ticket, NULL, NULL, NULL, NULL, NULL) == PLIMSOLL_OK);

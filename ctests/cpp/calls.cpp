@@ -56,21 +56,24 @@ void names_of_numbers() {
 // Every member comes from the one it is named after.
 void structs_come_through() {
     plimsoll_memory m{sizeof m, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, PLIMSOLL_PRESSURE_HIGH, 0,
-                      19, 20, 21, 22, 23, 24};
+                      19, 20, 21, 22, 23, 24, 25, 26, 27, 28};
     auto memory = pl::memory::from(m);
-    const std::array<std::uint64_t, 24> members{
+    const std::array<std::uint64_t, 28> members{
         memory.capacity_bytes,  memory.limit_bytes,     memory.used_bytes,     memory.free_bytes,    memory.peak_bytes,
         memory.weights_bytes,   memory.workspace_bytes, memory.kv_bytes,       memory.request_bytes, memory.active_sessions,
         memory.accepted_count,  memory.shrunk_count,    memory.rejected_count, memory.routed_count,  memory.degraded_count,
         memory.evictions,       memory.heap_bytes,      memory.pressure_changes, memory.text_bytes, memory.tables_bytes,
-        memory.talk_bytes,      memory.mapped_bytes,    memory.resident_bytes, memory.unbooked_bytes};
-    std::array<std::uint64_t, 24> expected{};
+        memory.talk_bytes,      memory.mapped_bytes,    memory.resident_bytes, memory.unbooked_bytes,
+        memory.models_loaded,   memory.models_unloaded, memory.unloads,        memory.reloads};
+    std::array<std::uint64_t, 28> expected{};
     std::iota(expected.begin(), expected.end(), 1);
     CHECK(members == expected && memory.pressure == pl::pressure::high);
 
-    auto pool = pl::pool::from({sizeof(plimsoll_pool), 1, 2, 3, 4, 5, 6, 7, 8});
+    auto pool = pl::pool::from({sizeof(plimsoll_pool), 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15});
     CHECK(pool.in_use_bytes == 1 && pool.idle_bytes == 2 && pool.pool_limit_bytes == 3 && pool.buffers_in_use == 4);
     CHECK(pool.buffers_idle == 5 && pool.hits == 6 && pool.misses == 7 && pool.pool_evictions == 8);
+    CHECK(pool.engine_in_use_bytes == 9 && pool.engine_idle_bytes == 10 && pool.engine_buffers_in_use == 11);
+    CHECK(pool.engine_buffers_idle == 12 && pool.engine_hits == 13 && pool.engine_misses == 14 && pool.engine_evictions == 15);
 
     auto progress = pl::progress::from({sizeof(plimsoll_progress), PLIMSOLL_LOAD_WARM, 2, 3, 0, 4, 5});
     CHECK(progress.state == pl::load_state::warm && progress.shard == 2 && progress.shards == 3);
@@ -80,7 +83,8 @@ void structs_come_through() {
     CHECK(facts.context_length == 1 && facts.vocab_size == 2 && facts.weights_bytes == 3 && facts.workspace_bytes == 4);
     CHECK(facts.kv_bytes == 5 && facts.block_tokens == 6 && facts.max_sequences == 7 && facts.engine == "cpu" && facts.host_bytes == 8);
 
-    plimsoll_verdict v{sizeof v, PLIMSOLL_DECISION_REJECT, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 0, 12, {"budget", 6}, PLIMSOLL_PRESSURE_CRITICAL, 3, 4, 5};
+    plimsoll_verdict v{sizeof v, PLIMSOLL_DECISION_REJECT, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 0, 12, {"budget", 6}, PLIMSOLL_PRESSURE_CRITICAL, 3, 4, 5,
+                       13, 14, 15, 16, 17};
     auto verdict = pl::verdict::from(v);
     CHECK(verdict.decision == pl::decision::reject && !verdict.is_granted());
     CHECK(verdict.asked_tokens == 1 && verdict.granted_tokens == 2 && verdict.fits_tokens == 3);
@@ -88,22 +92,25 @@ void structs_come_through() {
     CHECK(verdict.request_bytes == 8 && verdict.workspace_bytes == 9 && verdict.evict_bytes == 10);
     CHECK(verdict.evict_sessions == 11 && verdict.retry_after == 12ms && verdict.reason == "budget");
     CHECK(verdict.pressure == pl::pressure::critical && verdict.region == 3 && verdict.waited == 4ms && verdict.position == 5);
+    CHECK(verdict.load_bytes == 13 && verdict.unload_bytes == 14 && verdict.unload_models == 15);
+    CHECK(verdict.answers == 16 && verdict.kv_region == 17);
     v.retry_after_ms = -1;
     CHECK(!pl::verdict::from(v).retry_after);
 
     const plimsoll_logprob top[2] = {{3, -0.5F}, {4, -1.5F}};
-    auto event = pl::event::from({sizeof(plimsoll_event), PLIMSOLL_EVENT_TOKEN, 3, -0.5F, 2, top, {"hi", 2}});
-    CHECK(event.kind == pl::event_kind::token && event.token == 3 && event.text == "hi");
+    auto event = pl::event::from({sizeof(plimsoll_event), PLIMSOLL_EVENT_TOKEN, 3, -0.5F, 2, top, {"hi", 2}, 5, 0});
+    CHECK(event.kind == pl::event_kind::token && event.token == 3 && event.text == "hi" && event.answer == 5);
     CHECK(std::abs(event.logprob + 0.5F) < 1e-6F && event.top.size() == 2 && event.top[1].token == 4);
 
     auto result = pl::result::from({sizeof(plimsoll_result), PLIMSOLL_ENDING_LENGTH, PLIMSOLL_DECISION_SHRINK, 1, 2, 3, 4, 5, 6,
-                                    7, 8.5, 9, 10, 11, PLIMSOLL_PRESSURE_MEDIUM, PLIMSOLL_DEGRADED_TOP_P});
+                                    7, 8.5, 9, 10, 11, PLIMSOLL_PRESSURE_MEDIUM, PLIMSOLL_DEGRADED_TOP_P, 12, 13});
     CHECK(result.ending == pl::ending::length && result.decision == pl::decision::shrink);
     CHECK(result.prompt_tokens == 1 && result.cached_tokens == 2 && result.generated_tokens == 3);
     CHECK(result.granted_tokens == 4 && result.queued == 5us && result.prefill == 6us && result.decode == 7us);
     CHECK(std::abs(result.tokens_per_second - 8.5) < 1e-9 && result.leased_bytes == 9 && result.kv_bytes == 10);
     CHECK_EQ(result.bytes_free, 11U);
     CHECK(result.pressure == pl::pressure::medium && result.degraded == pl::degraded_top_p);
+    CHECK(result.answer == 12 && result.answers == 13);
     CHECK_EQ(pl::degraded_tokens | pl::degraded_top_p | pl::degraded_temperature, 7U);
 }
 
@@ -323,6 +330,21 @@ void turns_of_a_session() {
     CHECK_EQ(session.generate(request_of("no one listens", 3)).generated_tokens, 3U);
 }
 
+void a_model_goes_and_comes_back() {
+    const pl::session session = model().open_session();
+    const pl::request request = request_of("hello", 6);
+    const check::answer first = check::run(session, request);
+    const pl::model_facts facts = model().facts();
+    CHECK(model().is_loaded() && model().evict() > facts.weights_bytes + facts.workspace_bytes);
+    CHECK(!model().is_loaded() && model().evict() == 0 && session.kv_bytes() == 0);
+    const pl::verdict guess = session.what_if(request);
+    CHECK(guess.is_granted() && guess.load_bytes > facts.weights_bytes && guess.unload_models == 0);
+    session.reset();
+    CHECK(check::run(session, request).tokens == first.tokens && model().is_loaded());
+    const pl::ticket ticket = session.admit(request).ticket;
+    CHECK_ERROR(busy, (void)model().evict());
+}
+
 void tickets() {
     const pl::session session = model().open_session(), other = model().open_session();
     const pl::request request = request_of("hello", 20);
@@ -500,6 +522,7 @@ int main() {
     RUN(settings_of_a_request);
     RUN(text_and_tokens_instead_of_messages);
     RUN(turns_of_a_session);
+    RUN(a_model_goes_and_comes_back);
     RUN(tickets);
     RUN(streams);
     RUN(cancelling);

@@ -68,8 +68,8 @@ public:
         for (std::uint32_t i = 0; i < r.max_tokens; i++) {
             (void)host_.emit_token(r.request, r.tokens[i % r.tokens.size()], -1.0F, ids, logprobs);
         }
-        std::size_t kept = r.tokens.size() + r.max_tokens - 1;
-        (void)host_.lease_shrink(r.session, token_bytes);
+        const std::size_t all = r.tokens.size() + r.max_tokens, kept = r.keep_kv ? all - 1 : 0;
+        (void)host_.lease_shrink(r.session, (all - kept) * token_bytes);
         hold(r.session, kept * token_bytes);
         return host_.emit_end(r.request, pl::ending::length, 0, kept);
     }

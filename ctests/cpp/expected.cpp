@@ -107,6 +107,13 @@ void a_model() {
         const std::array<std::uint32_t, 2> prompt{5, 6};
         CHECK(ids.set_tokens(prompt) && ids.set_max_tokens(3));
         CHECK_EQ(got(got(own.open_session()).generate(ids)).generated_tokens, 3U);
+        // A range that ends by an error says so, whatever is asked of the stream.
+        const std::array<std::uint32_t, 1> fails{13};
+        CHECK(ids.set_tokens(fails) && ids.set_answers(2));
+        pl::stream failed = got(got(own.open_session()).start(ids));
+        CHECK(failed.begin() == failed.end() && code_of(failed.result()) == pl::status::engine_failed);
+        CHECK_EQ(code_of(failed.answer(1)), pl::status::engine_failed);
+        CHECK_EQ(code_of(failed.answer_text(1)), pl::status::engine_failed);
     }
     CHECK_EQ(code_of(runtime.attach("own", "", nullptr)), pl::status::null_pointer);
     CHECK_EQ(trace.live, 0);

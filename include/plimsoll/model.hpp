@@ -28,6 +28,24 @@ public:
         return detail::finish(code, failure, [&raw] { return model_facts::from(raw); });
     }
 
+    /// Frees its weights, its workspace, its tables and the KV of its sessions, and returns how many bytes that were; 0 for one that
+    /// is not loaded. Model, sessions and conversations stay good: the next request that is granted loads it again, from the same
+    /// path. One that was loaded with "model.unload" set to "idle" is also unloaded by itself, when nobody uses it and room is needed.
+    ///
+    /// Ownership: nothing moves. Threads: any. Errors: `busy` while a request of it runs or waits, a ticket is outstanding, or it is
+    /// being loaded; `unsupported` for a plug-in. Since: 0.1.
+    returned<std::uint64_t> evict() const {
+        detail::call_error failure;
+        std::uint64_t freed = 0;
+        plimsoll_status code = plimsoll_model_evict(get(), &freed, failure.out());
+        return detail::finish(code, failure, [freed] { return freed; });
+    }
+
+    /// Whether it is loaded. One that is not stays good, and its next request loads it again.
+    ///
+    /// Ownership: nothing moves. Threads: any. Errors: none. Since: 0.1.
+    bool is_loaded() const noexcept { return plimsoll_model_is_loaded(get()) != 0; }
+
     /// Attaches a further engine, named by the key "engine.kind". A loaded model has its native engine from the start, so
     /// "native" changes nothing; "vllm" and "trtllm" are not supported yet and say so, and so does "plugin": see
     /// runtime::attach().

@@ -107,6 +107,13 @@ public:
     /// request runs. Since: 0.1.
     chained<request> set_min_tokens(std::uint32_t value) { return set(plimsoll_request_set_min_tokens, value); }
 
+    /// How many answers to generate side by side [1], at most 128. All are granted or none; their price is that of one as often.
+    /// The conversation goes on with answer 0. Answer i draws with the seed + i.
+    ///
+    /// Ownership: borrows the request. Threads: one at a time. Errors: `invalid_argument` for 0 and for too many; the request is
+    /// then unchanged. Since: 0.1.
+    chained<request> set_answers(std::uint32_t value) { return set(plimsoll_request_set_answers, value); }
+
     /// How much chance there is in the choice of tokens [0]: 0 always takes the likeliest.
     ///
     /// Ownership: borrows the request. Threads: one at a time. Errors: `invalid_argument` for a value out of its range (NaN

@@ -8,6 +8,8 @@
 #include "stream.hpp"
 #include "ticket.hpp"
 
+#include <vector>
+
 namespace plimsoll {
 inline namespace PLIMSOLL_CPP {
 
@@ -67,7 +69,7 @@ public:
     }
 
     /// What admit() would decide now as a JSON object: decision, reason, the verdict's numbers, and "items", the price line by
-    /// line: "region", "what" ("kv", "kv_held", "ring", "buffers", "workspace"), "purpose" (the ledger's column), "bytes", and
+    /// line: "region", "what" ("kv", "kv_held", "ring", "buffers", "workspace", "load"), "purpose" (the ledger's column), "bytes", and
     /// "new", whether a grant books them. "new_bytes" is the sum of the new lines.
     ///
     /// Ownership: borrows the request; the text owns the JSON. Threads: any. Errors: as what_if(). Since: 0.1.
@@ -107,6 +109,23 @@ public:
         return run(asked, &granted, on_event, cancel);
     }
 
+    /// As generate(), and returns the numbers of the first `count` answers of a request for several, answer 0 first. The events
+    /// say which answer they are of.
+    ///
+    /// Ownership: as generate(). Threads: as generate(). Errors: those of generate(); `invalid_argument` when `count` is more than
+    /// the request's answers; std::bad_alloc, before anything runs. Since: 0.1.
+    returned<std::vector<result>> generate_answers(const request &asked, std::size_t count,
+                                                   const event_callback &on_event = {},
+                                                   const cancel_token *cancel = nullptr) const {
+        return run_all(asked, nullptr, count, on_event, cancel);
+    }
+    /// The same with what admit() granted.
+    returned<std::vector<result>> generate_answers(const request &asked, const ticket &granted, std::size_t count,
+                                                   const event_callback &on_event = {},
+                                                   const cancel_token *cancel = nullptr) const {
+        return run_all(asked, &granted, count, on_event, cancel);
+    }
+
     /// Starts a request whose events are pulled from the stream. Until that has ended or is gone the session runs nothing else.
     ///
     /// Ownership: borrows all; the stream owns the run. Threads: any. Errors: as generate(). Since: 0.1.
@@ -119,6 +138,9 @@ public:
     }
 
 private:
+    /// Answers of one request at most.
+    static constexpr std::size_t most_answers = 128;
+
     friend handle;
     session(adopted, plimsoll_session *raw) noexcept : handle(raw) {}
 
@@ -144,6 +166,28 @@ private:
         }
         events.rethrow();
         return detail::finish(code, failure, [&raw] { return result::from(raw); });
+    }
+
+    returned<std::vector<result>> run_all(const request &asked, const ticket *granted, std::size_t count,
+                                          const event_callback &on_event, const cancel_token *cancel) const {
+        detail::call_error failure;
+        detail::trampoline<event, plimsoll_event> events(on_event);
+        // More than any request has are refused before the array is looked at.
+        std::vector<plimsoll_result> raw(count <= most_answers ? count : 0, detail::sized<plimsoll_result>());
+        std::vector<result> results;
+        results.reserve(raw.size());
+        plimsoll_status code = PLIMSOLL_ERR_NULL_POINTER;
+        if (!is_empty(granted) && !is_empty(cancel)) {
+            code = plimsoll_generate_answers(get(), asked.get(), raw_of(granted), raw_of(cancel), events.entry(), &events,
+                                             raw.data(), count, failure.out());
+        }
+        events.rethrow();
+        return detail::finish(code, failure, [&raw, &results] {
+            for (const plimsoll_result &one : raw) {
+                results.push_back(result::from(one));
+            }
+            return std::move(results);
+        });
     }
 
     returned<stream> started(const request &asked, const ticket *granted, const cancel_token *cancel) const {

@@ -48,6 +48,37 @@ public:
         return detail::finish(code, failure, [&raw] { return plimsoll::result::from(raw); });
     }
 
+    /// The numbers of one of several answers, once the end has come; result() is that of answer 0.
+    ///
+    /// Ownership: the caller's. Threads: one at a time. Errors: as result(), and `invalid_argument` for an answer that was not
+    /// asked for. Since: 0.1.
+    returned<plimsoll::result> answer(std::uint32_t index) const {
+#if defined(PLIMSOLL_NO_EXCEPTIONS)
+        if (failed_) {
+            return *failed_;
+        }
+#endif
+        detail::call_error failure;
+        auto raw = detail::sized<plimsoll_result>();
+        plimsoll_status code = plimsoll_stream_answer(get(), index, &raw, nullptr, failure.out());
+        return detail::finish(code, failure, [&raw] { return plimsoll::result::from(raw); });
+    }
+
+    /// The whole text of one of the answers, once the end has come.
+    ///
+    /// Ownership: lives as long as the stream. Threads: one at a time. Errors: as answer(). Since: 0.1.
+    returned<std::string_view> answer_text(std::uint32_t index) const {
+#if defined(PLIMSOLL_NO_EXCEPTIONS)
+        if (failed_) {
+            return *failed_;
+        }
+#endif
+        detail::call_error failure;
+        plimsoll_str text{};
+        plimsoll_status code = plimsoll_stream_answer(get(), index, nullptr, &text, failure.out());
+        return detail::finish(code, failure, [&text] { return detail::view(text); });
+    }
+
     /// Cancels the request. It never blocks; the end still comes through next().
     ///
     /// Ownership: borrows the stream. Threads: any. Errors: none. Since: 0.1.

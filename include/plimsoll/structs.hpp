@@ -56,13 +56,22 @@ struct memory {
     std::uint64_t tables_bytes = 0;
     /// What sessions remember: messages, text, tokens. It is part of the heap; no lease pays for it.
     std::uint64_t talk_bytes = 0;
-    /// Bytes that the library has mapped in this process beside its heap: the workspaces of all runtimes.
+    /// Bytes that the library has mapped in this process beside its heap: the workspaces of all runtimes, idle ones included.
     std::uint64_t mapped_bytes = 0;
     /// Of these, bytes whose pages are in memory.
     std::uint64_t resident_bytes = 0;
-    /// What heap and mappings hold beyond `used_bytes`; 0 when the library does not count its heap. A lease for memory of
-    /// somebody else, such as a plug-in's, hides as much; what another runtime of the process holds counts here.
+    /// What heap and mappings hold beyond `used_bytes` and what lies idle in the pool; 0 when the library does not count its heap.
+    /// A lease for memory of somebody else, such as a plug-in's, hides as much; what another runtime of the process holds counts
+    /// here.
     std::uint64_t unbooked_bytes = 0;
+    /// Models of the native engine that are loaded, or about to be.
+    std::uint64_t models_loaded = 0;
+    /// Models that are unloaded until their next request.
+    std::uint64_t models_unloaded = 0;
+    /// Times that a model was unloaded, to make room or because it was asked for.
+    std::uint64_t unloads = 0;
+    /// Times that an unloaded model was loaded again.
+    std::uint64_t reloads = 0;
 
     static memory from(const plimsoll_memory &raw) noexcept {
         return {raw.capacity_bytes,  raw.limit_bytes,     raw.used_bytes,     raw.free_bytes,    raw.peak_bytes,
@@ -70,7 +79,7 @@ struct memory {
                 raw.accepted_count,  raw.shrunk_count,    raw.rejected_count, raw.routed_count,  raw.degraded_count,
                 raw.evictions,       raw.heap_bytes,      raw.pressure_changes, plimsoll::pressure{raw.pressure},
                 raw.text_bytes,      raw.tables_bytes,    raw.talk_bytes,      raw.mapped_bytes,  raw.resident_bytes,
-                raw.unbooked_bytes};
+                raw.unbooked_bytes,  raw.models_loaded,   raw.models_unloaded, raw.unloads,       raw.reloads};
     }
 };
 
@@ -291,6 +300,16 @@ struct verdict {
     /// Of a refusal, the request's place in the line, or the one that it would have had; the first is 1. 0 for a grant, and
     /// where waiting does not help.
     std::uint32_t position = 0;
+    /// What loading the request's model again takes, of the bytes asked; 0 for one that is loaded.
+    std::uint64_t load_bytes = 0;
+    /// What idle models take that are unloaded for this request.
+    std::uint64_t unload_bytes = 0;
+    /// How many models these are.
+    std::uint64_t unload_models = 0;
+    /// How many answers this is about. Bytes are those of all together, tokens those of each.
+    std::uint32_t answers = 1;
+    /// Where the KV is: -1 is the host's memory, else that of the device with this index.
+    std::int32_t kv_region = -1;
 
     /// Whether the request would run.
     bool is_granted() const noexcept { return decision != plimsoll::decision::reject; }
@@ -300,7 +319,8 @@ struct verdict {
                   raw.bytes_asked,                  raw.bytes_free,    raw.kv_bytes,        raw.kv_held_bytes,
                   raw.request_bytes,                raw.workspace_bytes, raw.evict_bytes,   raw.evict_sessions,
                   std::nullopt,                     detail::view(raw.reason), plimsoll::pressure{raw.pressure}, raw.region,
-                  std::chrono::milliseconds(raw.waited_ms), raw.position};
+                  std::chrono::milliseconds(raw.waited_ms), raw.position, raw.load_bytes, raw.unload_bytes,
+                  raw.unload_models, raw.answers, raw.kv_region};
         if (raw.retry_after_ms >= 0) {
             v.retry_after = std::chrono::milliseconds(raw.retry_after_ms);
         }
@@ -330,9 +350,12 @@ struct event {
     span<const token_logprob> top;
     /// Text that is now certain: whole UTF-8 characters, and no part of a stop string. Often empty.
     std::string_view text;
+    /// Which answer it is of: 0 for the first, which is the only one unless the request asks for more.
+    std::uint32_t answer = 0;
 
     static event from(const plimsoll_event &raw) noexcept {
-        return {event_kind{raw.kind}, raw.token, raw.logprob, {raw.top, raw.top_count}, detail::view(raw.text)};
+        return {event_kind{raw.kind},   raw.token, raw.logprob, {raw.top, raw.top_count},
+                detail::view(raw.text), raw.answer};
     }
 };
 
@@ -377,6 +400,10 @@ struct result {
     plimsoll::pressure pressure{};
     /// What that changed: bits of degraded_tokens, degraded_top_p and degraded_temperature.
     std::uint32_t degraded = 0;
+    /// Which answer this is; the conversation goes on with 0.
+    std::uint32_t answer = 0;
+    /// How many there are.
+    std::uint32_t answers = 1;
 
     static result from(const plimsoll_result &raw) noexcept {
         return {plimsoll::ending{raw.ending},
@@ -393,7 +420,9 @@ struct result {
                 raw.kv_bytes,
                 raw.bytes_free,
                 plimsoll::pressure{raw.pressure},
-                raw.degraded};
+                raw.degraded,
+                raw.answer,
+                raw.answers};
     }
 };
 

@@ -23,7 +23,7 @@ struct State {
 }
 
 impl Keeper {
-    pub(crate) fn new() -> Keeper {
+    pub fn new() -> Keeper {
         let capabilities = Capabilities {
             name: "keeper".to_owned(),
             context_length: 1_000,
@@ -37,7 +37,7 @@ impl Keeper {
 
     /// Ends a request: of the session's KV, `kept` bytes stay.
     pub fn finish(&self, grant: Grant, kept: u64) {
-        let Grant { kv, host, busy, .. } = grant;
+        let (kv, host, busy) = grant.into_parts();
         let Owner::Kv(session) = kv.owner() else { panic!("{kv:?}") };
         let held = self.state.lock().unwrap().kept.remove(&session);
         let mut all = match held {

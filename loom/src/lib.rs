@@ -6,7 +6,7 @@ mod keeper;
 
 pub use keeper::Keeper;
 
-use plimsoll::guard::{Ask, Grant, GuardConfig, MemoryGuard, Seat};
+use plimsoll::guard::{Ask, Grant, GuardConfig, Levels, MemoryGuard, Seat};
 use plimsoll_engine::{ManualClock, MemoryProbe, Reading, Region, Shape};
 use std::sync::Arc;
 // What belongs to the harness is the standard library's: it must not add interleavings of its own.
@@ -61,26 +61,36 @@ pub struct World {
 impl World {
     /// Exactly so many bytes may be leased; engines have all the time they want.
     pub fn new(bytes: u64) -> World {
-        World::with(Some(bytes), bytes, Duration::from_secs(3_600))
+        World::with(Some(bytes), bytes, Duration::from_secs(3_600), None)
+    }
+
+    /// The same, and requests give up something where memory is short.
+    pub fn pressed(bytes: u64) -> World {
+        World::with(Some(bytes), bytes, Duration::from_secs(3_600), Some(Levels::default()))
     }
 
     /// The limit is what the machine says now.
     pub fn on_a_machine(capacity: u64) -> World {
-        World::with(None, capacity, Duration::from_secs(3_600))
+        World::with(None, capacity, Duration::from_secs(3_600), None)
     }
 
     /// Engines that have not answered when they are asked are late.
     pub fn impatient(bytes: u64) -> World {
-        World::with(Some(bytes), bytes, Duration::ZERO)
+        World::with(Some(bytes), bytes, Duration::ZERO, None)
     }
 
-    fn with(budget: Option<u64>, capacity: u64, reclaim_deadline: Duration) -> World {
+    fn with(
+        budget: Option<u64>,
+        capacity: u64,
+        reclaim_deadline: Duration,
+        pressure: Option<Levels>,
+    ) -> World {
         let config = GuardConfig {
             budget,
             threshold: 1.0,
             reserve: Some(0),
             reclaim_deadline,
-            pressure: None,
+            pressure,
             ..GuardConfig::default()
         };
         let machine = Arc::new(Machine::default());
@@ -105,7 +115,7 @@ impl World {
     /// So many tokens and not one fewer.
     pub fn ask(tokens: u32) -> Ask {
         let shape = Shape { prompt_tokens: tokens, max_tokens: 0, top_logprobs: 0, penalties: false };
-        Ask { shape, min_tokens: 0, degradable: true, priority: 0 }
+        Ask { shape, answers: 1, min_tokens: 0, degradable: true, priority: 0 }
     }
 
     /// Asks for so many tokens.

@@ -5,7 +5,7 @@
 use loom::cell::UnsafeCell;
 use loom::thread;
 use plimsoll_engine::{
-    Accounts, Cancel, Finish, FinishReason, Lease, Next, Owner, Region, RequestId, Ring, TokenEvent,
+    Accounts, Bell, Cancel, Finish, FinishReason, Lease, Next, Owner, Region, RequestId, Ring, TokenEvent,
 };
 use plimsoll_loom::explore;
 use std::sync::Arc;
@@ -27,11 +27,16 @@ impl Accounts for Back {
 }
 
 fn ring(tokens: u32) -> (Arc<Ring>, Arc<Back>) {
+    let (ring, back) = bare_ring(tokens);
+    (Arc::new(ring), back)
+}
+
+fn bare_ring(tokens: u32) -> (Ring, Arc<Back>) {
     let back = Arc::new(Back::default());
     let books: Arc<dyn Accounts> = Arc::<Back>::clone(&back);
     let bytes = Ring::bytes(tokens, 0).unwrap();
     let lease = Lease::issue(books, Region::Host, Owner::Request(RequestId(1)), bytes);
-    (Arc::new(Ring::new(tokens, 0, lease).unwrap()), back)
+    (Ring::new(tokens, 0, lease).unwrap(), back)
 }
 
 fn finish(reason: FinishReason) -> Finish {
@@ -72,6 +77,45 @@ fn tokens_come_in_order_and_the_bytes_are_back_once_with_the_end() {
         thread.join().unwrap();
         drop(ring);
         assert_eq!(back.times.load(SeqCst), 1);
+    });
+}
+
+/// One reader of two rings: whatever comes in either, in whatever order, it is heard, and a wait never sleeps through it.
+#[test]
+fn a_bell_wakes_the_reader_of_several_rings() {
+    explore(|| {
+        let bell = Arc::new(Bell::new());
+        let rings = [0, 1].map(|_| {
+            let (ring, back) = bare_ring(1);
+            (Arc::new(ring.with_bell(Arc::clone(&bell))), back)
+        });
+        let threads = rings.each_ref().map(|(ring, _)| {
+            let writer = Arc::clone(ring);
+            thread::spawn(move || {
+                assert!(writer.push(token(1), &[]));
+                writer.finish(finish(FinishReason::Length));
+            })
+        });
+        let (mut tokens, mut ended, mut tops) = ([0, 0], [false, false], Vec::new());
+        while ended != [true, true] {
+            let mut heard = false;
+            for (at, (ring, _)) in rings.iter().enumerate() {
+                if ended[at] {
+                    continue;
+                }
+                match ring.next(Some(Duration::ZERO), &mut tops) {
+                    Next::Token(_) => tokens[at] += 1,
+                    Next::Finished(_) => ended[at] = true,
+                    Next::TimedOut => continue,
+                }
+                heard = true;
+                break;
+            }
+            assert!(heard || bell.wait(None));
+        }
+        assert_eq!(tokens, [1, 1]);
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        assert!(rings.iter().all(|(_, back)| back.times.load(SeqCst) == 1));
     });
 }
 

@@ -88,6 +88,16 @@ pub struct plimsoll_verdict {
     /// Of a refusal, the request's place in the line, or the one that it would have had; the first is 1. 0 for a grant, and
     /// where waiting does not help.
     pub position: u32,
+    /// What loading the request's model again takes, of the bytes asked; 0 for one that is loaded.
+    pub load_bytes: u64,
+    /// What idle models take that are unloaded for this request.
+    pub unload_bytes: u64,
+    /// How many models these are.
+    pub unload_models: u64,
+    /// How many answers this is about. Bytes are those of all together, tokens those of each.
+    pub answers: u32,
+    /// Where the KV is: -1 is the host's memory, else that of the device with this index.
+    pub kv_region: i32,
 }
 
 // SAFETY: repr(C), struct_size first, any bytes are valid.
@@ -101,6 +111,13 @@ unsafe impl CallerSized for plimsoll_verdict {
 
 fn millis(time: Option<Duration>) -> i64 {
     time.map_or(-1, |time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
+}
+
+fn index_of(region: Region) -> i32 {
+    match region {
+        Region::Device(index) => i32::from(index),
+        _ => -1,
+    }
 }
 
 impl From<&Verdict> for plimsoll_verdict {
@@ -128,12 +145,14 @@ impl From<&Verdict> for plimsoll_verdict {
             retry_after_ms: millis(verdict.retry_after),
             reason: lend(verdict.reason.name().as_bytes()),
             pressure: verdict.pressure as i32,
-            region: match verdict.region {
-                Region::Device(index) => i32::from(index),
-                _ => -1,
-            },
+            region: index_of(verdict.region),
             waited_ms: u32::try_from(verdict.waited.as_millis()).unwrap_or(u32::MAX),
             position: verdict.position,
+            load_bytes: verdict.load_bytes,
+            unload_bytes: verdict.unload_bytes,
+            unload_models: verdict.unload_models.into(),
+            answers: verdict.answers,
+            kv_region: index_of(verdict.kv_region),
         }
     }
 }

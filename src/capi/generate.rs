@@ -73,6 +73,10 @@ pub struct plimsoll_event {
     pub top: *const plimsoll_logprob,
     /// Text that is now certain: whole UTF-8 characters, and no part of a stop string. Often empty.
     pub text: plimsoll_str,
+    /// Which answer it is of: 0 for the first, which is the only one unless the request asks for more.
+    pub answer: u32,
+    /// Always 0.
+    pub reserved: u32,
 }
 
 // SAFETY: repr(C), struct_size first, any bytes are valid.
@@ -100,6 +104,8 @@ impl plimsoll_event {
             top_count: 0,
             top: std::ptr::null(),
             text: lend(b""),
+            answer: 0,
+            reserved: 0,
         }
     }
 
@@ -111,6 +117,7 @@ impl plimsoll_event {
             top_count: u32::try_from(event.tops.len()).unwrap_or(0),
             top: event.tops.as_ptr().cast(),
             text: lend(event.text.as_bytes()),
+            answer: event.answer,
             ..plimsoll_event::bare(kind)
         }
     }
@@ -121,6 +128,22 @@ impl plimsoll_event {
 /// running another request of the same session is not (`REENTRANT`), nor is freeing what runs.
 pub type plimsoll_on_event =
     Option<unsafe extern "C" fn(event: *const plimsoll_event, user_data: *mut c_void) -> i32>;
+
+/// Tells a host of an event, if it wants to hear of it.
+///
+/// # Safety
+/// The header's rules for callbacks.
+pub(super) unsafe fn on_event_flow(
+    on_event: plimsoll_on_event,
+    user_data: *mut c_void,
+    event: &Event<'_>,
+) -> Flow {
+    match on_event {
+        // SAFETY: the caller's promise.
+        Some(call) if unsafe { call(&plimsoll_event::lend(event), user_data) } != 0 => Flow::Stop,
+        _ => Flow::Continue,
+    }
+}
 
 /// A finished answer's numbers.
 #[repr(C)]
@@ -158,6 +181,10 @@ pub struct plimsoll_result {
     pub pressure: i32,
     /// What that changed: bits of `PLIMSOLL_DEGRADED_*`.
     pub degraded: u32,
+    /// Which answer this is; the conversation goes on with 0.
+    pub answer: u32,
+    /// How many there are.
+    pub answers: u32,
 }
 
 // SAFETY: repr(C), struct_size first, any bytes are valid.
@@ -208,14 +235,17 @@ impl From<&Outcome> for plimsoll_result {
             bytes_free: outcome.bytes_free,
             pressure: outcome.verdict.pressure as i32,
             degraded: bits(&outcome.degraded),
+            answer: 0,
+            answers: u32::try_from(outcome.others.len() + 1).unwrap_or(u32::MAX),
         }
     }
 }
 
-/// Runs a request and returns when its answer has ended. With `ticket` NULL the request is admitted first; a ticket is consumed
-/// when the run starts. `cancel`, `on_event` and `result` may be NULL; else set `result->struct_size` first. Requests of one
-/// session run one at a time, in arrival order; those of different sessions run together. The answer joins the session's
-/// conversation, also when it was stopped, cancelled or late; after an error the conversation is as it was before.
+/// Runs a request and returns when its answer has ended, or all of several; `result` is that of answer 0, and
+/// plimsoll_generate_answers() has the others'. With `ticket` NULL the request is admitted first; a ticket is consumed when the
+/// run starts. `cancel`, `on_event` and `result` may be NULL; else set `result->struct_size` first. Requests of one session run
+/// one at a time, in arrival order; those of different sessions run together. The answer joins the session's conversation, also
+/// when it was stopped, cancelled or late; after an error the conversation is as it was before.
 ///
 /// Ownership: borrows all. Threads: any; `on_event` is called on this one. Errors: `MEMORY_REFUSED` with its numbers,
 /// `QUEUE_FULL`, `OUT_OF_MEMORY`, `BUSY` while a stream or a ticket of the session is outstanding, `REENTRANT`, `TICKET_*`,
@@ -239,11 +269,9 @@ pub unsafe extern "C" fn plimsoll_generate(
             let (session, request) = (borrow(session, "session")?, borrow(request, "request")?);
             let size = if result.is_null() { None } else { Some(convert::sized(result)?) };
             let ticket = ticket.as_ref().map(|ticket| &ticket.0);
-            let outcome =
-                session.session.generate(&request.0, ticket, &flag(cancel), |event| match on_event {
-                    Some(call) if call(&plimsoll_event::lend(event), user_data) != 0 => Flow::Stop,
-                    _ => Flow::Continue,
-                })?;
+            let outcome = session.session.generate(&request.0, ticket, &flag(cancel), |event| {
+                on_event_flow(on_event, user_data, event)
+            })?;
             if let Some(size) = size {
                 convert::write_sized(result, size, plimsoll_result::from(&outcome));
             }

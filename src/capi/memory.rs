@@ -58,15 +58,25 @@ pub struct plimsoll_memory {
     pub text_bytes: u64,
     /// Leased for engines' queues and tables, and for descriptions of models.
     pub tables_bytes: u64,
-    /// What sessions remember: messages, text, tokens. It is part of the heap; no lease pays for it.
+    /// What sessions remember: messages, text, tokens. It is part of the heap; no lease pays for it, and of a
+    /// configured budget so much less may be granted.
     pub talk_bytes: u64,
-    /// Bytes that the library has mapped in this process beside its heap: the workspaces of all runtimes.
+    /// Bytes that the library has mapped in this process beside its heap: the workspaces of all runtimes, idle ones included.
     pub mapped_bytes: u64,
     /// Of these, bytes whose pages are in memory.
     pub resident_bytes: u64,
-    /// What heap and mappings hold beyond `used_bytes`; 0 when the library does not count its heap. A lease for memory of
-    /// somebody else, such as a plug-in's, hides as much; what another runtime of the process holds counts here.
+    /// What heap and mappings hold beyond `used_bytes` and what lies idle in the pool; 0 when the library does not count its heap.
+    /// A lease for memory of somebody else, such as a plug-in's, hides as much; what another runtime of the process holds counts
+    /// here.
     pub unbooked_bytes: u64,
+    /// Models of the native engine that are loaded, or about to be.
+    pub models_loaded: u64,
+    /// Models that are unloaded until their next request.
+    pub models_unloaded: u64,
+    /// Times that a model was unloaded, to make room or because it was asked for.
+    pub unloads: u64,
+    /// Times that an unloaded model was loaded again.
+    pub reloads: u64,
 }
 
 // SAFETY: repr(C), struct_size first, any bytes are valid.
@@ -123,6 +133,10 @@ pub unsafe extern "C" fn plimsoll_memory_stats(
                 mapped_bytes: process.mapped,
                 resident_bytes: process.resident,
                 unbooked_bytes: process.unbooked.unwrap_or(0),
+                models_loaded: stats.models_loaded,
+                models_unloaded: stats.models_unloaded,
+                unloads: stats.unloads,
+                reloads: stats.reloads,
             };
             convert::write_sized(memory, size, value);
             Ok(())

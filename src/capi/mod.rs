@@ -7,6 +7,8 @@
 #![allow(clippy::missing_safety_doc, reason = "the header states ownership and threads for each call")]
 
 mod admit;
+#[allow(rustdoc::broken_intra_doc_links, reason = "defaults stand in brackets, as in the header")]
+mod answers;
 mod boundary;
 mod cancel;
 mod cleanup;
@@ -30,11 +32,13 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod text;
+mod unload;
 mod version;
 #[allow(rustdoc::broken_intra_doc_links, reason = "defaults stand in brackets, as in the header")]
 mod waiting;
 
 pub use admit::*;
+pub use answers::*;
 pub use cancel::*;
 pub use cleanup::*;
 pub use config::*;
@@ -53,5 +57,6 @@ pub use session::*;
 pub use status::*;
 pub use stream::*;
 pub use text::*;
+pub use unload::*;
 pub use version::*;
 pub use waiting::*;

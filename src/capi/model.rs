@@ -51,7 +51,8 @@ pub struct plimsoll_progress {
 }
 
 /// Hears of a load's progress; runs on the loading thread. Returns 0 to go on, anything else to stop the load. `progress`
-/// lives until it returns.
+/// lives until it returns. It may use other models; what needs the one that is being loaded, a load of the same files or a request
+/// of a session that it had before, is refused with `REENTRANT`.
 pub type plimsoll_on_progress =
     Option<unsafe extern "C" fn(progress: *const plimsoll_progress, user_data: *mut c_void) -> i32>;
 
@@ -92,12 +93,15 @@ unsafe impl CallerSized for plimsoll_model_facts {
 
 /// Loads a model: a folder with config.json, safetensors and tokenizer.json, or a .gguf file. The guard must grant its
 /// weights and its workspace first. Files that are loaded already, also through another path or by another thread at the
-/// same time, are shared, not loaded again. `config` takes the keys that begin with `native.`; NULL is every default.
-/// `on_progress` may be NULL.
+/// same time, are shared, not loaded again. `config` takes the keys that begin with `native.`, and `model.unload`, which says
+/// whether the model may be unloaded, idle and least recently used, when room is needed; NULL is every default.
+/// `on_progress` may be NULL. A load that it stops while requests were granted on the model, as where the model was unloaded and is
+/// loaded again, goes on for those, and ends with `LOAD_CANCELLED` for its caller.
 ///
 /// Ownership: copies name, path and `config`; the caller frees `*out` with plimsoll_model_unload(). The model keeps what it
 /// needs of the runtime. Threads: any, also concurrently. Errors: `MODEL_*` for what is wrong with the files,
-/// `MEMORY_REFUSED` with the numbers, `OUT_OF_MEMORY`, `INVALID_CONFIG`, `LOAD_CANCELLED`. Since: 0.1.
+/// `MEMORY_REFUSED` with the numbers, `OUT_OF_MEMORY`, `INVALID_CONFIG`, `LOAD_CANCELLED`, `REENTRANT` in
+/// `on_progress` of the same files. Since: 0.1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn plimsoll_model_load(
     runtime: *const plimsoll_runtime,
@@ -324,8 +328,8 @@ pub unsafe extern "C" fn plimsoll_model_check_integrity(
     }
 }
 
-/// Gives a model back; NULL is fine. Its memory is freed when its last session is closed and no other model shares its
-/// files.
+/// Gives a model back; NULL is fine. Its memory is freed when its last session is closed and no other model shares its files. To
+/// free the memory and keep the model there is plimsoll_model_evict().
 ///
 /// Ownership: takes the model. Threads: one. Errors: none. Since: 0.1.
 #[unsafe(no_mangle)]

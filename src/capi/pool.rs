@@ -11,7 +11,8 @@ use std::ffi::c_void;
 /// Host memory from the pool, leased until it is released.
 pub struct plimsoll_buffer(Buffer);
 
-/// What the pool holds and did. Sizes are bytes.
+/// What the pool holds and did. Sizes are bytes. The figures named `engine_` are of the library's own memory, workspaces of models and
+/// rings of requests; the others are of buffers from plimsoll_pool_acquire().
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct plimsoll_pool {
@@ -21,7 +22,7 @@ pub struct plimsoll_pool {
     pub in_use_bytes: u64,
     /// Idle buffers, which are leased to nobody.
     pub idle_bytes: u64,
-    /// The most that idle buffers may have.
+    /// The most that idle buffers may have, those of the library's own included.
     pub pool_limit_bytes: u64,
     /// Buffers in use.
     pub buffers_in_use: u64,
@@ -33,6 +34,20 @@ pub struct plimsoll_pool {
     pub misses: u64,
     /// Idle buffers that went back to the system.
     pub pool_evictions: u64,
+    /// Workspaces and rings in use, which are leased to their models and requests.
+    pub engine_in_use_bytes: u64,
+    /// Idle ones, which are leased to nobody.
+    pub engine_idle_bytes: u64,
+    /// Workspaces and rings in use.
+    pub engine_buffers_in_use: u64,
+    /// Idle ones.
+    pub engine_buffers_idle: u64,
+    /// Times that an idle one was used again.
+    pub engine_hits: u64,
+    /// Times that one came from the system.
+    pub engine_misses: u64,
+    /// Idle ones that went back to the system.
+    pub engine_evictions: u64,
 }
 
 // SAFETY: repr(C), struct_size first, any bytes are valid.
@@ -118,6 +133,13 @@ pub unsafe extern "C" fn plimsoll_pool_stats(
                 hits: stats.hits,
                 misses: stats.misses,
                 pool_evictions: stats.evictions,
+                engine_in_use_bytes: stats.engine.in_use_bytes,
+                engine_idle_bytes: stats.engine.idle_bytes,
+                engine_buffers_in_use: stats.engine.buffers_in_use,
+                engine_buffers_idle: stats.engine.buffers_idle,
+                engine_hits: stats.engine.hits,
+                engine_misses: stats.engine.misses,
+                engine_evictions: stats.engine.evictions,
             };
             convert::write_sized(pool, size, value);
             Ok(())
@@ -125,7 +147,7 @@ pub unsafe extern "C" fn plimsoll_pool_stats(
     }
 }
 
-/// Gives all idle buffers back to the system. Returns their bytes; 0 for NULL.
+/// Gives all idle buffers back to the system, the library's own included. Returns their bytes; 0 for NULL.
 ///
 /// Ownership: borrows the runtime. Threads: any. Errors: none. Since: 0.1.
 #[unsafe(no_mangle)]

@@ -10,10 +10,10 @@ use super::status::plimsoll_status;
 use super::text::plimsoll_text;
 
 /// What plimsoll_admit() would decide now, as a JSON object: decision, reason, the numbers of plimsoll_verdict, and "items", the
-/// price line by line. Each line has "region" ("host", "device 0"), "what" ("kv", "kv_held", "ring", "buffers", "workspace"),
-/// "purpose" (the ledger's column: "kv", "request", "workspace"), "bytes", and "new": whether a grant books them, as the
-/// others were booked by an earlier turn or when the model was loaded. "new_bytes" is the sum of the new lines. Nothing is
-/// granted and nothing changes.
+/// price of all "answers" together line by line. Each line has "region" ("host", "device 0"), "what" ("kv", "kv_held", "ring",
+/// "buffers", "workspace", "load"), "purpose" (the ledger's column: "kv", "request", "workspace"), "bytes", and "new": whether a
+/// grant books them, as the others were booked by an earlier turn or when the model was loaded. "new_bytes" is the sum of the
+/// new lines. Nothing is granted and nothing changes.
 ///
 /// Ownership: the caller frees `*out` with plimsoll_text_free(). Threads: any. Errors: those of plimsoll_admit(). Since: 0.1.
 #[unsafe(no_mangle)]

@@ -18,14 +18,14 @@ use std::time::Duration;
 /// A running request whose events are pulled.
 pub struct plimsoll_stream {
     /// Of the thread that pulls. A cell, since others may hold references to the whole meanwhile, to cancel it.
-    pulled: UnsafeCell<Pulled>,
+    pub(super) pulled: UnsafeCell<Pulled>,
     cancel: Cancel,
-    poison: Poison,
+    pub(super) poison: Poison,
 }
 
-struct Pulled {
+pub(super) struct Pulled {
     stream: Stream,
-    outcome: Option<Outcome>,
+    pub(super) outcome: Option<Outcome>,
 }
 
 /// Starts a request; its events come from plimsoll_stream_next(). Until the stream has ended or is freed its session runs

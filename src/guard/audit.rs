@@ -2,6 +2,7 @@
 //! for whoever suspects something.
 
 use super::books::State;
+use super::models::Home;
 use super::sessions::{Place, Sessions};
 use super::{IntegrityError, MemoryGuard, Purpose};
 use plimsoll_engine::{Engine, ModelId, Owner};
@@ -52,9 +53,9 @@ struct Account {
     weights: u64,
     workspace: u64,
     kv: u64,
-    /// Sessions with a grant.
+    /// Sessions with a grant, and loads of the model.
     busy: u64,
-    /// Sessions that give KV back.
+    /// Sessions that give KV back, and the model where it is being unloaded.
     leaving: u64,
     /// Sessions, and what happened to them: alike only if no request began and no KV was taken in between.
     sessions: u64,
@@ -74,6 +75,10 @@ impl State {
             requests: 0,
             evictions: 0,
         };
+        if let Some(model) = self.sessions.models.get(model) {
+            account.busy += model.loads + u64::from(matches!(model.home, Home::Due));
+            account.leaving += u64::from(matches!(model.home, Home::Leaving(_)));
+        }
         for session in self.sessions.iter().filter(|s| std::ptr::addr_eq(s.engine.as_ptr(), engine)) {
             account.kv = account.kv.saturating_add(session.kv);
             account.busy += u64::from(session.place == Place::Busy);
@@ -124,6 +129,10 @@ impl Sessions {
             at(Place::Leaving).count() as u64,
             self.iter().filter(|s| s.reclaim.is_some()).count() as u64,
         )?;
+        self.models.iter().try_for_each(|model| {
+            let busy = at(Place::Busy).filter(|session| session.model == Some(model.id));
+            count("busy sessions of a model", model.busy, busy.count() as u64)
+        })?;
         self.evictable.iter().try_for_each(|&(region, bytes)| {
             let counted = at(Place::Idle).chain(at(Place::Leaving)).filter(|s| s.region == region);
             count("evictable kv", bytes, counted.map(|session| session.kv).sum())

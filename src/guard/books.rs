@@ -4,11 +4,13 @@
 
 use super::ledger::{Ledger, RegionBook};
 use super::line::{Line, Place as InLine, Waiter};
+use super::models::Model;
+use super::pool::Pool as IdleMemory;
 use super::room::{Pool, Room};
 use super::sessions::{Place, Sessions, Settled, Wait};
 use super::stats::Tally;
 use super::{Levels, Pressure, Purpose, Refusal, RefusalCause};
-use plimsoll_engine::sync::{Condvar, Mutex, MutexGuard};
+use plimsoll_engine::sync::{Condvar, Mutex, MutexGuard, lock_soon};
 use plimsoll_engine::{Accounts, Estimate, Lease, Owner, Region, SessionKey};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,7 +22,9 @@ const SHORTEST_RETRY: Duration = Duration::from_millis(10);
 /// Weight of history in the moving average of durations: the last request counts for an eighth.
 const HISTORY: u32 = 7;
 
-/// Ledger and sessions under one lock. Leases release to it, from any thread.
+/// Ledger and sessions under one lock. Leases release to it, from any thread. On cache lines of its own: the count of those who
+/// have it, which each lease changes, lies before it.
+#[repr(align(128))]
 pub(super) struct Books {
     state: Mutex<State>,
     released: Condvar,
@@ -40,6 +44,8 @@ pub(super) struct State {
     waiters: usize,
     last_request: u64,
     mean_duration: Duration,
+    /// Bytes of conversations.
+    pub(super) talk: u64,
 }
 
 impl Books {
@@ -54,6 +60,7 @@ impl Books {
             waiters: 0,
             last_request: 0,
             mean_duration: FIRST_GUESS,
+            talk: 0,
         };
         Books { state: Mutex::new(state), released: Condvar::new() }
     }
@@ -61,12 +68,47 @@ impl Books {
     /// Takes the lock.
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         // No critical section panics between two changes that belong together.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock_soon(&self.state)
     }
 
     /// The lease over bytes that were just booked.
     pub(super) fn issue(self: &Arc<Self>, region: Region, owner: Owner, bytes: u64) -> Lease {
         Lease::issue(Arc::clone(self) as Arc<dyn Accounts>, region, owner, bytes)
+    }
+
+    /// The end of a session's request, and what it gives back, with what was booked for a model that nobody loads. Returns whether its session was closed meanwhile.
+    pub(super) fn end(
+        &self,
+        session: SessionKey,
+        back: [(Region, Owner, u64); 2],
+        now: Duration,
+        pool: &IdleMemory,
+    ) -> bool {
+        let mut state = self.lock();
+        let mut released = false;
+        for (region, owner, bytes) in back.into_iter().filter(|&(.., bytes)| bytes > 0) {
+            state.unbook(region, owner, bytes);
+            released = true;
+        }
+        let ended = state.sessions.end(session, now);
+        if let Some((took, _)) = ended {
+            state.learn(took);
+        }
+        let (unclaimed, found) = state.unbook_unclaimed(session, pool);
+        self.tell(state, released || unclaimed);
+        found.into_iter().for_each(|memory| pool.shelve(memory, false));
+        matches!(ended, Some((_, true)))
+    }
+
+    /// Lets go of the lock, and tells those who wait: for bytes, or for a session to be free.
+    pub(super) fn tell(&self, mut state: MutexGuard<'_, State>, released: bool) {
+        state.releases = state.releases.wrapping_add(u64::from(released));
+        state.ring();
+        let wake = released && state.waiters > 0;
+        drop(state);
+        if wake {
+            self.released.notify_all();
+        }
     }
 
     /// Waits until the count of releases is no longer `seen`, or until `timeout` has passed. Returns the count.
@@ -90,13 +132,7 @@ impl Accounts for Books {
     fn release(&self, region: Region, owner: Owner, bytes: u64) {
         let mut state = self.lock();
         state.unbook(region, owner, bytes);
-        state.releases = state.releases.wrapping_add(1);
-        state.ring();
-        let wake = state.waiters > 0;
-        drop(state);
-        if wake {
-            self.released.notify_all();
-        }
+        self.tell(state, true);
     }
 }
 
@@ -122,7 +158,12 @@ impl State {
     /// Takes in how full the regions are.
     pub(super) fn press(&mut self, levels: &Levels) {
         let sessions = &self.sessions;
-        self.ledger.press(levels, |region| sessions.evictable(Some(region)));
+        let idle = |book: &RegionBook| {
+            let models = sessions.models.idle_bytes(book.region);
+            let going = models.saturating_add(sessions.models.leaving_bytes(book));
+            sessions.evictable(Some(book.region)).saturating_add(going)
+        };
+        self.ledger.press(levels, idle);
     }
 
     /// The level for KV in a region, which is not below the host's, or the highest of all.
@@ -164,10 +205,11 @@ impl State {
         self.releases
     }
 
-    /// A name for a new request.
-    pub(super) fn next_request(&mut self) -> u64 {
-        self.last_request += 1;
-        self.last_request
+    /// A name for a new request, followed by those of its other answers.
+    pub(super) fn next_request(&mut self, answers: u32) -> u64 {
+        let first = self.last_request + 1;
+        self.last_request += u64::from(answers);
+        first
     }
 
     /// Takes a request's duration into the average.
@@ -186,12 +228,27 @@ impl State {
 
     /// When so much should have come back that a price is granted, were all that runs as long as requests usually are: those
     /// that began first end first, and what they hold then goes to those before it in the line.
-    pub(super) fn ready_in(&self, room: &Room, price: &Estimate, now: Duration) -> Duration {
+    pub(super) fn ready_in(
+        &self,
+        asking: SessionKey,
+        room: &Room,
+        price: &Estimate,
+        now: Duration,
+    ) -> Duration {
         let lacks = room.lacks(price);
+        let own = self.sessions.get(asking).and_then(|session| session.model);
+        // Models that may go once the last of their requests has ended.
+        let here = |model: &&Model| [room.kv_region, Region::Host].contains(&model.footprint.region);
+        let used = self.sessions.models.iter().filter(|model| model.idles && Some(model.id) != own);
+        let mut used: Vec<_> = used.filter(here).map(|model| (model.id, model.busy, model.bytes)).collect();
         let (mut sum, mut since) = (0_u64, None);
         for session in self.sessions.list(&self.sessions.busy) {
             since = Some(session.last_used);
             sum = sum.saturating_add(session.kv);
+            if let Some((_, busy, bytes)) = used.iter_mut().find(|model| Some(model.0) == session.model) {
+                *busy = busy.saturating_sub(1);
+                sum = sum.saturating_add(if *busy == 0 { *bytes } else { 0 });
+            }
             if sum >= lacks {
                 break;
             }
@@ -229,6 +286,8 @@ impl State {
             limit: self.kv_limit,
             taken: self.ledger.purpose(Purpose::Kv),
             evictable: evictable(None),
+            unloading: 0,
+            unloadable: 0,
             fixed: 0,
             own,
             kept: 0,
@@ -244,7 +303,10 @@ impl State {
             let kept = self.line.kept(place, session.region, held, ruled_out);
             (all_kv.kept, kv.kept, host.kept) = (kept.all_kv, kept.kv, kept.host);
         }
-        Some(Room { session_limit: session.limit, held, kv_region: session.region, all_kv, kv, host })
+        let (answers, load) = (1, (Region::Host, 0));
+        let (session_limit, kv_region) = (session.limit, session.region);
+        let room = Room { answers, session_limit, held, load, kv_region, all_kv, kv, host };
+        Some(self.with_models(room, session.model, place))
     }
 
     /// A refusal with a region's numbers.
@@ -255,20 +317,22 @@ impl State {
         owner: Owner,
         bytes_asked: u64,
     ) -> Refusal {
-        let evictable = self.sessions.evictable(Some(region));
+        let (evictable, unloadable) =
+            (self.sessions.evictable(Some(region)), self.sessions.models.idle_bytes(region));
         let (bytes_free, limit, used, others) = self
             .ledger
             .region(region)
             .map_or((0, 0, 0, 0), |book| (book.free(), book.limit, book.used, book.others));
-        Refusal { cause, owner, region, bytes_asked, bytes_free, evictable, limit, used, others }
+        Refusal { cause, owner, region, bytes_asked, bytes_free, evictable, unloadable, limit, used, others }
     }
 }
 
 fn pool_of(book: &RegionBook, evictable: u64, own: u64) -> Pool {
-    Pool { limit: book.limit, taken: book.taken(), evictable, fixed: book.fixed(), own, kept: 0 }
+    let (limit, taken, fixed) = (book.limit, book.taken(), book.fixed());
+    Pool { limit, taken, evictable, unloading: 0, unloadable: 0, fixed, own, kept: 0 }
 }
 
 /// Whether pressure, and no lack of bytes, keeps someone waiting.
-fn is_ruled_out(ledger: &Ledger, waiter: &Waiter) -> bool {
+pub(super) fn is_ruled_out(ledger: &Ledger, waiter: &Waiter) -> bool {
     !waiter.degradable && ledger.pressure(Some(waiter.region)) > Pressure::Low
 }

@@ -7,11 +7,15 @@ use plimsoll_engine::sync::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 impl MemoryGuard {
-    /// Posts reclaims, waits for their answers and for those of others in `waits`, and takes note of them. Returns the bytes
-    /// that the posts brought back, and whether every answer came in time. A late answer is noted by whoever next looks at
-    /// the session.
-    pub(super) fn reclaim(&self, posts: Vec<Post>, waits: Vec<Wait>, until: Instant) -> (u64, bool) {
+    /// Posts reclaims, waits for their answers, and takes note of them. Returns the bytes that came back in time.
+    pub(super) fn reclaim(&self, posts: Vec<Post>, until: Instant) -> u64 {
         let mut posted = Vec::with_capacity(posts.len());
+        self.post(posts, &mut posted);
+        self.settle_all(&posted, &[], until).0
+    }
+
+    /// Posts reclaims. What to wait for goes into a list with room for it.
+    pub(super) fn post(&self, posts: Vec<Post>, posted: &mut Vec<Wait>) {
         for Post { key, engine, answer_to, wait } in posts {
             // An engine that is gone has dropped its leases; the channel closes, which is an answer.
             if let Some(engine) = engine {
@@ -19,6 +23,12 @@ impl MemoryGuard {
             }
             posted.push(wait);
         }
+    }
+
+    /// Waits for the answers to posted reclaims and to those of others in `waits`, and takes note of them. Returns the bytes
+    /// that the posts brought back, and whether every answer came in time. A late answer is noted by whoever next looks at
+    /// the session.
+    pub(super) fn settle_all(&self, posted: &[Wait], waits: &[Wait], until: Instant) -> (u64, bool) {
         let mut in_time = true;
         let mut settle = |wait: &Wait| match wait.answer.recv_deadline(until) {
             Err(RecvTimeoutError::Timeout) => {
@@ -28,7 +38,7 @@ impl MemoryGuard {
             Ok(_) | Err(RecvTimeoutError::Disconnected) => self.books.lock().settle(wait),
         };
         let freed = posted.iter().map(&mut settle).fold(0, u64::saturating_add);
-        for wait in &waits {
+        for wait in waits {
             settle(wait);
         }
         (freed, in_time)
@@ -44,7 +54,7 @@ impl MemoryGuard {
         let expired = state.sessions.idle_since(before);
         let posts = expired.into_iter().filter_map(|key| state.sessions.leave(key)).collect();
         drop(state);
-        self.reclaim(posts, Vec::new(), self.reclaim_until()).0
+        self.reclaim(posts, self.reclaim_until())
     }
 
     /// Frees a session's KV. Returns the bytes that came back within the reclaim deadline: 0 for a session that runs or
@@ -59,7 +69,7 @@ impl MemoryGuard {
             Vec::new()
         };
         drop(state);
-        self.reclaim(posts, Vec::new(), self.reclaim_until()).0
+        self.reclaim(posts, self.reclaim_until())
     }
 
     /// The last seat of a session is gone, or a closed session's request has ended.

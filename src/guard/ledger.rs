@@ -4,9 +4,10 @@
 //! release cannot: releasing more than is booked takes what there is and is remembered.
 
 use super::IntegrityError;
+use super::owner_map::OwnerMap;
 use super::{Levels, Pressure, Purpose};
 use plimsoll_engine::{Owner, Region};
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 /// All regions.
 pub(super) struct Ledger {
@@ -22,7 +23,7 @@ pub(super) struct RegionBook {
     pub(super) capacity: u64,
     /// What may be leased.
     pub(super) limit: u64,
-    /// What others use of it, by the last reading.
+    /// What is used of it and leased by nobody: by the last reading, or by conversations.
     pub(super) others: u64,
     /// What is leased.
     pub(super) used: u64,
@@ -32,7 +33,7 @@ pub(super) struct RegionBook {
     pub(super) pressure: Pressure,
     // The limit at the last booking: the present one may have been lowered since.
     ceiling: u64,
-    owners: HashMap<Owner, u64>,
+    owners: OwnerMap,
     purposes: [u64; Purpose::ALL.len()],
 }
 
@@ -114,16 +115,23 @@ impl Ledger {
                 peak: 0,
                 pressure: Pressure::Low,
                 ceiling: limit,
-                owners: HashMap::new(),
+                owners: OwnerMap::default(),
                 purposes: [0; Purpose::ALL.len()],
             }),
         }
     }
 
+    /// Sets what is used of a region and leased by nobody.
+    pub(super) fn set_others(&mut self, region: Region, bytes: u64) {
+        if let Some(book) = self.regions.iter_mut().find(|book| book.region == region) {
+            book.others = bytes;
+        }
+    }
+
     /// Takes in the level of every region. `idle` bytes of one press nobody.
-    pub(super) fn press(&mut self, levels: &Levels, idle: impl Fn(Region) -> u64) {
+    pub(super) fn press(&mut self, levels: &Levels, idle: impl Fn(&RegionBook) -> u64) {
         for book in &mut self.regions {
-            let pressing = book.taken().saturating_sub(idle(book.region));
+            let pressing = book.taken().saturating_sub(idle(book));
             // A capacity is never 0 where there is a limit; without one there is nothing to press.
             book.pressure = levels.next(book.pressure, pressing as f64 / book.capacity as f64);
         }
@@ -185,22 +193,24 @@ impl Ledger {
     /// Takes bytes back. Returns how many there were to take: fewer than `bytes` when the books are broken.
     pub(super) fn release(&mut self, region: Region, owner: Owner, bytes: u64) -> u64 {
         let book = self.regions.iter_mut().find(|book| book.region == region);
-        let booked = book.as_ref().map_or(0, |book| book.owner(owner));
+        let mut booked = 0;
+        if let Some(book) = book
+            && let Entry::Occupied(mut entry) = book.owners.entry(owner)
+        {
+            booked = *entry.get();
+            let taken = bytes.min(booked);
+            book.used -= taken;
+            book.purposes[Purpose::of(owner) as usize] -= taken;
+            *entry.get_mut() -= taken;
+            if taken == booked {
+                entry.remove();
+            }
+        }
         if bytes > booked {
             let error = IntegrityError::Overdrawn { region, owner, booked, released: bytes };
             self.broken.get_or_insert(error);
         }
-        let taken = bytes.min(booked);
-        if let Some(book) = book.filter(|_| taken > 0) {
-            book.used -= taken;
-            book.purposes[Purpose::of(owner) as usize] -= taken;
-            if taken == booked {
-                book.owners.remove(&owner);
-            } else if let Some(left) = book.owners.get_mut(&owner) {
-                *left -= taken;
-            }
-        }
-        taken
+        bytes.min(booked)
     }
 
     /// Proves that the sums are right and that nothing was released twice.

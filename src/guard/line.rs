@@ -29,6 +29,7 @@
 //! held up by whatever holds up an earlier one. A waiter clears its mark before it looks, so news that come meanwhile make it
 //! look again.
 
+use super::room::new_kv;
 use plimsoll_engine::sync::Alarm;
 use plimsoll_engine::{Estimate, Region, SessionKey};
 use std::cmp::Reverse;
@@ -44,6 +45,8 @@ pub(super) struct Waiter {
     pub(super) region: Region,
     /// The price of the smallest acceptable request.
     pub(super) least: Estimate,
+    /// For so many answers.
+    pub(super) answers: u32,
     pub(super) degradable: bool,
     /// Whether there are news that it has not looked at.
     pub(super) rung: bool,
@@ -70,6 +73,11 @@ impl Place {
     /// Where a request stands that does not wait: behind all who do, of its priority.
     pub(super) fn newcomer(priority: i8) -> Self {
         Place(Reverse(priority), u64::MAX)
+    }
+
+    /// Behind all.
+    pub(super) fn last() -> Self {
+        Self::newcomer(i8::MIN)
     }
 }
 
@@ -104,6 +112,11 @@ impl Line {
         self.waiters.get_mut(&place)
     }
 
+    /// Those before a place.
+    pub(super) fn ahead(&self, place: Place) -> impl Iterator<Item = &Waiter> {
+        self.waiters.range(..place).map(|(_, waiter)| waiter)
+    }
+
     /// How many stand before a place.
     pub(super) fn before(&self, place: Place) -> usize {
         // One that does not wait stands behind all of its priority, so nearly all of the line is counted either way.
@@ -129,7 +142,8 @@ impl Line {
             if ruled_out(waiter) {
                 continue;
             }
-            let kv = waiter.least.kv_bytes.max(held(waiter.session));
+            let held = held(waiter.session);
+            let kv = new_kv(&waiter.least, waiter.answers, held).saturating_add(held);
             let request = waiter.least.request_bytes;
             add(&mut kept.all_kv, kv);
             add(&mut kept.host, request);
@@ -181,7 +195,8 @@ mod tests {
             ring_bytes: 0,
             workspace_bytes: 0,
         };
-        Waiter { session: SessionKey(session), region, least, degradable, rung: false, alarm: None }
+        let (session, answers) = (SessionKey(session), 1);
+        Waiter { session, region, least, answers, degradable, rung: false, alarm: None }
     }
 
     fn rung(line: &mut Line) -> Vec<u64> {

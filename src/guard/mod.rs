@@ -22,20 +22,21 @@
 //! bytes. They must break neither the context length, nor the session's KV limit, nor the KV limit of all sessions, nor the
 //! limit of the region or regions they live in. A region's limit is the smaller of `threshold × capacity` and
 //! `capacity − reserve`. If the request does not fit as it is, sessions that do not run lose their KV, the least recently
-//! used first; if all of that is not enough, the request is shrunk to the most tokens that fit, and refused when that is
-//! less than its caller accepts. [`MemoryGuard::what_if`] is the same walk without its effects.
+//! used first; if all of that is not enough, the request is shrunk to the most tokens that fit. When that is less than its
+//! caller accepts, idle models that may go are unloaded for it, and where that is not enough either it is refused. [`MemoryGuard::what_if`] is the same walk without its effects.
 //!
 //! While memory is short ([`Pressure`]), requests that do not forbid it are granted less than they ask for, and the rest are
 //! refused with [`Reason::Pressure`].
 //!
 //! # What others use
 //!
-//! With a configured budget, the budget is all that counts. Without one the probe tells a region's capacity and how much of
+//! With a configured budget, the budget is all that counts, and nobody has part of it but conversations ([`Talk`]). Without one the probe tells a region's capacity and how much of
 //! it is used by anyone; of that, what exceeds what is ours is others' (`others = used − ours`), and
-//! `free = limit − leases − others`. The reading is at most 100 ms old. Ours are the leases less the KV that no engine has
-//! allocated yet, since a request that waits for a lane is in no reading: taken for ours, it would hide as many bytes of
-//! others, and they would be granted a second time. All else is committed when it is leased, or as long after as a load
-//! takes. A reading that does not change while what is ours does is stale: then others keep what they had.
+//! `free = limit − leases − others`. The reading is at most 100 ms old. Ours are the leases less what of them no reading can
+//! have: KV that no engine has allocated yet, for a request that waits for a lane; models that are booked and not loaded yet, or are
+//! on their way out; of one being loaded, what has not come yet. Taken for ours, they would hide as many bytes of others, and
+//! these would be granted a second time. All else is committed when it is leased. A reading that does not change while what is
+//! ours does is stale: then others keep what they had.
 //!
 //! # Invariants
 //!
@@ -47,7 +48,9 @@
 //!    nothing until its engine has answered, because the price of a request counts on what the session holds.
 //! 4. The lock is never held across a call into an engine or a probe, nor while a lease or an engine is dropped. Waiting
 //!    for an engine ends at the reclaim deadline.
-//! 5. The session table holds engines weakly: neither the books nor a lease keep an engine alive.
+//! 5. The tables hold engines weakly: neither the books nor a lease keep an engine alive.
+//! 6. A model is unloaded only while no request has a grant on it, no load of it is under way, and nobody waits with it before
+//!    whoever needs its bytes (`unloading.rs`).
 //!
 //! Beside the decisions a monitor takes snapshots, keeps their history, raises alerts, finds leaks and cleans up.
 //!
@@ -63,10 +66,14 @@ mod admission;
 mod audit;
 mod books;
 mod config;
+mod enrolment;
 mod eviction;
+mod leases;
 mod ledger;
 mod line;
+mod models;
 mod monitor;
+mod owner_map;
 mod pool;
 mod pressure;
 mod price;
@@ -81,6 +88,8 @@ mod seat;
 mod sessions;
 mod slab;
 mod stats;
+mod talk;
+mod unloading;
 mod verdict;
 mod waiting;
 
@@ -88,12 +97,14 @@ mod waiting;
 mod tests;
 
 pub use config::GuardConfig;
+pub use enrolment::{Enrolment, Loading};
+pub use models::{Footprint, PARTS, Unload};
 pub use monitor::{
     Alert, AlertCallback, AlertKind, CleanupBusy, CleanupCallback, CleanupId, CleanupOutcome, CleanupRecord,
     CleanupStage, CleanupTaskStats, History, MemoryLevel, MonitorConfig, MonitorStats, RegionHistory,
     RegionTrend, Snapshot, Subject, Suspect, SystemSnapshot,
 };
-pub use pool::{Buffer, PoolError, PoolStats, pool_size};
+pub use pool::{Aside, Buffer, PoolError, PoolStats, PoolUse, pool_size};
 pub use pressure::{Degraded, Levels, Pressure};
 pub use price::{Item, What};
 pub use probe::SystemProbe;
@@ -102,15 +113,17 @@ pub use recovery::Recovery;
 pub use refusal::{GuardError, IntegrityError, Refusal, RefusalCause};
 pub use seat::{BusyMark, Grant, Seat};
 pub use stats::{MemoryStats, OwnerStats, RegionStats, SessionStats};
+pub use talk::Talk;
+pub use unloading::InUse;
 pub use verdict::{Ask, Decision, Reason, Verdict};
 pub use waiting::{Queued, Waiting};
 
 use books::Books;
 use monitor::Monitor;
-use plimsoll_engine::{Clock, Engine, Lease, MemoryProbe, Owner, Region, Throttle};
+use plimsoll_engine::{Clock, Engine, MemoryProbe, Region, Throttle};
 use readings::Readings;
-use room::Shortage;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The books of all memory, and the decisions about it. Shared by all models of a runtime; every method may be called from
 /// any thread.
@@ -121,7 +134,7 @@ pub struct MemoryGuard {
     books: Arc<Books>,
     throttle: Arc<Throttle>,
     monitor: Monitor,
-    pool: pool::Pool,
+    pool: Arc<pool::Pool>,
 }
 
 impl MemoryGuard {
@@ -138,10 +151,11 @@ impl MemoryGuard {
         let readings = Readings::new(&config, probe);
         let books = Arc::new(Books::new(config.kv_limit));
         let monitor = Monitor::new(&config.monitor, readings.regions())?;
-        let (throttle, pool) = (Arc::default(), pool::Pool::default());
+        let (throttle, pool) = (Arc::default(), pool::Pool::new(Arc::clone(&clock), config.pool_limit));
+        let pool = Arc::new(pool);
         let guard = MemoryGuard { config, clock, readings, books, throttle, monitor, pool };
         for region in guard.readings.regions() {
-            guard.readings.take(region, &guard.books, &guard.config, 0);
+            guard.readings.take(region, &guard.books, &guard.config, &guard.pool);
             let state = guard.books.lock();
             let book = state.ledger.region(region).ok_or(GuardError::NoCapacity { region })?;
             if book.limit == 0 {
@@ -159,46 +173,6 @@ impl MemoryGuard {
     /// What engines read before each step: the share of their batch that may run under the present pressure.
     pub fn throttle(&self) -> &Arc<Throttle> {
         &self.throttle
-    }
-
-    /// Books a fixed number of bytes: a model's weights, its workspace. Idle sessions lose their KV if that makes room; then
-    /// it waits for their engines, at most for the reclaim deadline.
-    ///
-    /// # Errors
-    /// The region cannot hold that much more, with every number.
-    pub fn lease(self: &Arc<Self>, region: Region, owner: Owner, bytes: u64) -> Result<Lease, Refusal> {
-        self.refresh();
-        let until = self.reclaim_until();
-        let mut patient = true;
-        loop {
-            let mut state = self.books.lock();
-            if state.book(region, owner, bytes) {
-                // Who waited for this may have to hear that it will never come.
-                state.ring();
-                drop(state);
-                let lease = self.books.issue(region, owner, bytes);
-                self.make_good();
-                return Ok(lease);
-            }
-            let refuse = |cause| Err(state.refusal(cause, region, owner, bytes));
-            let Some(pool) = state.pool(region) else {
-                return refuse(RefusalCause::NoRegion);
-            };
-            let short = pool.short(bytes.into());
-            if short > pool.evictable {
-                return refuse(RefusalCause::Budget);
-            }
-            if !patient {
-                return refuse(RefusalCause::Reclaim);
-            }
-            state.settle_answered();
-            let selection = state.sessions.select(None, Shortage::of(region, short));
-            let posts = selection.victims.into_iter().filter_map(|key| state.sessions.leave(key)).collect();
-            let seen = state.releases();
-            drop(state);
-            let (_, in_time) = self.reclaim(posts, selection.waits, until);
-            patient = in_time && self.releases() != seen && std::time::Instant::now() < until;
-        }
     }
 
     /// Opens a session on an engine. `limit` is the most KV bytes it may hold; `None` takes the configured one.
@@ -249,7 +223,11 @@ impl MemoryGuard {
 
     /// Brings the regions' readings up to date if they are old.
     fn refresh(&self) {
-        self.readings.refresh(self.clock.now(), &self.books, &self.config, self.pool.spare());
+        self.refresh_at(self.clock.now());
+    }
+
+    fn refresh_at(&self, now: Duration) {
+        self.readings.refresh(now, &self.books, &self.config, &self.pool);
     }
 }
 

@@ -12,8 +12,9 @@
 //! | critical | 0.85 | 0.5 | greedy | a quarter |
 //! | emergency | 0.90 | 0.3 | greedy | one at a time |
 
+use super::books::State;
 use super::{GuardError, MemoryGuard};
-use plimsoll_engine::{Region, Sampling};
+use plimsoll_engine::Sampling;
 
 /// How short memory is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -135,35 +136,54 @@ impl Degraded {
 impl MemoryGuard {
     /// The level now, of all regions. Engines hear of a change at once.
     pub fn pressure(&self) -> Pressure {
-        self.observe(None)
+        self.observe()
     }
 
     /// Reads the machine again, whatever the age of the last reading, and takes in the level. Meant to be called from a timer.
     pub fn watch(&self) -> Pressure {
-        self.readings.take_live(&self.books, &self.config, self.pool.spare());
+        self.readings.take_live(&self.books, &self.config, &self.pool);
         self.make_good();
-        self.observe(None)
+        self.observe()
     }
 
-    /// The level for requests whose KV lives in a region, or of all regions.
-    pub(super) fn observe(&self, region: Option<Region>) -> Pressure {
+    /// The level of all regions.
+    pub(super) fn observe(&self) -> Pressure {
         self.refresh();
-        let Some(levels) = &self.config.pressure else { return Pressure::Low };
         let mut state = self.books.lock();
+        let change = self.press(&mut state);
+        let pressure = state.pressure(None);
+        drop(state);
+        change.into_iter().for_each(Change::tell);
+        pressure
+    }
+
+    /// Takes in how full the regions are, under the lock. A change is told when that is free again.
+    pub(super) fn press(&self, state: &mut State) -> Option<Change> {
+        let levels = self.config.pressure.as_ref()?;
         let before = state.pressure(None);
         state.press(levels);
-        let (after, here) = (state.pressure(None), state.pressure(region));
-        if before != after {
-            state.tally.pressure_changes += 1;
-            state.ring();
-            // Under the lock, so that the last level wins.
-            self.throttle.set(after.batch_share());
+        let after = state.pressure(None);
+        if before == after {
+            return None;
         }
-        drop(state);
-        if before != after {
-            log::warn!("memory pressure is {} now, {} before", after.name(), before.name());
-        }
-        here
+        state.tally.pressure_changes += 1;
+        state.ring();
+        // Under the lock, so that the last level wins.
+        self.throttle.set(after.batch_share());
+        Some(Change { before, after })
+    }
+}
+
+/// Another level than before.
+pub(super) struct Change {
+    before: Pressure,
+    after: Pressure,
+}
+
+impl Change {
+    /// Writes it to the log, which may be the host's.
+    pub(super) fn tell(self) {
+        log::warn!("memory pressure is {} now, {} before", self.after.name(), self.before.name());
     }
 }
 

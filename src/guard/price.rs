@@ -19,6 +19,8 @@ pub enum What {
     Buffers,
     /// The engine's workspace, which all requests of its model share.
     Workspace,
+    /// All that loading the model again takes, its workspace included; it stays when the request has ended.
+    Load,
 }
 
 impl What {
@@ -30,21 +32,23 @@ impl What {
             What::Ring => "ring",
             What::Buffers => "buffers",
             What::Workspace => "workspace",
+            What::Load => "load",
         }
     }
 
-    /// In which of the ledger's columns the bytes stand.
+    /// In which of the ledger's columns the bytes stand: those of a load in several, of which weights are the first.
     pub fn purpose(self) -> Purpose {
         match self {
             What::Kv | What::KvHeld => Purpose::Kv,
             What::Ring | What::Buffers => Purpose::Request,
             What::Workspace => Purpose::Workspace,
+            What::Load => Purpose::Weights,
         }
     }
 
     /// Whether a grant books the bytes. The others were booked before: by an earlier turn, or when the model was loaded.
     pub fn is_new(self) -> bool {
-        matches!(self, What::Kv | What::Ring | What::Buffers)
+        matches!(self, What::Kv | What::Ring | What::Buffers | What::Load)
     }
 }
 
@@ -55,7 +59,8 @@ pub struct Item {
     pub region: Region,
     /// What they are for.
     pub what: What,
-    /// Whose they are in the ledger; `None` before there is a ticket, when a request has no name yet.
+    /// Whose they are in the ledger; `None` before there is a ticket, when a request has no name yet, and for a load, which has
+    /// several owners.
     pub owner: Option<Owner>,
     /// How many; never 0.
     pub bytes: u64,
@@ -87,7 +92,7 @@ impl fmt::Display for Item {
 }
 
 impl Verdict {
-    /// The price line by line, lines of no bytes left out. The new lines together are what a grant's leases hold; with the
+    /// The price line by line, of all answers together, lines of no bytes left out. The new lines together are what a grant's leases hold; with the
     /// others they are all the memory that the request runs in.
     ///
     /// ```
@@ -109,15 +114,18 @@ impl Verdict {
     /// # }
     /// ```
     pub fn items(&self) -> Vec<Item> {
-        let Verdict { kv_region, ring_bytes, .. } = *self;
-        // A session may hold more than the request needs: then some of it goes, and nothing is new.
-        let held = self.kv_held.min(self.kv_bytes);
+        let Verdict { kv_region, ring_bytes, load_bytes, load_region, .. } = *self;
+        // One that is loaded for it is all new.
+        let workspace = if load_bytes == 0 { self.workspace_bytes } else { 0 };
+        // A session may hold more than its answer needs: then some of it goes, and nothing of that one is new.
+        let held = self.kv_reused();
         let lines = [
             (kv_region, What::Kv, self.kv_bytes - held),
             (kv_region, What::KvHeld, held),
             (Region::Host, What::Ring, ring_bytes),
             (Region::Host, What::Buffers, self.request_bytes.saturating_sub(ring_bytes)),
-            (Region::Host, What::Workspace, self.workspace_bytes),
+            (Region::Host, What::Workspace, workspace),
+            (load_region, What::Load, load_bytes),
         ];
         let item = |(region, what, bytes)| Item { region, what, owner: None, bytes };
         lines.into_iter().filter(|(_, _, bytes)| *bytes > 0).map(item).collect()
@@ -134,6 +142,7 @@ impl Verdict {
         json!({
             "decision": self.decision.name(),
             "reason": self.reason.name(),
+            "answers": self.answers,
             "asked_tokens": self.asked_tokens,
             "granted_tokens": self.granted_tokens,
             "fits_tokens": self.fits_tokens,
@@ -142,6 +151,9 @@ impl Verdict {
             "bytes_free": self.bytes_free,
             "evict_sessions": self.evict_sessions,
             "evict_bytes": self.evict_bytes,
+            "load_bytes": self.load_bytes,
+            "unload_models": self.unload_models,
+            "unload_bytes": self.unload_bytes,
             "retry_after_ms": self.retry_after.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
             "pressure": self.pressure.name(),
             "new_bytes": new.fold(0, u64::saturating_add),

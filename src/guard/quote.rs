@@ -10,6 +10,7 @@ use std::time::Duration;
 pub(super) struct Quote<'a> {
     engine: &'a dyn Engine,
     shape: Shape,
+    pub(super) answers: u32,
     pressure: Pressure,
     degradable: bool,
     // `max_tokens` as far as the context goes, and pressure allows.
@@ -39,6 +40,11 @@ impl Best {
         self.price.as_ref().is_none_or(fits) && !self.next.as_ref().is_some_and(fits)
     }
 
+    /// The price of the smallest acceptable request, where no acceptable one fits.
+    pub(super) fn least(&self) -> Option<Estimate> {
+        self.smallest
+    }
+
     /// Whether it is all that was asked for, as far as the context goes.
     pub(super) fn is_whole(&self) -> bool {
         self.next.is_none()
@@ -46,18 +52,35 @@ impl Best {
 }
 
 impl<'a> Quote<'a> {
-    /// Asks for the first price.
-    pub(super) fn new(engine: &'a dyn Engine, ask: &Ask, pressure: Pressure) -> Result<Self, EngineError> {
+    /// Asks for the first price, where memory is not short.
+    pub(super) fn new(engine: &'a dyn Engine, ask: &Ask) -> Result<Self, EngineError> {
         let left = engine.capabilities().context_length.saturating_sub(ask.shape.prompt_tokens);
         let Ask { shape, degradable, .. } = *ask;
-        let smallest = ask.smallest();
-        let allowed = if degradable { pressure.tokens(shape.max_tokens, smallest) } else { shape.max_tokens };
-        let most = allowed.min(left);
-        let mut quote = Quote { engine, shape, pressure, degradable, most, left, smallest, full: None };
+        let (most, smallest, pressure) = (shape.max_tokens.min(left), ask.smallest(), Pressure::Low);
+        let answers = ask.count();
+        let mut quote =
+            Quote { engine, shape, answers, pressure, degradable, most, left, smallest, full: None };
         if left > 0 {
             quote.full = Some(quote.price(most)?);
         }
         Ok(quote)
+    }
+
+    /// Whether it was made under this pressure.
+    pub(super) fn is_under(&self, pressure: Pressure) -> bool {
+        self.pressure == pressure
+    }
+
+    /// The same under another pressure.
+    pub(super) fn put_under(&mut self, pressure: Pressure) -> Result<(), EngineError> {
+        self.pressure = pressure;
+        let asked = self.shape.max_tokens;
+        let allowed = if self.degradable { pressure.tokens(asked, self.smallest) } else { asked };
+        self.most = allowed.min(self.left);
+        if self.full.is_some() {
+            self.full = Some(self.price(self.most)?);
+        }
+        Ok(())
     }
 
     /// Whether pressure rules the request out, because it may not be degraded.
@@ -71,7 +94,7 @@ impl<'a> Quote<'a> {
     }
 
     fn price(&self, max_tokens: u32) -> Result<Estimate, EngineError> {
-        self.engine.estimate(&Shape { max_tokens, ..self.shape })
+        self.engine.estimate(&Shape { max_tokens, ..self.shape })?.times(self.answers)
     }
 
     /// The result of a search in a room where everything fits.
@@ -156,6 +179,9 @@ impl<'a> Quote<'a> {
             pressure: self.pressure,
             ring_bytes: price.map_or(0, |price| price.ring_bytes),
             kv_region: room.kv_region,
+            load_bytes: room.load.1,
+            load_region: room.load.0,
+            answers: self.answers,
             ..Verdict::refusal(reason, self.shape.max_tokens, region)
         }
     }

@@ -1,6 +1,7 @@
 //! Readings: what the regions hold, as told by budgets and by the probe, and how much of it is others'.
 
 use super::books::Books;
+use super::pool::Pool;
 use super::probe::Budget;
 use super::{GuardConfig, Purpose};
 use plimsoll_engine::sync::atomic::{AtomicU64, Ordering};
@@ -54,13 +55,18 @@ impl Readings {
         self.probe.vitals()
     }
 
+    /// Gives what was freed back to the machine before it is read again.
+    pub(super) fn give_back(&self) {
+        self.probe.give_back();
+    }
+
     /// The regions that are read, the host first.
     pub(super) fn regions(&self) -> impl Iterator<Item = Region> + use<> {
         std::iter::once(Region::Host).chain(self.devices.clone())
     }
 
     /// Reads the host again if the last reading is old. Budgets never change, and of several threads only one reads.
-    pub(super) fn refresh(&self, now: Duration, books: &Books, config: &GuardConfig, spare: u64) {
+    pub(super) fn refresh(&self, now: Duration, books: &Books, config: &GuardConfig, pool: &Pool) {
         if !self.live {
             return;
         }
@@ -69,27 +75,34 @@ impl Readings {
         let taken = self.taken.load(Ordering::Acquire);
         let old = now.saturating_sub(taken) >= nanos(AGE);
         if old && self.taken.compare_exchange(taken, now, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-            self.take(Region::Host, books, config, spare);
+            self.take(Region::Host, books, config, pool);
         }
     }
 
     /// Reads the host, whatever the age of the last reading, unless it never changes.
-    pub(super) fn take_live(&self, books: &Books, config: &GuardConfig, spare: u64) {
+    pub(super) fn take_live(&self, books: &Books, config: &GuardConfig, pool: &Pool) {
         if self.live {
-            self.take(Region::Host, books, config, spare);
+            self.take(Region::Host, books, config, pool);
         }
     }
 
-    /// Reads a region into the books. `spare` host bytes are ours without a lease. A region that cannot be read keeps its last numbers.
-    pub(super) fn take(&self, region: Region, books: &Books, config: &GuardConfig, spare: u64) {
+    /// Reads a region into the books. What lies idle in the pool is ours without a lease. A region that cannot be read keeps its last
+    /// numbers.
+    pub(super) fn take(&self, region: Region, books: &Books, config: &GuardConfig, pool: &Pool) {
         // Leases before holdings and these before the reading: what is booked or allocated while it is taken counts as
-        // others', which errs on the safe side.
-        let leased = |book: &super::ledger::RegionBook| (book.used, book.purpose(Purpose::Kv), book.others);
-        let (used, kv, known) = books.lock().ledger.region(region).map_or((0, 0, 0), leased);
+        // others', which errs on the safe side. Idle memory is leased under this lock; that which comes back is both for the
+        // moment until its lease returns.
         let live = self.live && region == Region::Host;
+        let (there, kv, spare, known) = {
+            let state = books.lock();
+            let spare = if region == Region::Host { pool.spare() } else { 0 };
+            state.ledger.region(region).map_or((0, 0, spare, 0), |book| {
+                let absent = if live { state.sessions.models.absent_bytes(book) } else { 0 };
+                (book.used.saturating_sub(absent), book.purpose(Purpose::Kv), spare, book.others)
+            })
+        };
         let waiting = if live { kv.saturating_sub(self.kv_held(region)) } else { 0 };
-        let spare = if region == Region::Host { spare } else { 0 };
-        let ours = used.saturating_sub(waiting).saturating_add(spare);
+        let ours = there.saturating_sub(waiting).saturating_add(spare);
         if let Some(reading) = self.probe.read(region) {
             let stale = live && self.is_stale(reading, ours);
             let others = if stale { known } else { reading.used.saturating_sub(ours) };

@@ -55,9 +55,9 @@ pub enum GuardError {
 pub enum RefusalCause {
     /// The guard does not manage the region.
     NoRegion,
-    /// The region has too little left, even without the idle sessions' KV.
+    /// The region has too little left, even without the idle sessions' KV and, for a model, without idle models.
     Budget,
-    /// Idle sessions hold enough, but their engines did not give it back in time.
+    /// Idle sessions or models hold enough, but their engines did not give it back in time.
     Reclaim,
 }
 
@@ -76,18 +76,20 @@ pub struct Refusal {
     pub bytes_free: u64,
     /// Bytes that idle sessions hold there and that eviction would add.
     pub evictable: u64,
+    /// Bytes of idle models there, which make room for other models.
+    pub unloadable: u64,
     /// Bytes that may be leased, after threshold and reserve.
     pub limit: u64,
     /// Bytes leased.
     pub used: u64,
-    /// Bytes that others use.
+    /// Bytes that are used and leased by nobody: by others, by conversations.
     pub others: u64,
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Refusal { owner, region, bytes_asked: asked, bytes_free: free, .. } = self;
-        let Refusal { evictable, limit, used, others, .. } = self;
+        let Refusal { evictable, unloadable, limit, used, others, .. } = self;
         match self.cause {
             RefusalCause::NoRegion => {
                 return write!(f, "{asked} bytes for {owner}: the guard does not manage {region} memory");
@@ -98,7 +100,10 @@ impl fmt::Display for Refusal {
             }
         }
         write!(f, "{free} bytes are free, {evictable} more are with idle sessions ")?;
-        write!(f, "({used} leased, {others} used by others, limit {limit})")
+        if *unloadable > 0 {
+            write!(f, "and {unloadable} with idle models ")?;
+        }
+        write!(f, "({used} leased, {others} used without a lease, limit {limit})")
     }
 }
 

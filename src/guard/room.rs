@@ -8,9 +8,9 @@ use plimsoll_engine::{Estimate, Region};
 pub(super) enum Freeing {
     /// Nothing: the price fits as things are.
     Nothing,
-    /// The KV of idle sessions.
+    /// The KV of idle sessions, and models that were picked to be unloaded.
     Idle,
-    /// Everything but weights and workspaces, the asking session's KV included: what does not fit then never fits.
+    /// Everything but models that stay and the asking session's own, its KV included: what does not fit then never fits.
     Everything,
 }
 
@@ -21,11 +21,15 @@ pub(super) struct Pool {
     pub(super) limit: u64,
     /// Taken; above the limit when the limit was lowered.
     pub(super) taken: u64,
-    /// Of it, by idle sessions other than the asking one.
+    /// Of it, by idle sessions other than the asking one, and by models on their way out.
     pub(super) evictable: u64,
-    /// Of it, by weights and workspaces.
+    /// Of it, by models that were picked to be unloaded.
+    pub(super) unloading: u64,
+    /// Of it, by models that may be unloaded, those included.
+    pub(super) unloadable: u64,
+    /// Taken by models, were all unloaded that may be and the asking session's loaded.
     pub(super) fixed: u64,
-    /// Idle KV of the asking session, which nobody can evict while its request runs.
+    /// Idle KV of the asking session and its idle model, which nobody can evict while its request runs.
     pub(super) own: u64,
     /// What those who wait before it need at the least, what their sessions hold included.
     pub(super) kept: u64,
@@ -49,33 +53,42 @@ impl Pool {
     fn fits(&self, new: u128, freeing: Freeing) -> bool {
         match freeing {
             Freeing::Nothing => self.short(new) == 0,
-            Freeing::Idle => self.short(new) <= self.evictable,
+            Freeing::Idle => self.short(new) <= self.evictable.saturating_add(self.unloading),
             Freeing::Everything => new.saturating_add(self.fixed.into()) <= self.limit.into(),
         }
     }
 
-    /// Whether new bytes leave those who wait before as much as they need, were all idle KV evicted for them.
+    /// Whether new bytes leave those who wait before as much as they need, were all idle KV and models gone for them.
     fn spares(&self, new: u128, freeing: Freeing) -> bool {
         let takes = new > 0 || self.own > 0;
         self.kept == 0
             || !takes
             || freeing == Freeing::Everything
-            || self.short(new.saturating_add(self.kept.into())) <= self.evictable
+            || self.short(new.saturating_add(self.kept.into())) <= self.spare()
+    }
+
+    /// Bytes that idle sessions and idle models hold.
+    pub(super) fn spare(&self) -> u64 {
+        self.evictable.saturating_add(self.unloadable)
     }
 
     /// Bytes that must come back, beyond all that can be evicted, before new ones are granted.
     fn lacks(&self, new: u128) -> u64 {
-        self.short(new.saturating_add(self.kept.into())).saturating_sub(self.evictable)
+        self.short(new.saturating_add(self.kept.into())).saturating_sub(self.spare())
     }
 }
 
 /// Everything that bounds a request of one session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Room {
+    /// Answers that a price is for: the first goes on with what the session holds.
+    pub(super) answers: u32,
     /// Most KV of the session.
     pub(super) session_limit: u64,
     /// KV that the session holds and that will still be there.
     pub(super) held: u64,
+    /// What loading its model takes first, and where; no bytes for one that is loaded.
+    pub(super) load: (Region, u64),
     /// Where the session's KV lives.
     pub(super) kv_region: Region,
     /// All sessions' KV.
@@ -120,19 +133,35 @@ impl Shortage {
         }
         *self != before
     }
+
+    /// Counts bytes of a model that goes. Returns whether they help at all.
+    pub(super) fn cover_fixed(&mut self, region: Region, bytes: u64) -> bool {
+        let before = *self;
+        self.cover(region, bytes);
+        self.all_kv = before.all_kv;
+        *self != before
+    }
+}
+
+/// KV that a price of so many answers adds to what its session holds. The first answer takes that over as far as it can; the
+/// others begin with nothing.
+pub(super) fn new_kv(price: &Estimate, answers: u32, held: u64) -> u64 {
+    let first = price.kv_bytes / u64::from(answers.max(1));
+    price.kv_bytes - held.min(first)
 }
 
 impl Room {
     /// New KV bytes of a price.
     pub(super) fn new_kv(&self, price: &Estimate) -> u64 {
-        price.kv_bytes.saturating_sub(self.held)
+        new_kv(price, self.answers, self.held)
     }
 
     /// New bytes of a price in one region.
     pub(super) fn new_bytes(&self, price: &Estimate, region: Region) -> u128 {
         let kv = if region == self.kv_region { self.new_kv(price) } else { 0 };
         let host = if region == Region::Host { price.request_bytes } else { 0 };
-        u128::from(kv) + u128::from(host)
+        let load = if region == self.load.0 { self.load.1 } else { 0 };
+        u128::from(kv) + u128::from(host) + u128::from(load)
     }
 
     /// The pool of one of the two regions.
@@ -143,7 +172,7 @@ impl Room {
     /// The first constraint that a price breaks, and the region where it does.
     pub(super) fn obstacle(&self, price: &Estimate, freeing: Freeing) -> Option<(Reason, Region)> {
         let room = match freeing {
-            Freeing::Everything => Room { held: 0, ..*self },
+            Freeing::Everything => Room { held: 0, load: (Region::Host, 0), ..*self },
             Freeing::Nothing | Freeing::Idle => *self,
         };
         if price.kv_bytes > self.session_limit {
@@ -205,12 +234,41 @@ mod tests {
 
     fn room() -> Room {
         Room {
+            answers: 1,
             session_limit: 90,
             held: 10,
+            load: (Region::Host, 0),
             kv_region: Region::Device(0),
-            all_kv: Pool { limit: 80, taken: 30, evictable: 20, fixed: 0, own: 10, kept: 0 },
-            kv: Pool { limit: 100, taken: 80, evictable: 20, fixed: 50, own: 10, kept: 0 },
-            host: Pool { limit: 50, taken: 40, evictable: 0, fixed: 0, own: 0, kept: 0 },
+            all_kv: Pool {
+                limit: 80,
+                taken: 30,
+                evictable: 20,
+                unloading: 0,
+                unloadable: 0,
+                fixed: 0,
+                own: 10,
+                kept: 0,
+            },
+            kv: Pool {
+                limit: 100,
+                taken: 80,
+                evictable: 20,
+                unloading: 0,
+                unloadable: 0,
+                fixed: 50,
+                own: 10,
+                kept: 0,
+            },
+            host: Pool {
+                limit: 50,
+                taken: 40,
+                evictable: 0,
+                unloading: 0,
+                unloadable: 0,
+                fixed: 0,
+                own: 0,
+                kept: 0,
+            },
         }
     }
 
@@ -232,6 +290,17 @@ mod tests {
         assert_eq!(room.obstacle(&price(30, 10), Freeing::Nothing), None);
         assert_eq!(room.obstacle(&price(50, 50), Freeing::Everything), None);
         assert_eq!(room.obstacle(&price(51, 50), Freeing::Everything), Some((Reason::Budget, device)));
+    }
+
+    #[test]
+    fn only_the_first_answer_goes_on_with_what_is_held() {
+        let room = Room { answers: 3, ..room() };
+        assert_eq!([30, 15, 60].map(|kv| room.new_kv(&price(kv, 0))), [20, 10, 50]);
+        // One of 5 bytes needs less than is held: the other two are new.
+        assert_eq!(room.new_kv(&price(15, 0)), 10);
+        assert_eq!(super::tests::room().new_kv(&price(5, 0)), 0);
+        assert_eq!(room.obstacle(&price(50, 10), Freeing::Idle), None);
+        assert_eq!(room.obstacle(&price(51, 0), Freeing::Idle), Some((Reason::Budget, Region::Device(0))));
     }
 
     #[test]
@@ -281,7 +350,16 @@ mod tests {
 
     #[test]
     fn nothing_new_fits_even_above_the_limit() {
-        let pool = Pool { limit: 10, taken: 20, evictable: 0, fixed: 0, own: 0, kept: 0 };
+        let pool = Pool {
+            limit: 10,
+            taken: 20,
+            evictable: 0,
+            unloading: 0,
+            unloadable: 0,
+            fixed: 0,
+            own: 0,
+            kept: 0,
+        };
         assert!(pool.fits(0, Freeing::Nothing));
         assert_eq!((pool.short(0), pool.short(1), pool.free()), (0, 11, 0));
         assert_eq!(pool.short(u128::from(u64::MAX) * 2), u64::MAX);

@@ -1,7 +1,7 @@
 //! What a session and a request own of the guard: a seat, and a grant.
 
 use super::MemoryGuard;
-use plimsoll_engine::{Engine, Lease, RequestId, SessionKey};
+use plimsoll_engine::{Engine, Lease, Owner, Region, RequestId, SessionKey};
 use std::fmt;
 use std::sync::Arc;
 
@@ -42,41 +42,71 @@ impl fmt::Debug for Seat {
     }
 }
 
-/// An admitted request: its bytes, booked. Dropping it unused gives everything back.
+/// An admitted request: its bytes, booked. Dropping it unused gives everything back, in one step.
 #[derive(Debug)]
 pub struct Grant {
-    /// The request's name in the ledger.
+    /// The request's name in the ledger, and its first answer's for the engine. The others' numbers follow it.
     pub request: RequestId,
+    /// How many answers the leases pay for, each with the same share of the price; the first has what the session holds besides.
+    pub answers: u32,
+    /// The session key of the second answer, for its engine alone; the others' follow. No session has any of them.
+    pub branches: SessionKey,
     /// The KV that the session does not hold yet.
     pub kv: Lease,
     /// The request's own host bytes, the ring's included.
     pub host: Lease,
     /// `max_tokens` that were granted.
     pub granted_tokens: u32,
-    /// Keeps the session from being evicted and from being granted another request. Declared last, so that the bytes of a
-    /// dropped grant are back before the session counts as idle.
-    pub busy: BusyMark,
+    pub(super) busy: BusyMark,
 }
 
-/// A session's running request. Keep it until the engine has said that the request ended; then drop it.
+/// A session's running request, which keeps the session from being evicted and from being granted another one. Keep it until
+/// the engine has said that the request ended; then drop it.
 pub struct BusyMark {
-    pub(super) guard: Arc<MemoryGuard>,
-    pub(super) session: SessionKey,
+    guard: Arc<MemoryGuard>,
+    session: SessionKey,
+    ended: bool,
+}
+
+impl Grant {
+    /// KV, host bytes and mark, for whoever runs the request. The leases go first: the bytes are back before the session counts
+    /// as idle.
+    pub fn into_parts(mut self) -> (Lease, Lease, BusyMark) {
+        let BusyMark { guard, session, ended } = &mut self.busy;
+        let busy =
+            BusyMark { guard: Arc::clone(guard), session: *session, ended: std::mem::replace(ended, true) };
+        (self.kv.take(), self.host.take(), busy)
+    }
+}
+
+impl Drop for Grant {
+    fn drop(&mut self) {
+        let Grant { kv, host, busy, .. } = self;
+        busy.end([(kv.region(), kv.owner(), kv.redeem()), (host.region(), host.owner(), host.redeem())]);
+    }
+}
+
+impl BusyMark {
+    pub(super) fn new(guard: &Arc<MemoryGuard>, session: SessionKey) -> Self {
+        BusyMark { guard: Arc::clone(guard), session, ended: false }
+    }
+
+    /// Gives back bytes, and ends the session's request.
+    fn end(&mut self, back: [(Region, Owner, u64); 2]) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        let now = self.guard.clock.now();
+        if self.guard.books.end(self.session, back, now, &self.guard.pool) {
+            self.guard.close(self.session);
+        }
+    }
 }
 
 impl Drop for BusyMark {
     fn drop(&mut self) {
-        let now = self.guard.clock.now();
-        let mut state = self.guard.books.lock();
-        let ended = state.sessions.end(self.session, now);
-        if let Some((took, _)) = ended {
-            state.learn(took);
-            state.ring();
-        }
-        drop(state);
-        if let Some((_, true)) = ended {
-            self.guard.close(self.session);
-        }
+        let nothing = (Region::Host, Owner::Kv(self.session), 0);
+        self.end([nothing, nothing]);
     }
 }
 

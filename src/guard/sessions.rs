@@ -5,11 +5,12 @@
 //! ([`super::slab`]), so that touching, evicting and finding the oldest take the same time whatever the number of sessions.
 
 use super::GuardError;
+use super::models::Models;
 use super::room::Shortage;
 use super::slab::{End, List, Slab};
 use super::stats::SessionStats;
 use plimsoll_engine::sync::{Receiver, Sender, TryRecvError, unbounded};
-use plimsoll_engine::{Engine, Region, RequestId, SessionKey};
+use plimsoll_engine::{Engine, ModelId, Region, RequestId, SessionKey};
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -33,6 +34,8 @@ pub(super) struct Session {
     pub(super) key: SessionKey,
     /// Weak, so that the table never is the last to hold an engine: it may be touched from the engine's own thread.
     pub(super) engine: Weak<dyn Engine>,
+    /// Its model, if that may be unloaded.
+    pub(super) model: Option<ModelId>,
     pub(super) region: Region,
     pub(super) limit: u64,
     pub(super) kv: u64,
@@ -71,12 +74,17 @@ pub(super) struct Wait {
     pub(super) answer: Receiver<u64>,
 }
 
-/// Which idle sessions go, and which answers to wait for, to cover a shortage.
+/// Which idle sessions and models go, and which answers to wait for, to cover a shortage.
 #[derive(Default)]
 pub(super) struct Selection {
     pub(super) victims: Vec<SessionKey>,
     pub(super) bytes: u64,
     pub(super) waits: Vec<Wait>,
+    /// Models to unload, and what they have booked.
+    pub(super) models: Vec<ModelId>,
+    pub(super) model_bytes: u64,
+    /// Of models on their way out.
+    pub(super) answers: Vec<Receiver<u64>>,
 }
 
 /// What came of a reclaim.
@@ -98,6 +106,8 @@ pub(super) struct Sessions {
     // KV of idle and leaving sessions by region; a handful.
     pub(super) evictable: Vec<(Region, u64)>,
     pub(super) open: usize,
+    /// Models that may be unloaded.
+    pub(super) models: Models,
     next_key: u64,
 }
 
@@ -111,6 +121,7 @@ impl Sessions {
             busy: List::new(),
             evictable: Vec::new(),
             open: 0,
+            models: Models::default(),
             next_key: 1,
         }
     }
@@ -126,9 +137,11 @@ impl Sessions {
         self.slab.reserve().ok_or(GuardError::OutOfMemory)?;
         self.index.try_reserve(1).map_err(|_| GuardError::OutOfMemory)?;
         let key = SessionKey(self.next_key);
+        let model = self.models.of(&engine);
         let session = Session {
             key,
             engine,
+            model,
             region,
             limit,
             kv: 0,
@@ -147,6 +160,13 @@ impl Sessions {
         self.next_key += 1;
         self.open += 1;
         Ok(key)
+    }
+
+    /// Keys that no session has nor ever will, for so many of an engine's own; the first of them.
+    pub(super) fn next_keys(&mut self, count: u64) -> SessionKey {
+        let first = SessionKey(self.next_key);
+        self.next_key += count;
+        first
     }
 
     /// One session.
@@ -208,6 +228,8 @@ impl Sessions {
             session.request = Some(request);
             session.requests += 1;
             session.last_used = now;
+            let model = session.model;
+            self.models.count_busy(model, true);
             self.move_to(at, Place::Busy, End::Last);
         }
     }
@@ -220,7 +242,8 @@ impl Sessions {
         }
         let took = now.saturating_sub(session.last_used);
         (session.last_used, session.request) = (now, None);
-        let (kv, closed) = (session.kv, session.closed);
+        let (kv, closed, model) = (session.kv, session.closed, session.model);
+        self.models.count_busy(model, false);
         self.move_to(at, if kv > 0 { Place::Idle } else { Place::Empty }, End::Last);
         Some((took, closed))
     }
@@ -296,10 +319,23 @@ impl Sessions {
         self.list(&self.leaving).filter_map(|session| self.answered(session.key)).collect()
     }
 
-    /// Leaving sessions first, then idle ones from the least recently used, until the shortage is covered. Sessions that
-    /// do not help stay.
-    pub(super) fn select(&self, asking: Option<SessionKey>, mut shortage: Shortage) -> Selection {
+    /// Idle sessions of models that go; then leaving sessions, then idle ones from the least recently used, until the shortage
+    /// is covered. Sessions that do not help stay.
+    pub(super) fn select(
+        &self,
+        asking: Option<SessionKey>,
+        mut shortage: Shortage,
+        going: &[ModelId],
+    ) -> Selection {
         let mut selection = Selection::default();
+        let goes = |session: &Session| session.model.is_some_and(|model| going.contains(&model));
+        if !going.is_empty() {
+            for session in self.list(&self.idle).filter(|session| goes(session)) {
+                shortage.cover(session.region, session.kv);
+                selection.victims.push(session.key);
+                selection.bytes += session.kv;
+            }
+        }
         for session in self.list(&self.leaving) {
             if shortage.is_met() {
                 break;
@@ -312,7 +348,8 @@ impl Sessions {
             if shortage.is_met() {
                 break;
             }
-            if Some(session.key) != asking && shortage.cover(session.region, session.kv) {
+            let candidate = Some(session.key) != asking && !goes(session);
+            if candidate && shortage.cover(session.region, session.kv) {
                 selection.victims.push(session.key);
                 selection.bytes += session.kv;
             }

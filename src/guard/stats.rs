@@ -20,6 +20,8 @@ pub(super) struct Tally {
     pub(super) longest_wait: Duration,
     pub(super) recoveries: u64,
     pub(super) recovery_failures: u64,
+    pub(super) unloads: u64,
+    pub(super) reloads: u64,
 }
 
 impl Tally {
@@ -50,7 +52,7 @@ pub struct RegionStats {
     pub limit: u64,
     /// What is leased.
     pub used: u64,
-    /// What others use.
+    /// What is used and leased by nobody: by others and, in a configured budget, by conversations.
     pub others: u64,
     /// What is left: `limit` less `used` less `others`.
     pub free: u64,
@@ -139,6 +141,14 @@ pub struct MemoryStats {
     pub recoveries: u64,
     /// Times it was refused again, and a request or a load failed for it.
     pub recovery_failures: u64,
+    /// Models that can be unloaded, and are loaded or about to be.
+    pub models_loaded: u64,
+    /// Models that are unloaded until their next request.
+    pub models_unloaded: u64,
+    /// Times a model was unloaded, to make room or because it was asked for.
+    pub unloads: u64,
+    /// Times an unloaded model was loaded again.
+    pub reloads: u64,
     /// The pool.
     pub pool: PoolStats,
     /// All owners with bytes, by region and owner.
@@ -235,6 +245,25 @@ impl MemoryStats {
                 })
             })
             .collect();
+        let pool = json!({
+            "in_use_bytes": self.pool.in_use_bytes,
+            "idle_bytes": self.pool.idle_bytes,
+            "limit_bytes": self.pool.limit_bytes,
+            "buffers_in_use": self.pool.buffers_in_use,
+            "buffers_idle": self.pool.buffers_idle,
+            "hits": self.pool.hits,
+            "misses": self.pool.misses,
+            "evictions": self.pool.evictions,
+            "engine": {
+                "in_use_bytes": self.pool.engine.in_use_bytes,
+                "idle_bytes": self.pool.engine.idle_bytes,
+                "buffers_in_use": self.pool.engine.buffers_in_use,
+                "buffers_idle": self.pool.engine.buffers_idle,
+                "hits": self.pool.engine.hits,
+                "misses": self.pool.engine.misses,
+                "evictions": self.pool.engine.evictions,
+            },
+        });
         let decided = [self.accepted_count, self.shrunk_count, self.rejected_count, self.routed_count];
         let decided = decided.into_iter().fold(0, u64::saturating_add);
         let ledger: Vec<Value> = self
@@ -273,22 +302,20 @@ impl MemoryStats {
             "evictions": self.evictions,
             "recoveries": self.recoveries,
             "recovery_failures": self.recovery_failures,
-            "pool": {
-                "in_use_bytes": self.pool.in_use_bytes,
-                "idle_bytes": self.pool.idle_bytes,
-                "limit_bytes": self.pool.limit_bytes,
-                "buffers_in_use": self.pool.buffers_in_use,
-                "buffers_idle": self.pool.buffers_idle,
-                "hits": self.pool.hits,
-                "misses": self.pool.misses,
-                "evictions": self.pool.evictions,
-            },
+            "models_loaded": self.models_loaded,
+            "models_unloaded": self.models_unloaded,
+            "unloads": self.unloads,
+            "reloads": self.reloads,
+            "pool": pool,
             "ledger": ledger,
             "metrics": {
                 "kv_bytes_in_use": self.total_kv_bytes,
                 "kv_in_use_mb": mib(self.total_kv_bytes),
                 "sessions_active": self.active_sessions,
                 "sessions_evicted_total": self.evictions,
+                "models_loaded": self.models_loaded,
+                "models_unloaded_total": self.unloads,
+                "models_reloaded_total": self.reloads,
                 "gpu_mem_used_bytes": sum(RegionStats::taken),
                 "memory_pressure_gauge": self.pressure as i32,
                 "admission_rejected_total": self.rejected_count,
@@ -301,7 +328,7 @@ impl MemoryStats {
 impl MemoryGuard {
     /// A snapshot of regions, sessions, decisions and the ledger.
     pub fn stats(&self) -> MemoryStats {
-        let pressure = self.observe(None);
+        let pressure = self.observe();
         let now = self.clock.now();
         let pool = self.pool_stats();
         let state = self.books.lock();
@@ -326,6 +353,7 @@ impl MemoryGuard {
                 book.owners().map(|(owner, bytes)| OwnerStats { region: book.region, owner, bytes })
             })
             .collect();
+        let (models_loaded, models_unloaded) = state.sessions.models.counts();
         let (bytes, tally) = (|purpose| state.ledger.purpose(purpose), state.tally);
         let stats = MemoryStats {
             regions,
@@ -350,6 +378,10 @@ impl MemoryGuard {
             evictions: tally.evictions,
             recoveries: tally.recoveries,
             recovery_failures: tally.recovery_failures,
+            models_loaded,
+            models_unloaded,
+            unloads: tally.unloads,
+            reloads: tally.reloads,
             pool,
             ledger: Vec::new(),
         };

@@ -10,6 +10,9 @@ use std::time::Duration;
 pub struct Ask {
     /// The request, with the `max_tokens` asked for.
     pub shape: Shape,
+    /// How many answers of this shape run side by side, all or none of them; 0 counts as 1. The first goes on with the
+    /// session's KV.
+    pub answers: u32,
     /// The smallest `max_tokens` that is still worth running; 0 counts as 1. Equal to the shape's `max_tokens`, the
     /// request is never shrunk.
     pub min_tokens: u32,
@@ -20,6 +23,11 @@ pub struct Ask {
 }
 
 impl Ask {
+    /// How many answers it is for.
+    pub(super) fn count(&self) -> u32 {
+        self.answers.max(1)
+    }
+
     /// The fewest tokens a grant may have: never more than were asked for.
     pub(super) fn smallest(&self) -> u32 {
         self.min_tokens.max(1).min(self.shape.max_tokens)
@@ -99,7 +107,8 @@ impl Reason {
 }
 
 /// A decision with its numbers. Prices are those of what is granted, or, when nothing is, of what was asked as far as the
-/// context goes; all are 0 when the prompt alone exceeds the context. Sizes are bytes.
+/// context goes; all are 0 when the prompt alone exceeds the context. Sizes are bytes, of all answers together; tokens are those
+/// of each answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict {
     /// What happens.
@@ -117,7 +126,7 @@ pub struct Verdict {
     pub bytes_asked: u64,
     /// Bytes free in `region` after threshold and reserve, before anything is evicted.
     pub bytes_free: u64,
-    /// KV of the whole session when the request ends at its longest.
+    /// KV of the whole session, of all answers, when the request ends at its longest.
     pub kv_bytes: u64,
     /// Of these, what the session holds already.
     pub kv_held: u64,
@@ -145,9 +154,24 @@ pub struct Verdict {
     pub ring_bytes: u64,
     /// Where the KV is.
     pub kv_region: Region,
+    /// What loading its model again takes first; 0 for one that is loaded. Part of `bytes_asked` where that is in `region`.
+    pub load_bytes: u64,
+    /// Where its model is loaded.
+    pub load_region: Region,
+    /// Idle models that are unloaded for this.
+    pub unload_models: u32,
+    /// What they take, without KV.
+    pub unload_bytes: u64,
+    /// How many answers this is about: at least 1.
+    pub answers: u32,
 }
 
 impl Verdict {
+    /// Of the KV that the session holds, what the request goes on with: only the first answer does, and it may need less.
+    pub(super) fn kv_reused(&self) -> u64 {
+        self.kv_held.min(self.kv_bytes / u64::from(self.answers.max(1)))
+    }
+
     /// Whether waiting for bytes may help: it was refused for now, and not because its session is busy.
     pub(super) fn may_wait(&self) -> bool {
         self.decision == Decision::Reject && self.retry_after.is_some() && self.reason != Reason::Busy
@@ -176,6 +200,11 @@ impl Verdict {
             waited: Duration::ZERO,
             ring_bytes: 0,
             kv_region: region,
+            load_bytes: 0,
+            load_region: Region::Host,
+            unload_models: 0,
+            unload_bytes: 0,
+            answers: 1,
         }
     }
 }
@@ -184,6 +213,9 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Verdict { asked_tokens, granted_tokens, fits_tokens, bytes_asked, bytes_free, region, .. } = self;
         write!(f, "{} ({}): ", self.decision.name(), self.reason.name())?;
+        if self.answers > 1 {
+            write!(f, "{} answers of ", self.answers)?;
+        }
         match self.decision {
             Decision::Reject => write!(f, "{asked_tokens} tokens ")?,
             _ => write!(f, "{granted_tokens} of {asked_tokens} tokens ")?,
@@ -191,6 +223,12 @@ impl fmt::Display for Verdict {
         write!(f, "need {bytes_asked} bytes of {region} memory, {bytes_free} are free")?;
         if self.evict_sessions > 0 {
             write!(f, ", {} more from {} idle sessions", self.evict_bytes, self.evict_sessions)?;
+        }
+        if self.unload_models > 0 {
+            write!(f, ", {} more from {} idle models", self.unload_bytes, self.unload_models)?;
+        }
+        if self.load_bytes > 0 {
+            write!(f, "; its model is loaded again with {} of them", self.load_bytes)?;
         }
         if self.decision == Decision::Reject {
             write!(f, "; {fits_tokens} tokens would fit now")?;

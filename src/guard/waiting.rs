@@ -4,7 +4,7 @@ use super::admission::{Asker, Decided};
 use super::line::{Place, Waiter};
 use super::quote::Quote;
 use super::verdict::{Ask, Decision, Reason, Verdict};
-use super::{Grant, MemoryGuard, Pressure, Seat};
+use super::{Grant, MemoryGuard, Seat};
 use plimsoll_engine::sync::Alarm;
 use plimsoll_engine::{Cancel, EngineError, SessionKey};
 use std::fmt;
@@ -49,7 +49,7 @@ impl MemoryGuard {
         let asker = Asker::newcomer(seat, ask);
         let least = match wait.is_zero() {
             true => None,
-            false => Quote::new(asker.engine, ask, Pressure::Low)?.least()?,
+            false => Quote::new(asker.engine, ask)?.least()?,
         };
         let (mut state, verdict) = match self.decide(&asker)? {
             Decided::Granted(verdict, grant) => return Ok(Queued::Decided(verdict, Some(grant))),
@@ -71,6 +71,7 @@ impl MemoryGuard {
                 session: seat.key,
                 region: seat.engine.capabilities().kv_region,
                 least,
+                answers: ask.count(),
                 degradable: ask.degradable,
                 rung: verdict.reason == Reason::Reclaim,
                 alarm: None,

@@ -42,6 +42,9 @@ pub enum TextError {
     /// Stop strings out of bounds.
     #[error("stop strings: {0}")]
     Stop(&'static str),
+    /// The system refuses memory.
+    #[error("the system has no memory for {0}")]
+    NoMemory(&'static str),
     /// A chat template has a fault, at a line counted from 1.
     #[error("chat template, line {line}: {message}")]
     Template {

@@ -31,6 +31,6 @@ pub use detokenizer::Detokenizer;
 pub use error::TextError;
 pub use gguf::GgufVocab;
 pub use json::{Json, MAX_JSON};
-pub use stop::{MAX_STOP_BYTES, MAX_STOPS, StopMatcher};
+pub use stop::{MAX_STOP_BYTES, MAX_STOPS, StopMatcher, Stops};
 pub use template::{Chat, ChatTemplate, Message, Turn};
 pub use tokenizer::{MAX_TEXT, Tokenizer};

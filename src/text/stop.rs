@@ -1,6 +1,8 @@
 //! Stop strings over streamed text: a text ends before the first of them, and nothing of a stop string is ever shown.
 
 use super::error::TextError;
+use std::collections::TryReserveError;
+use std::sync::Arc;
 
 /// Most stop strings of a request.
 pub const MAX_STOPS: usize = 64;
@@ -8,60 +10,55 @@ pub const MAX_STOPS: usize = 64;
 /// Most bytes of one stop string.
 pub const MAX_STOP_BYTES: usize = 1024;
 
-/// Finds the stop string that is complete first, wherever the chunks are cut. Of those complete at the same place the
-/// longest is taken, then the one given first.
-#[derive(Clone, Debug)]
-pub struct StopMatcher {
-    stops: Vec<Stop>,
-    /// Text that may still turn out to be part of a stop string.
-    held: String,
-    found: Option<usize>,
-}
+/// Stop strings, compiled: for any number of texts.
+#[derive(Debug)]
+pub struct Stops(Vec<Stop>);
 
-/// One stop string and how much of it the text so far ends with (Knuth, Morris and Pratt's automaton).
-#[derive(Clone, Debug)]
+/// One stop string (Knuth, Morris and Pratt's automaton).
+#[derive(Debug)]
 struct Stop {
-    bytes: Box<[u8]>,
+    bytes: Vec<u8>,
     /// `shorter[n]`: the longest proper prefix that is also a suffix of the first `n + 1` bytes.
-    shorter: Box<[u16]>,
-    matched: usize,
+    shorter: Vec<u16>,
 }
 
 impl Stop {
-    fn new(text: &str) -> Self {
-        let bytes: Box<[u8]> = text.as_bytes().into();
-        let mut shorter = vec![0_u16; bytes.len()];
-        let mut matched = 0_usize;
-        for at in 1..bytes.len() {
-            while matched > 0 && bytes[at] != bytes[matched] {
-                matched = shorter[matched - 1].into();
-            }
-            matched += usize::from(bytes[at] == bytes[matched]);
-            shorter[at] = matched as u16;
+    fn new(text: &str) -> Result<Self, TryReserveError> {
+        let (mut bytes, mut shorter) = (Vec::new(), Vec::new());
+        bytes.try_reserve_exact(text.len())?;
+        shorter.try_reserve_exact(text.len())?;
+        bytes.extend_from_slice(text.as_bytes());
+        shorter.push(0);
+        let mut stop = Stop { bytes, shorter };
+        for at in 1..stop.bytes.len() {
+            let longest = stop.step(stop.shorter[at - 1], stop.bytes[at]);
+            stop.shorter.push(longest);
         }
-        Stop { bytes, shorter: shorter.into(), matched: 0 }
+        Ok(stop)
     }
 
-    /// Takes the next byte; says whether the stop string is complete. Not called again after that.
-    fn step(&mut self, byte: u8) -> bool {
-        while self.matched > 0 && byte != self.bytes[self.matched] {
-            self.matched = self.shorter[self.matched - 1].into();
+    /// How much of it a text ends with that ended with its first `matched` bytes, not all of them, once this byte has come.
+    fn step(&self, matched: u16, byte: u8) -> u16 {
+        let mut matched = usize::from(matched);
+        while matched > 0 && byte != self.bytes[matched] {
+            matched = self.shorter[matched - 1].into();
         }
-        self.matched += usize::from(byte == self.bytes[self.matched]);
-        self.matched == self.bytes.len()
+        // A stop string's length fits.
+        (matched + usize::from(byte == self.bytes[matched])) as u16
     }
 }
 
-impl StopMatcher {
-    /// A matcher for these strings; none of them is the empty string.
+impl Stops {
+    /// Compiles these strings; none of them is the empty string.
     ///
     /// # Errors
-    /// [`TextError::Stop`] for an empty string, more than [`MAX_STOPS`], or one over [`MAX_STOP_BYTES`].
+    /// [`TextError::Stop`] for an empty string, more than [`MAX_STOPS`], or one over [`MAX_STOP_BYTES`];
+    /// [`TextError::NoMemory`].
     pub fn new<S: AsRef<str>>(stops: impl IntoIterator<Item = S>) -> Result<Self, TextError> {
-        let mut matcher = StopMatcher { stops: Vec::new(), held: String::new(), found: None };
+        let mut compiled = Vec::new();
         for stop in stops {
             let stop = stop.as_ref();
-            if matcher.stops.len() == MAX_STOPS {
+            if compiled.len() == MAX_STOPS {
                 return Err(TextError::Stop("more than 64"));
             }
             if stop.is_empty() {
@@ -70,9 +67,43 @@ impl StopMatcher {
             if stop.len() > MAX_STOP_BYTES {
                 return Err(TextError::Stop("one is longer than 1,024 bytes"));
             }
-            matcher.stops.push(Stop::new(stop));
+            let stop = compiled.try_reserve(1).and_then(|()| Stop::new(stop));
+            compiled.push(stop.map_err(|_| TextError::NoMemory("stop strings"))?);
         }
-        Ok(matcher)
+        Ok(Stops(compiled))
+    }
+}
+
+/// Finds the stop string that is complete first in a text, wherever its chunks are cut. Of those complete at the same place the
+/// longest is taken, then the one given first.
+#[derive(Debug)]
+pub struct StopMatcher {
+    stops: Arc<Stops>,
+    /// Of each, how much of it the text so far ends with.
+    matched: Vec<u16>,
+    /// Text that may still turn out to be part of a stop string.
+    held: String,
+    found: Option<usize>,
+}
+
+impl StopMatcher {
+    /// A matcher at the beginning of a text.
+    ///
+    /// # Errors
+    /// [`TextError::NoMemory`].
+    pub fn new(stops: &Arc<Stops>) -> Result<Self, TextError> {
+        let mut matched = Vec::new();
+        matched.try_reserve_exact(stops.0.len()).map_err(|_| TextError::NoMemory("stop strings"))?;
+        matched.resize(stops.0.len(), 0);
+        Ok(StopMatcher { stops: Arc::clone(stops), matched, held: String::new(), found: None })
+    }
+
+    /// Makes room for so many bytes of text, which [`StopMatcher::push`] may hold back.
+    ///
+    /// # Errors
+    /// The system refuses it.
+    pub fn try_reserve(&mut self, bytes: usize) -> Result<(), TryReserveError> {
+        if self.matched.is_empty() { Ok(()) } else { self.held.try_reserve(bytes) }
     }
 
     /// Takes the next text and appends to `out` what can no longer be part of a stop string. Once a stop string is
@@ -82,7 +113,7 @@ impl StopMatcher {
         if self.found.is_some() {
             return self.found;
         }
-        if self.stops.is_empty() {
+        if self.matched.is_empty() {
             out.push_str(chunk);
             return None;
         }
@@ -90,9 +121,11 @@ impl StopMatcher {
         self.held.push_str(chunk);
         for (at, byte) in chunk.bytes().enumerate() {
             let mut longest: Option<(usize, usize)> = None;
-            for (index, stop) in self.stops.iter_mut().enumerate() {
-                if stop.step(byte) && longest.is_none_or(|(_, length)| stop.bytes.len() > length) {
-                    longest = Some((index, stop.bytes.len()));
+            for (index, (stop, matched)) in self.stops.0.iter().zip(&mut self.matched).enumerate() {
+                *matched = stop.step(*matched, byte);
+                let length = stop.bytes.len();
+                if usize::from(*matched) == length && longest.is_none_or(|(_, other)| length > other) {
+                    longest = Some((index, length));
                 }
             }
             if let Some((index, length)) = longest {
@@ -104,7 +137,7 @@ impl StopMatcher {
             }
         }
         // A stop string starts with a character's first byte, so what is kept starts at a character too.
-        let kept = self.stops.iter().map(|stop| stop.matched).max().unwrap_or(0);
+        let kept = usize::from(self.matched.iter().copied().max().unwrap_or(0));
         let released = self.held.len() - kept;
         out.push_str(&self.held[..released]);
         self.held.drain(..released);
@@ -115,9 +148,7 @@ impl StopMatcher {
     pub fn finish(&mut self, out: &mut String) {
         out.push_str(&self.held);
         self.held.clear();
-        for stop in &mut self.stops {
-            stop.matched = 0;
-        }
+        self.matched.fill(0);
     }
 }
 
@@ -138,8 +169,12 @@ mod tests {
         (text.to_owned(), None)
     }
 
+    fn matcher<S: AsRef<str>>(stops: impl IntoIterator<Item = S>) -> StopMatcher {
+        StopMatcher::new(&Arc::new(Stops::new(stops).unwrap())).unwrap()
+    }
+
     fn stream(stops: &[String], chunks: &[&str]) -> (String, Option<usize>) {
-        let mut matcher = StopMatcher::new(stops).unwrap();
+        let mut matcher = matcher(stops);
         let mut out = String::new();
         let mut found = None;
         for chunk in chunks {
@@ -151,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_stop_across_chunks_is_never_shown() {
-        let mut matcher = StopMatcher::new(["</s>", "\nUser:"]).unwrap();
+        let mut matcher = matcher(["</s>", "\nUser:"]);
         let mut out = String::new();
         assert_eq!(matcher.push("Hello <", &mut out), None);
         assert_eq!(out, "Hello ");
@@ -167,11 +202,11 @@ mod tests {
 
     #[test]
     fn bounds() {
-        assert!(StopMatcher::new([""]).is_err());
-        assert!(StopMatcher::new(vec!["a"; MAX_STOPS + 1]).is_err());
-        assert!(StopMatcher::new(["x".repeat(MAX_STOP_BYTES + 1)]).is_err());
-        assert!(StopMatcher::new(vec!["x".repeat(MAX_STOP_BYTES); MAX_STOPS]).is_ok());
-        assert!(StopMatcher::new([""; 0]).is_ok());
+        assert!(Stops::new([""]).is_err());
+        assert!(Stops::new(vec!["a"; MAX_STOPS + 1]).is_err());
+        assert!(Stops::new(["x".repeat(MAX_STOP_BYTES + 1)]).is_err());
+        assert!(Stops::new(vec!["x".repeat(MAX_STOP_BYTES); MAX_STOPS]).is_ok());
+        assert!(Stops::new([""; 0]).is_ok());
     }
 
     proptest! {

@@ -195,6 +195,8 @@ pub fn run_until(
 
 /// One KV block of the golden llama in f32: 16 tokens.
 pub const BLOCK: u64 = 8192;
+/// What an open session takes before anything is said.
+pub const SESSION: u64 = 1024;
 
 /// Admits what a what-if promised, and drops the ticket.
 pub fn agrees(open: &Session, request: &Request) -> Verdict {

@@ -1,5 +1,5 @@
 //! What happens when the n-th allocation of a call fails: the call gives its error and the runtime works on, or the process
-//! ends at a place that `sites.txt` names. That list only gets shorter.
+//! ends at a place that `sites.txt` names.
 //!
 //! Each scene runs once in a child to count its allocations and the different ways they come (the whole trace of calls). Then
 //! one of each way is refused, once and from there on for ever, in children that are forked anew after each abort. A child

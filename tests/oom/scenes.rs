@@ -188,14 +188,15 @@ impl World {
             plimsoll_session_free(session);
         }
         // The engine's thread may still be busy with the last of it.
-        let settled = (0..1000).any(|_| {
-            let status = call!(plimsoll_model_check_integrity(self.model));
-            if status == PLIMSOLL_ERR_BUSY {
-                std::thread::sleep(std::time::Duration::from_millis(2));
+        let mut status = PLIMSOLL_ERR_BUSY;
+        for _ in 0..1000 {
+            status = call!(plimsoll_model_check_integrity(self.model));
+            if status != PLIMSOLL_ERR_BUSY {
+                break;
             }
-            status != PLIMSOLL_ERR_BUSY
-        });
-        well && settled && call!(plimsoll_model_check_integrity(self.model)) == PLIMSOLL_OK
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        well && status == PLIMSOLL_OK
     }
 
     fn need_runtime(&mut self) {

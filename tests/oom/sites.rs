@@ -66,7 +66,11 @@ impl Symbols {
         let mut by = None;
         for name in self.names(trace) {
             match maker(name) {
-                Maker::Ours => return by.map_or_else(|| name.into(), |by| format!("{name} -> {by}")),
+                Maker::Ours => {
+                    let name =
+                        if is_of_the_abi(name) { format!("plimsoll::capi::{name}") } else { name.into() };
+                    return by.map_or_else(|| name.clone(), |by| format!("{name} -> {by}"));
+                }
                 Maker::Harness => break,
                 Maker::Thread => by = by.or(Some("std::thread")),
                 Maker::Standard => {}
@@ -90,7 +94,15 @@ enum Maker<'a> {
     Dependency(&'a str),
 }
 
+/// Whether it is a function of the C ABI, whose name has no crate.
+fn is_of_the_abi(name: &str) -> bool {
+    name.starts_with("plimsoll_") && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
 fn maker(name: &str) -> Maker<'_> {
+    if is_of_the_abi(name) {
+        return Maker::Ours;
+    }
     // The allocator and the signal's handler are innermost of all.
     if name.contains("oom::inject") || name.contains("oom::on_abort") {
         return Maker::Standard;

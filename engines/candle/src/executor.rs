@@ -125,6 +125,10 @@ impl<B: Backend> StepExecutor for NativeExecutor<B> {
         self.forward.backend.allocate_block(layers)
     }
 
+    fn copy(&mut self, from: &B::Block, to: &B::Block) -> Result<bool, EngineError> {
+        self.forward.backend.copy_block(from, to).map(|()| true)
+    }
+
     fn open(&mut self, request: &Request) -> Result<Sampler, EngineError> {
         if let Some(id) = request.tokens.iter().find(|id| **id as usize >= self.vocab) {
             let vocab = self.vocab;

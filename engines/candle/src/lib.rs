@@ -26,6 +26,6 @@ pub use backend::cpu::bench::{BenchError, bench_kernels};
 pub use backend::cpu::mapped::{Mapped, mapped};
 pub use engine::{
     BackendKind, Environment, Evaluator, LoadError, LoadKey, LoadPlan, LoadState, NativeEngine, Options,
-    Progress,
+    Pricer, Progress,
 };
 pub use weights::Quantize;

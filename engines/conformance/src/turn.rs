@@ -71,42 +71,44 @@ impl<'s> Talk<'s> {
         let prompt_tokens = u32::try_from(prompt.len()).map_err(|error| error.to_string())?;
         let shape = Shape { prompt_tokens, max_tokens, top_logprobs: manner.top_logprobs, penalties: false };
         let price = self.subject.engine.estimate(&shape).map_err(|error| error.to_string())?;
-        let admitted = self
-            .subject
-            .guard
-            .admit(&self.seat, &Ask { shape, min_tokens: max_tokens, degradable: true, priority: 0 });
+        let admitted = self.subject.guard.admit(
+            &self.seat,
+            &Ask { shape, answers: 1, min_tokens: max_tokens, degradable: true, priority: 0 },
+        );
         let (verdict, grant) = admitted.map_err(|error| error.to_string())?;
         let grant = grant.filter(|_| verdict.decision == Decision::Accept);
         let grant = grant.ok_or_else(|| format!("the subject has no room for the suite: {verdict}"))?;
-        let mut host = grant.host;
+        let (id, granted) = (grant.request, grant.granted_tokens);
+        let (kv, mut host, busy) = grant.into_parts();
         let paid = host.split(price.ring_bytes).map_err(|error| error.to_string())?;
         let ring = Ring::new(max_tokens, manner.top_logprobs, paid).map_err(|error| error.to_string())?;
         let ring = Arc::new(ring);
         let cancel = Cancel::new();
         let same = |(a, b): &(&u32, &u32)| a == b;
         let request = Request {
-            id: grant.request,
+            id,
             session: self.seat.key(),
             tokens: prompt.to_vec(),
             shared_prefix: prompt.iter().zip(&self.history).take_while(same).count(),
-            max_tokens: grant.granted_tokens,
+            max_tokens: granted,
             sampling,
             stop_tokens: manner.stop_tokens.as_slice().into(),
             deadline: manner.deadline,
             keep_kv: !manner.forget,
+            beside: None,
         };
         let turn = Turn {
             ring: Arc::clone(&ring),
             cancel: cancel.clone(),
             price,
-            granted: grant.granted_tokens,
+            granted,
             prompt: prompt.to_vec(),
             read: Vec::new(),
             tops: Vec::new(),
             patience: self.subject.patience,
-            busy: Some(grant.busy),
+            busy: Some(busy),
         };
-        Ok((Job { request, kv: grant.kv, host, ring, cancel }, turn))
+        Ok((Job { request, kv, host, ring, cancel }, turn))
     }
 
     /// Submits a request, again while the queue is full: a job waits in it for a moment even where a lane is free.

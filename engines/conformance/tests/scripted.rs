@@ -28,6 +28,7 @@ fn request(id: u64, session: SessionKey, tokens: &[u32], max_tokens: u32) -> Req
         stop_tokens: Arc::new([]),
         deadline: None,
         keep_kv: true,
+        beside: None,
     }
 }
 
@@ -46,16 +47,16 @@ fn start(subject: &Subject, seat: &Seat, tokens: &[u32], max_tokens: u32) -> (Ar
     let price = subject.engine.estimate(&shape).unwrap();
     let grant = subject
         .guard
-        .admit(seat, &Ask { shape, min_tokens: max_tokens, degradable: true, priority: 0 })
+        .admit(seat, &Ask { shape, answers: 1, min_tokens: max_tokens, degradable: true, priority: 0 })
         .unwrap()
         .1
         .unwrap();
     request.id = grant.request;
-    let mut host = grant.host;
+    let (kv, mut host, busy) = grant.into_parts();
     let ring = Arc::new(Ring::new(max_tokens, 0, host.split(price.ring_bytes).unwrap()).unwrap());
-    let job = Job { request, kv: grant.kv, host, ring: Arc::clone(&ring), cancel: Cancel::new() };
+    let job = Job { request, kv, host, ring: Arc::clone(&ring), cancel: Cancel::new() };
     subject.engine.submit(job).unwrap();
-    (ring, grant.busy)
+    (ring, busy)
 }
 
 fn end(ring: &Ring) -> (Vec<u32>, FinishReason) {

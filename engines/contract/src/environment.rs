@@ -105,6 +105,9 @@ pub trait MemoryProbe: Send + Sync {
     fn vitals(&self) -> Option<Vitals> {
         None
     }
+
+    /// Gives what the process has freed back to the machine, where an allocator would keep it: readings tell of it then.
+    fn give_back(&self) {}
 }
 
 /// A fixed answer, settable from a test.

@@ -1,6 +1,6 @@
 //! Prices: what a request will hold, before it runs.
 
-use crate::Region;
+use crate::{EngineError, Region};
 
 /// The shape of a request: all that its price depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,4 +33,44 @@ pub struct Estimate {
     /// Bytes of the engine's workspace that the request will share. They were leased when the model was loaded and are
     /// not charged again.
     pub workspace_bytes: u64,
+}
+
+impl Estimate {
+    /// The price of so many requests of this shape side by side. The workspace is shared, and the granule stays what it is.
+    ///
+    /// # Errors
+    /// [`EngineError::PriceOverflow`].
+    pub fn times(self, requests: u32) -> Result<Estimate, EngineError> {
+        let all = |bytes: u64| bytes.checked_mul(requests.into()).ok_or(EngineError::PriceOverflow);
+        Ok(Estimate {
+            kv_bytes: all(self.kv_bytes)?,
+            request_bytes: all(self.request_bytes)?,
+            ring_bytes: all(self.ring_bytes)?,
+            ..self
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_requests_share_the_workspace_and_nothing_else() {
+        let one = Estimate {
+            kv_region: Region::Host,
+            kv_bytes: 100,
+            kv_block_bytes: 50,
+            request_bytes: 7,
+            ring_bytes: 3,
+            workspace_bytes: 9,
+        };
+        let three = Estimate { kv_bytes: 300, request_bytes: 21, ring_bytes: 9, ..one };
+        assert_eq!((one.times(1), one.times(3)), (Ok(one), Ok(three)));
+        for huge in
+            [Estimate { kv_bytes: u64::MAX, ..one }, Estimate { request_bytes: u64::MAX / 2 + 1, ..one }]
+        {
+            assert_eq!(huge.times(2), Err(EngineError::PriceOverflow));
+        }
+    }
 }

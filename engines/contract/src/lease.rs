@@ -143,6 +143,18 @@ impl Lease {
         }
     }
 
+    /// All of this lease as one of its own, which leaves none here; nothing changes in the books.
+    pub fn take(&mut self) -> Lease {
+        let bytes = std::mem::take(&mut self.bytes);
+        Lease { accounts: Arc::clone(&self.accounts), region: self.region, owner: self.owner, bytes }
+    }
+
+    /// Takes all bytes out, which `accounts` now books back by itself. For ledgers only, that give back several leases at once:
+    /// anyone else loses the bytes for good, and the books show it.
+    pub fn redeem(&mut self) -> u64 {
+        std::mem::take(&mut self.bytes)
+    }
+
     /// Joins `other` into this lease when both have the same region and owner, else gives it back.
     pub fn absorb(&mut self, mut other: Lease) -> Result<(), Lease> {
         if self.region != other.region

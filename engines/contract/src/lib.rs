@@ -12,6 +12,8 @@
 //! Time, entropy and memory readings come in through the traits [`Clock`], [`Entropy`] and [`MemoryProbe`], so that
 //! everything above runs in a simulator too.
 
+mod bell;
+mod buffers;
 mod cancel;
 mod engine;
 mod environment;
@@ -25,6 +27,8 @@ mod ring;
 pub mod sync;
 mod throttle;
 
+pub use bell::Bell;
+pub use buffers::{Buffer, Buffers, Memory, Source, System};
 pub use cancel::{Cancel, Wake};
 pub use engine::{Capabilities, Engine, Holdings, Job, Rejected};
 pub use environment::{

@@ -7,7 +7,7 @@ pub enum LoadState {
     Queued,
     /// Weights come in from their files.
     Reading,
-    /// The workspace is being committed and the decoder assembled.
+    /// The decoder is being assembled over its workspace.
     Preparing,
     /// A first token has gone through every layer.
     Warm,

@@ -112,6 +112,9 @@ pub struct Request {
     pub deadline: Option<Duration>,
     /// Whether the session's KV is kept when the request ends.
     pub keep_kv: bool,
+    /// The session whose request this is one more answer to: one of the same prompt, submitted before and still under way or
+    /// kept. An engine may take the prompt's KV from there; and this one takes no place of its own in its queue.
+    pub beside: Option<SessionKey>,
 }
 
 impl Request {

@@ -4,8 +4,10 @@
 mod alarm;
 #[cfg(loom)]
 mod channel;
+mod spin;
 
 pub use alarm::Alarm;
+pub use spin::lock_soon;
 
 #[cfg(loom)]
 pub use channel::{Receiver, Sender, unbounded};

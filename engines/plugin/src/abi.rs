@@ -97,7 +97,9 @@ pub struct plimsoll_engine_request {
     pub seed: u64,
     /// Whether there is a seed.
     pub has_seed: i32,
-    /// Not 0: the session's KV is kept when the request ends. 0: all of it is given back.
+    /// Not 0: the session's KV is kept when the request ends. 0: all of it is freed and given back by lease_shrink() before
+    /// emit_end(), however the request ends, for nobody asks for it later; one that a plug-in with a `reclaim` ends with KV leased
+    /// has failed. So it is for all answers of a request but the first: each has a session of its own.
     pub keep_kv: i32,
     /// 0 is greedy.
     pub temperature: f32,
@@ -246,8 +248,9 @@ pub struct plimsoll_engine_table {
         ) -> i32,
     >,
     /// Required. Takes a request, to be run on a thread of the plug-in's own; it must not wait. Called from any thread, several
-    /// at once. `QUEUE_FULL` sends the caller away until later; any other error fails the request. After `PLIMSOLL_OK` the
-    /// plug-in owes one emit_end().
+    /// at once. `QUEUE_FULL` sends the caller away until later; one more answer to a request that was taken waits in the library
+    /// instead, and is brought again by a thread of the library's when there may be room, before any new request. Any other error
+    /// fails the request. After `PLIMSOLL_OK` the plug-in owes one emit_end().
     pub start:
         Option<unsafe extern "C" fn(engine: *mut c_void, request: *const plimsoll_engine_request) -> i32>,
     /// Optional. A request was cancelled or its deadline has passed: it should end soon. One that is unknown has ended and is to

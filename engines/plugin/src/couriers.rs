@@ -1,5 +1,5 @@
-//! Couriers: the threads that bring cancels and reclaims to a plug-in, so that one which is held up inside of it holds up nothing
-//! else.
+//! Couriers: the threads that bring cancels, reclaims and requests that were held back to a plug-in, so that one which is held up
+//! inside of it holds up nothing else.
 
 use crate::PluginError;
 use crate::plug::Plug;
@@ -22,6 +22,8 @@ pub(crate) enum Call {
         /// How many.
         bytes: u64,
     },
+    /// There may be room for requests that were held back.
+    Resume,
 }
 
 /// The way to the couriers. When the last clone is gone they end, each when its call has returned.
@@ -97,6 +99,7 @@ impl Couriers {
 fn deliver(plug: &Plug, call: Call, deadline_ms: u32) {
     match call {
         Call::Cancel(request) => plug.cancel(request),
+        Call::Resume => plug.resume(),
         Call::Reclaim { session, bytes } => match plug.reclaim(session, bytes, deadline_ms) {
             status::BUSY => {}
             answer => {

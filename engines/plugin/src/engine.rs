@@ -1,12 +1,12 @@
 //! A plug-in as an engine.
 
-use crate::abi::plimsoll_engine_request;
+use crate::bring::Back;
 use crate::couriers::{Call, Couriers};
-use crate::desk::{Desk, Entered, Taken};
+use crate::desk::{Desk, HeldBack};
 use crate::error::failure;
 use crate::plug::Plug;
 use crate::watch::Watch;
-use crate::{Description, PluginError, price, status};
+use crate::{Description, PluginError, price};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use plimsoll_engine::{
     Capabilities, Clock, Engine, EngineError, Estimate, FinishReason, Holdings, Job, Rejected, Request,
@@ -109,53 +109,12 @@ impl PluginEngine {
         self.estimate(&shape)
     }
 
-    /// Gives the plug-in a request that the desk has taken.
-    fn hand_over(&self, taken: Taken) -> Result<(), Box<Rejected>> {
-        let Taken { request, shared_prefix, kv_bytes, request_bytes } = taken;
-        let sampling = &request.sampling;
-        let raw = plimsoll_engine_request {
-            struct_size: size_of::<plimsoll_engine_request>(),
-            request: request.id.0,
-            session: request.session.0,
-            tokens: request.tokens.as_ptr(),
-            token_count: request.tokens.len(),
-            stop_tokens: request.stop_tokens.as_ptr(),
-            stop_count: request.stop_tokens.len(),
-            shared_prefix,
-            max_tokens: request.max_tokens,
-            top_logprobs: sampling.top_logprobs,
-            kv_bytes,
-            request_bytes,
-            seed: sampling.seed.unwrap_or(0),
-            has_seed: sampling.seed.is_some().into(),
-            keep_kv: request.keep_kv.into(),
-            temperature: sampling.temperature,
-            top_k: sampling.top_k,
-            top_p: sampling.top_p,
-            min_p: sampling.min_p,
-            repetition_penalty: sampling.repetition_penalty,
-            presence_penalty: sampling.presence_penalty,
-            frequency_penalty: sampling.frequency_penalty,
-            reserved: 0,
-        };
-        match self.plug.start(&raw) {
-            status::OK => Ok(()),
-            status::QUEUE_FULL => {
-                let retry_after = self.desk.retry_after();
-                match self.desk.withdraw(request) {
-                    Some(job) => {
-                        // The plug-in does not say how many wait: as many as it has, at the least.
-                        let queued = self.capabilities.max_sequences as usize;
-                        Err(Box::new(Rejected { job, error: EngineError::QueueFull { queued, retry_after } }))
-                    }
-                    None => Ok(()),
-                }
-            }
-            answer => {
-                self.desk.fail(request.id, failure(answer, "start", ""), true);
-                Ok(())
-            }
-        }
+    /// A job that the plug-in's queue has no room for.
+    fn full(&self, job: Job) -> Box<Rejected> {
+        // The plug-in does not say how many wait: as many as it has, at the least.
+        let queued = self.capabilities.max_sequences as usize;
+        let retry_after = self.desk.retry_after();
+        Box::new(Rejected { job, error: EngineError::QueueFull { queued, retry_after } })
     }
 }
 
@@ -178,10 +137,20 @@ impl Engine for PluginEngine {
                 return Ok(());
             }
         };
-        match self.desk.enter(job, &price) {
-            Entered::Taken(taken) => self.hand_over(*taken),
-            Entered::Ended => Ok(()),
-            Entered::Closed(job) => Err(Box::new(Rejected { job: *job, error: EngineError::Closed })),
+        // One more answer has the place of the first.
+        let (placed, submitted) = (job.request.beside.is_some(), self.desk.now());
+        let back = match self.desk.holds_back() {
+            true => Err(Back::Full(Box::new(job))),
+            false => self.plug.bring(job, &price, submitted),
+        };
+        match back {
+            Ok(()) => Ok(()),
+            Err(Back::Full(job)) if placed => {
+                self.desk.hold_back(HeldBack { job: *job, price, submitted }, false);
+                Ok(())
+            }
+            Err(Back::Full(job)) => Err(self.full(*job)),
+            Err(Back::Closed(job)) => Err(Box::new(Rejected { job: *job, error: EngineError::Closed })),
         }
     }
 

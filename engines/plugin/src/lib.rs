@@ -5,7 +5,7 @@
 //! that, makes an [`Engine`](plimsoll_engine::Engine) of it.
 //!
 //! ```text
-//!   Engine::submit ── checks, price, payment ──► Desk ──► start        (the caller's thread)
+//!   Engine::submit ── checks, price, payment ──► Desk ──► start        (the caller's thread; held back, a courier)
 //!   Engine::reclaim ───────────────────────────► Desk ──► reclaim      (a courier)
 //!   cancel flags, deadlines ── watch thread ───► Desk ──► cancel       (a courier)
 //!   lease_grow, lease_shrink, emit_token, emit_end ──► Desk            (any thread of the plug-in)
@@ -24,6 +24,7 @@
 //!    use stay booked until the plug-in ends it, or is gone.
 
 pub mod abi;
+mod bring;
 mod couriers;
 mod description;
 mod desk;

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 /// A request that the plug-in has, or is being given.
 pub(crate) struct Entry {
     pub(crate) session: SessionKey,
+    /// The session that its bytes are leased to, where that is another's.
+    pub(crate) beside: Option<SessionKey>,
     pub(crate) ring: Arc<Ring>,
     pub(crate) cancel: Cancel,
     pub(crate) deadline: Option<Duration>,

@@ -1,14 +1,18 @@
-//! The thread that sees cancels and deadlines, and does not wait for a plug-in that does not.
+//! The thread that sees cancels and deadlines, and does not wait for a plug-in that does not; and that has requests which were held
+//! back tried again.
 
 use crate::PluginError;
 use crate::couriers::{Call, Couriers};
 use crate::desk::Desk;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often flags are looked at while requests run. A plug-in that asks by itself learns of them at once.
 const LOOK: Duration = Duration::from_millis(2);
+
+/// How often requests that were held back are tried: as long as advice to come again is at the shortest.
+const RESUME: Duration = Duration::from_millis(10);
 
 /// The thread; dropping it waits for it. It never calls the plug-in.
 pub(crate) struct Watch {
@@ -38,7 +42,13 @@ impl Drop for Watch {
 }
 
 fn watch(desk: &Desk, couriers: &Couriers, grace: Duration) {
+    let mut tried: Option<Instant> = None;
     while desk.wait(None) {
+        desk.lapse();
+        if tried.is_none_or(|tried| tried.elapsed() >= RESUME) && desk.resume() {
+            tried = Some(Instant::now());
+            couriers.send(Call::Resume);
+        }
         let now = desk.now();
         let (tell, end) = desk.lock().overdue(now, grace);
         for id in tell {

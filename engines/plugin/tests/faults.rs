@@ -227,7 +227,7 @@ fn garbage_estimates_are_errors() {
     });
     let seat = rig.open();
     let shape = Shape { prompt_tokens: 5, max_tokens: 5, top_logprobs: 0, penalties: false };
-    let ask = Ask { shape, min_tokens: 5, degradable: true, priority: 0 };
+    let ask = Ask { shape, answers: 1, min_tokens: 5, degradable: true, priority: 0 };
     for garbage in [
         (u64::MAX, u64::MAX, 64, 0),
         (TOKEN, u64::MAX, 64, 0),
@@ -323,6 +323,35 @@ fn without_a_reclaim_nothing_is_kept() {
     // It says that it keeps KV, and does not give it back.
     assert_eq!(rig.start(&seat, 5, 5).wait().1.reason, FinishReason::Length);
     assert_eq!((seat.kv_bytes(), rig.host.booked()), (0, 1500));
+    drop(seat);
+    rig.close();
+}
+
+#[test]
+fn kv_that_is_not_to_be_kept_and_is_fails_its_answer_and_nothing_after_it() {
+    let rig = Rig::new(Script {
+        start: Box::new(|api, s| {
+            let all = s.prompt + s.max_tokens as usize;
+            assert_eq!(
+                api.answer_keeping(&s, all),
+                if s.keep { status::OK } else { status::INVALID_ARGUMENT }
+            );
+            0
+        }),
+        ..Script::default()
+    });
+    let seat = rig.open();
+    let mut turns = rig.try_answers(&seat, 5, 6, 3).unwrap();
+    for other in turns.drain(1..) {
+        let failure = other.failure();
+        assert!(failure.contains("1100 bytes of KV leased"), "{failure}");
+    }
+    assert_eq!(turns.remove(0).wait().1.kv_tokens, 11);
+    assert_eq!((seat.kv_bytes(), rig.host.booked()), (11 * TOKEN, 1500 + 11 * TOKEN));
+    // The session goes on, and gives back all that it holds.
+    assert_eq!(rig.start(&seat, 9, 6).wait().1.reason, FinishReason::Length);
+    assert_eq!(rig.host.guard.evict_session(&seat), 15 * TOKEN);
+    assert_eq!(rig.host.booked(), 1500);
     drop(seat);
     rig.close();
 }

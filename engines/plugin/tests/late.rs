@@ -8,7 +8,7 @@ use common::scripted::{self, Script, TOKEN};
 use common::talk::Rig;
 use common::{Host, eventually};
 use plimsoll::guard::Reason;
-use plimsoll_engine::{EngineError, FinishReason};
+use plimsoll_engine::{Engine, EngineError, FinishReason, Ring};
 use plimsoll_plugin::status;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -117,7 +117,7 @@ fn one_that_is_held_up_in_cancel_holds_up_nobody() {
     }
     rig.works();
     // The plug-in may still use what it has taken: all of it stays booked, and the session is not given to another request.
-    let rings = 3 * 5 * 8;
+    let rings = 3 * Ring::bytes(5, 0).unwrap();
     eventually("the other session's KV returns", || rig.host.booked() == booked - rings);
     assert!(rig.start(&seats[0], 3, 3).failure().contains("has not ended"));
     assert_eq!(rig.host.guard.evict_session(&seats[0]), 0);
@@ -161,4 +161,86 @@ fn an_engine_that_goes_does_not_wait_for_one_that_is_held_up() {
     door.open();
     eventually("it is freed", || counts.get() == (1, 1));
     eventually("all returns", || host.booked() == 0);
+}
+
+/// A plug-in with two places, and what waits in them for [`Places::end_one`].
+#[derive(Clone, Default)]
+struct Places(Arc<Mutex<Vec<(scripted::Api, scripted::Started)>>>);
+
+impl Places {
+    fn script(&self) -> Script {
+        let places = self.clone();
+        let start = move |api: &scripted::Api, started| {
+            let mut taken = places.0.lock().unwrap();
+            if taken.len() == 2 {
+                return status::QUEUE_FULL;
+            }
+            taken.push((*api, started));
+            status::OK
+        };
+        Script { start: Box::new(start), ..Script::default() }
+    }
+
+    /// The numbers of those that are there.
+    fn taken(&self) -> Vec<u64> {
+        self.0.lock().unwrap().iter().map(|(_, started)| started.request).collect()
+    }
+
+    fn end_one(&self) {
+        let (api, started) = self.0.lock().unwrap().remove(0);
+        assert_eq!(api.answer(&started), status::OK);
+    }
+}
+
+#[test]
+fn answers_wait_for_a_place_before_any_new_request() {
+    let places = Places::default();
+    let rig = Rig::new(places.script());
+    let (one, other) = (rig.open(), rig.open());
+    let turns = rig.try_answers(&one, 5, 6, 5).unwrap();
+    let ids: Vec<_> = turns.iter().map(|turn| turn.id).collect();
+    for at in 0..5 {
+        let there = ids[at..].iter().take(2).copied().collect::<Vec<_>>();
+        eventually("the next has its place", || places.taken() == there);
+        if at < 3 {
+            // There is none for others, also when one falls free.
+            let (job, turn) = rig.try_jobs(&other, 5, 6, 1).unwrap().remove(0);
+            let refused = rig.engine.submit(job).unwrap_err();
+            assert!(matches!(refused.error, EngineError::QueueFull { .. }), "{:?}", refused.error);
+            drop((refused, turn));
+        }
+        places.end_one();
+    }
+    for turn in turns {
+        assert_eq!(turn.wait().1.reason, FinishReason::Length);
+    }
+    assert_eq!(rig.host.booked(), 1500 + 10 * TOKEN);
+    let turn = rig.start(&other, 5, 6);
+    places.end_one();
+    assert_eq!(turn.wait().1.reason, FinishReason::Length);
+    drop((one, other));
+    rig.close();
+}
+
+#[test]
+fn answers_that_wait_for_a_place_are_cancelled_and_closed_like_all() {
+    let places = Places::default();
+    let rig = Rig::new(places.script());
+    let seat = rig.open();
+    let mut turns = rig.try_answers(&seat, 5, 6, 5).unwrap();
+    let cancelled = turns.remove(3);
+    let before = rig.host.booked();
+    cancelled.cancel.cancel();
+    let (tokens, finish) = cancelled.wait();
+    assert_eq!((tokens, finish.reason), (0, FinishReason::Cancelled));
+    // Blocks, the bytes of the request, and its ring.
+    assert_eq!(before - rig.host.booked(), 11 * TOKEN + 64 + Ring::bytes(6, 0).unwrap());
+    assert_eq!(places.taken().len(), 2);
+    drop(seat);
+    let Rig { host, engine, .. } = rig;
+    drop(engine);
+    for turn in turns {
+        assert_eq!(turn.wait().1.reason, FinishReason::Failed(EngineError::Closed));
+    }
+    assert_eq!(host.booked(), 0);
 }

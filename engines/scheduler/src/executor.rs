@@ -50,6 +50,16 @@ pub trait StepExecutor: Send + Sized + 'static {
     /// What the request asks for cannot be done.
     fn open(&mut self, request: &Request) -> Result<Self::Sequence, EngineError>;
 
+    /// Copies what a block holds to another of the same layers. Answers whether it did: an executor that cannot has every
+    /// sequence compute its own.
+    ///
+    /// # Errors
+    /// As where it cannot.
+    fn copy(&mut self, from: &Self::Block, to: &Self::Block) -> Result<bool, EngineError> {
+        let _ = (from, to);
+        Ok(false)
+    }
+
     /// Runs one step over the lanes with `feed > 0`: writes the KV of `tokens[position..position + feed]` and, where
     /// `sample` is set, chooses the next token from the last fed one's logits into `sampled` and `tops`.
     /// It changes nothing else in a lane: the scheduler moves the position and appends the token.

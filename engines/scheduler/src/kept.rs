@@ -29,6 +29,7 @@ impl<B> KeptTable<B> {
     /// the blocks do not reach as far back as the window does there. Answers the tokens kept.
     pub(crate) fn put(&mut self, session: SessionKey, mut blocks: BlockTable<B>, tokens: usize) -> usize {
         if tokens == 0 || blocks.is_empty() || !blocks.covers(&self.limits, tokens, 0) {
+            blocks.clear();
             return 0;
         }
         blocks.roll(&self.limits, tokens);
@@ -47,6 +48,11 @@ impl<B> KeptTable<B> {
         let Some(kept) = self.sessions.get(&session) else { return 0 };
         let tokens = shared.min(kept.tokens);
         if kept.blocks.covers(&self.limits, tokens, 0) { tokens } else { 0 }
+    }
+
+    /// A session's blocks, where they hold its first `tokens` tokens.
+    pub(crate) fn holding(&self, session: SessionKey, tokens: usize) -> Option<&BlockTable<B>> {
+        self.sessions.get(&session).filter(|kept| kept.tokens >= tokens).map(|kept| &kept.blocks)
     }
 
     /// Takes a session's blocks out. Those of a rolling layer begin where they did, unless nothing is reused.
@@ -110,11 +116,13 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
 
+    /// Bytes that came back, and in how many steps.
     #[derive(Default)]
-    struct Returned(AtomicU64);
+    struct Returned(AtomicU64, AtomicU64);
     impl Accounts for Returned {
         fn release(&self, _: Region, _: Owner, bytes: u64) {
             self.0.fetch_add(bytes, Ordering::Relaxed);
+            self.1.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -171,7 +179,9 @@ mod tests {
         assert_eq!(table.put(SESSION, all(3), 22), 22);
         assert_eq!(table.take(SESSION, 0).first, 0);
         assert_eq!(table.put(SESSION, all(3), 22), 22);
+        let steps = books.1.load(Ordering::Relaxed);
         assert_eq!(table.trim(SESSION, 20), 0, "a window that is not covered keeps nothing");
+        assert_eq!(books.1.load(Ordering::Relaxed), steps + 1, "all blocks come back at once");
         assert_eq!(table.bytes(SESSION), 0);
         assert_eq!(returned(), 3 * (8 + 400));
     }

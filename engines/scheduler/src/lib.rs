@@ -19,6 +19,7 @@
 //! - A request's end reaches its reader after its leases are back.
 
 mod executor;
+mod inherit;
 mod kept;
 mod pace;
 mod price;

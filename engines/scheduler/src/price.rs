@@ -107,8 +107,8 @@ mod tests {
                 kv_region: Region::Device(1),
                 kv_bytes: 3 * 4096,
                 kv_block_bytes: 4096,
-                request_bytes: 3 * (8 + 2 * 8) + 33 * 4 + 3 * block + 2 * 8 + 30 * 8,
-                ring_bytes: 3 * (8 + 2 * 8),
+                request_bytes: 80 + 33 * 4 + 3 * block + 2 * 8 + 30 * 8,
+                ring_bytes: 80,
                 workspace_bytes: 77,
             }
         );

@@ -32,13 +32,17 @@ impl Shared {
         }
     }
 
-    /// Gives a job a place in the queue, or gives it back when the queue is full.
+    /// Gives a job a place in the queue, or gives it back when the queue is full. One more answer to a request that has come in
+    /// comes with it.
     pub(crate) fn enter(self: &Arc<Self>, job: Job, now: Duration) -> Result<Waiting, Box<Rejected>> {
+        if job.request.beside.is_some() {
+            return Ok(Waiting::new(job, now, None));
+        }
         let entered = self.waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, |waiting| {
             (waiting < self.queue_limit).then(|| waiting + 1)
         });
         match entered {
-            Ok(_) => Ok(Waiting::new(job, now, Place(Arc::clone(self)))),
+            Ok(_) => Ok(Waiting::new(job, now, Some(Place(Arc::clone(self))))),
             Err(queued) => {
                 let retry_after = self.retry_after();
                 Err(Box::new(Rejected { job, error: EngineError::QueueFull { queued, retry_after } }))
@@ -114,17 +118,9 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
-    fn new(job: Job, now: Duration, place: Place) -> Waiting {
+    fn new(job: Job, now: Duration, place: Option<Place>) -> Waiting {
         let Job { request, kv, host, ring, cancel } = job;
-        Waiting {
-            request,
-            kv,
-            host,
-            cancel,
-            submitted: now,
-            place: Some(place),
-            end: End { ring, settled: false },
-        }
+        Waiting { request, kv, host, cancel, submitted: now, place, end: End { ring, settled: false } }
     }
 
     /// The job as it came. The ring is not told anything: it goes back whole.

@@ -2,7 +2,7 @@
 
 use crate::queue::Waiting;
 use crate::{Lane, StepExecutor};
-use plimsoll_engine::{EngineError, Finish, FinishReason};
+use plimsoll_engine::{EngineError, Finish, FinishReason, SessionKey};
 use std::time::Duration;
 
 /// The scheduler's side of a lane; the executor's is [`Lane`].
@@ -24,6 +24,12 @@ pub(crate) struct Running {
     came: u64,
     /// The next newcomer's turn when it got its second token.
     steady: Option<u64>,
+    /// Whether it waits for another's prompt, which is its own.
+    pub(crate) heir: bool,
+    /// Blocks of it that it has.
+    pub(crate) inherited: usize,
+    /// Whether it sits out steps because others wait for its prompt.
+    pub(crate) gives: bool,
     /// Tokens fed in the step under way; 0 sits it out.
     pub(crate) fed: usize,
     /// Set when that step failed for this lane.
@@ -32,6 +38,7 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn new(job: Waiting, prompt_tokens: usize, cached_tokens: usize, turn: u64) -> Running {
+        let heir = job.request.beside.is_some() && cached_tokens == 0;
         Running {
             job,
             prompt_tokens,
@@ -44,6 +51,9 @@ impl Running {
             worked: 0,
             came: turn,
             steady: None,
+            heir,
+            inherited: 0,
+            gives: false,
             fed: 0,
             failure: None,
         }
@@ -93,6 +103,16 @@ impl Running {
         (generated >= self.job.request.max_tokens as usize).then_some(FinishReason::Length)
     }
 
+    /// Whether its prompt is fed.
+    pub(crate) fn prefills(&self) -> bool {
+        !self.decodes() && !self.heir
+    }
+
+    /// The session for whose prompt it waits.
+    pub(crate) fn waits_for(&self) -> Option<SessionKey> {
+        self.job.request.beside.filter(|_| self.heir)
+    }
+
     /// Whether it waits for its next token, no longer for its first.
     pub(crate) fn decodes(&self) -> bool {
         self.first.is_some()
@@ -124,6 +144,11 @@ impl Running {
             self.turn = *next;
             *next += 1;
         }
+    }
+
+    /// Tokens of its prompt.
+    pub(crate) fn prompt_tokens(&self) -> usize {
+        self.prompt_tokens
     }
 
     /// Prompt and granted tokens together.

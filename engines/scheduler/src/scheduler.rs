@@ -1,5 +1,6 @@
 //! The core: a queue, the lanes that run, and one step at a time.
 
+use crate::inherit::{gives, hand_on};
 use crate::kept::KeptTable;
 use crate::pace::{Pace, Taken};
 use crate::price::{blocks_of, host_bytes, total_tokens};
@@ -117,7 +118,7 @@ impl<E: StepExecutor> Scheduler<E> {
             return 0;
         }
         let bytes = self.kept.bytes(session);
-        drop(self.kept.take(session, 0));
+        self.kept.take(session, 0).clear();
         bytes
     }
 
@@ -126,6 +127,7 @@ impl<E: StepExecutor> Scheduler<E> {
         let now = self.clock.now();
         self.interrupt(now);
         self.promote(now);
+        self.hand_on();
         let taken = compose(&mut self.lanes, &mut self.running, &self.pace, now);
         if taken.decoding + taken.prompt > 0 {
             let started = self.clock.now();
@@ -186,10 +188,16 @@ impl<E: StepExecutor> Scheduler<E> {
 
     /// Queues a job that has its place, or ends it when it can never run.
     pub(crate) fn accept(&mut self, waiting: Waiting) {
-        match self.check(&waiting) {
+        // More answers than places may wait.
+        match self.check(&waiting).and_then(|()| self.make_room()) {
             Ok(()) => self.queue.push_back(waiting),
             Err(error) => self.end_waiting(waiting, FinishReason::Failed(error), self.clock.now()),
         }
+    }
+
+    fn make_room(&mut self) -> Result<(), EngineError> {
+        let bytes = size_of::<Waiting>() as u64;
+        self.queue.try_reserve(1).map_err(|_| EngineError::OutOfMemory { region: Region::Host, bytes })
     }
 
     fn is_busy(&self, session: SessionKey) -> bool {
@@ -253,6 +261,18 @@ impl<E: StepExecutor> Scheduler<E> {
                     self.lanes.push(lane);
                 }
                 Err(error) => self.end_waiting(waiting, FinishReason::Failed(error), now),
+            }
+        }
+    }
+
+    /// Copies prompts to those who wait for them, and has those go on for whose prompt nobody waits any longer.
+    fn hand_on(&mut self) {
+        hand_on(&mut self.executor, &self.limits, &mut self.lanes, &mut self.running, &self.kept);
+        for i in 0..self.running.len() {
+            let gave = self.running[i].gives;
+            self.running[i].gives = gives(&self.limits, &self.running, i);
+            if gave && !self.running[i].gives {
+                self.release(i);
             }
         }
     }
@@ -321,10 +341,14 @@ impl<E: StepExecutor> Scheduler<E> {
         let mut i = 0;
         while i < self.lanes.len() {
             self.running[i].pass(self.limits.max_step_tokens, &mut self.turn);
-            match self.running[i].settle(&mut self.lanes[i], now) {
+            let ended = self.running[i].settle(&mut self.lanes[i], now);
+            match ended {
                 Some(reason) => self.end_running(i, reason, now),
                 None => {
-                    self.release(i);
+                    self.running[i].gives = gives(&self.limits, &self.running, i);
+                    if !self.running[i].gives {
+                        self.release(i);
+                    }
                     i += 1;
                 }
             }

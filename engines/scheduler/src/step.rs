@@ -23,11 +23,11 @@ pub(crate) fn compose<E: StepExecutor>(
     let mut taken = Taken::default();
     for (lane, running) in lanes.iter_mut().zip(running.iter_mut()) {
         // A step has room for a token of every lane.
-        let decodes = running.decodes();
+        let decodes = running.decodes() && !running.gives;
         running.feed(lane, usize::from(decodes), now);
         taken.decoding += usize::from(decodes);
     }
-    let waiting = running.iter().filter(|running| !running.decodes()).count();
+    let waiting = running.iter().filter(|running| running.prefills()).count();
     let mut after = None;
     while let Some((turn, next)) = next_turn(running, after) {
         let claims = running.iter().filter(|other| other.has_claim(&running[next])).count();
@@ -49,7 +49,7 @@ pub(crate) fn compose<E: StepExecutor>(
 
 /// The lane with a prompt whose turn is the first after this one.
 fn next_turn(running: &[Running], after: Option<u64>) -> Option<(u64, usize)> {
-    let prompts = running.iter().enumerate().filter(|(_, running)| !running.decodes());
+    let prompts = running.iter().enumerate().filter(|(_, running)| running.prefills());
     let turns = prompts.map(|(index, running)| (running.turn(), index));
     turns.filter(|(turn, _)| after.is_none_or(|after| *turn > after)).min()
 }

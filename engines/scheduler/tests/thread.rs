@@ -28,6 +28,7 @@ fn request(session: u64, max_tokens: u32) -> Request {
         stop_tokens: Arc::new([]),
         deadline: None,
         keep_kv: true,
+        beside: None,
     }
 }
 

@@ -77,6 +77,11 @@ type Verdict struct {
 	Region         int           // the memory that bounds it: -1 is the host's, else that of the device with this index
 	Waited         time.Duration // how long it waited for this
 	Position       int           // of a refusal, its place in the line, now or had it waited, from 1; else 0
+	LoadBytes      uint64        // what loading its model again takes, of BytesAsked; 0 for one that is loaded
+	UnloadBytes    uint64        // what idle models take that are unloaded for it
+	UnloadModels   int           // how many models these are
+	Answers        int           // how many answers this is about: bytes are those of all together, tokens those of each
+	KVRegion       int           // where the KV is: -1 is the host's memory, else that of the device with this index
 }
 
 // Err is a refusal as the *Error that running the request would return, and nil for anything else.
@@ -125,6 +130,11 @@ func verdictOf(v *C.plimsoll_verdict) Verdict {
 		Region:         int(v.region),
 		Waited:         time.Duration(v.waited_ms) * time.Millisecond,
 		Position:       int(v.position),
+		LoadBytes:      uint64(v.load_bytes),
+		UnloadBytes:    uint64(v.unload_bytes),
+		UnloadModels:   int(v.unload_models),
+		Answers:        int(v.answers),
+		KVRegion:       int(v.kv_region),
 	}
 }
 
@@ -140,7 +150,7 @@ func (s *Session) WhatIf(request *Request) (Verdict, error) {
 }
 
 // WhatIfJSON is what WhatIf answers as a JSON object: in addition "items", the price line by line, each with "region", "what"
-// ("kv", "kv_held", "ring", "buffers", "workspace"), "purpose" (the ledger's column), "bytes", and "new", whether a grant books
+// ("kv", "kv_held", "ring", "buffers", "workspace", "load"), "purpose" (the ledger's column), "bytes", and "new", whether a grant books
 // them. "new_bytes" is the sum of the new lines.
 func (s *Session) WhatIfJSON(request *Request) ([]byte, error) {
 	r, err := request.build()
@@ -245,7 +255,7 @@ func (t *Ticket) Generate(ctx context.Context, onEvent func(Event) error) (*Resu
 		return nil, err
 	}
 	defer t.h.release()
-	return t.session.generate(ctx, g.request, g.ticket, onEvent)
+	return t.session.generate(ctx, g.request, g.ticket, t.verdict.Answers, onEvent)
 }
 
 // Stream starts the ticket's request as Session.Stream does. A second run is ErrTicketConsumed.

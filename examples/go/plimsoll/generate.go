@@ -25,6 +25,8 @@ const (
 // Event is something that happened in a running request. It is a copy and may be kept.
 type Event struct {
 	Kind EventKind
+	// Answer is which answer it is of: 0 for the first, which is the only one unless the request asks for more.
+	Answer int
 	// Text that is now certain: whole characters, and no part of a stop string. Often empty.
 	Text string
 	// Token is the token's id, for EventToken.
@@ -89,6 +91,8 @@ type Result struct {
 	BytesFree       uint64        // free in the region of the KV now
 	Pressure        Pressure      // how short memory was when it was admitted
 	Degraded        Degraded      // what that changed
+	Answer          int           // which answer this is; the conversation goes on with 0
+	Others          []*Result     // of answer 0, the others' where the request asked for several
 }
 
 // Degraded is what memory pressure changed about a request: bits.
@@ -119,6 +123,7 @@ func resultOf(r *C.plimsoll_result, text string) *Result {
 		BytesFree:       uint64(r.bytes_free),
 		Pressure:        Pressure(r.pressure),
 		Degraded:        Degraded(r.degraded),
+		Answer:          int(r.answer),
 	}
 }
 
@@ -132,7 +137,7 @@ func micros(us C.uint64_t) time.Duration {
 
 // eventOf copies an event.
 func eventOf(e *C.plimsoll_event) Event {
-	event := Event{Kind: EventKind(e.kind), Text: str(&e.text)}
+	event := Event{Kind: EventKind(e.kind), Answer: int(e.answer), Text: str(&e.text)}
 	if event.Kind == EventToken {
 		event.Token, event.Logprob = uint32(e.token), float32(e.logprob)
 	}
@@ -160,10 +165,10 @@ func (s *Session) Generate(ctx context.Context, request *Request, onEvent func(E
 		return nil, err
 	}
 	defer C.plimsoll_request_free(r)
-	return s.generate(ctx, r, nil, onEvent)
+	return s.generate(ctx, r, nil, request.answers(), onEvent)
 }
 
-func (s *Session) generate(ctx context.Context, request *C.plimsoll_request, ticket *C.plimsoll_ticket,
+func (s *Session) generate(ctx context.Context, request *C.plimsoll_request, ticket *C.plimsoll_ticket, answers int,
 	onEvent func(Event) error) (result *Result, err error) {
 	err = s.inTurn(ctx, func(ptr *C.plimsoll_session) error {
 		run, err := s.begin(ctx)
@@ -171,23 +176,28 @@ func (s *Session) generate(ctx context.Context, request *C.plimsoll_request, tic
 			return err
 		}
 		defer s.finish(run)
-		g := &generation{session: s, onEvent: onEvent}
+		g := &generation{session: s, onEvent: onEvent, texts: make([]strings.Builder, answers)}
 		call := cgo.NewHandle(g)
 		defer call.Delete()
-		var r C.plimsoll_result
-		r.struct_size = C.size_t(unsafe.Sizeof(r))
+		r := make([]C.plimsoll_result, answers)
+		for i := range r {
+			r[i].struct_size = C.size_t(unsafe.Sizeof(r[i]))
+		}
 		var e *C.plimsoll_error
-		err = check(C.plimsoll_go_generate(ptr, request, ticket, run.cancel, C.uintptr_t(call), &r, &e), e)
+		err = check(C.plimsoll_go_generate(ptr, request, ticket, run.cancel, C.uintptr_t(call), &r[0], C.size_t(answers), &e), e)
 		if g.panicked != nil {
 			panic(g.panicked)
 		}
 		if err != nil {
 			return err
 		}
-		result = resultOf(&r, g.text.String())
+		result = resultOf(&r[0], g.texts[0].String())
+		for i := 1; i < answers; i++ {
+			result.Others = append(result.Others, resultOf(&r[i], g.texts[i].String()))
+		}
 		switch {
 		case g.err == nil:
-			return run.outcome(result.Ending)
+			return run.outcome(result)
 		case errors.Is(g.err, Stop):
 			return nil
 		default:
@@ -201,15 +211,15 @@ func (s *Session) generate(ctx context.Context, request *C.plimsoll_request, tic
 type generation struct {
 	session  *Session
 	onEvent  func(Event) error
-	text     strings.Builder
-	err      error // what onEvent returned
-	panicked any   // what onEvent panicked with
+	texts    []strings.Builder // of each answer
+	err      error             // what onEvent returned
+	panicked any               // what onEvent panicked with
 }
 
 //export plimsoll_go_on_event
 func plimsoll_go_on_event(e *C.plimsoll_event, call C.uintptr_t) (stop C.int32_t) {
 	g := cgo.Handle(call).Value().(*generation)
-	g.text.Write(view(&e.text))
+	g.texts[e.answer].Write(view(&e.text))
 	if g.onEvent == nil {
 		return 0
 	}

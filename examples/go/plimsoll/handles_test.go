@@ -37,6 +37,7 @@ func closed(t *testing.T, runtime *plimsoll.Runtime, model *plimsoll.Model, sess
 		"Model.RenderRequest":  func() error { _, err := model.RenderRequest(request); return err },
 		"Model.AttachEngine":   func() error { return model.AttachEngine(nil) },
 		"Model.CheckIntegrity": model.CheckIntegrity,
+		"Model.Evict":          func() error { _, err := model.Evict(); return err },
 		"Session.Generate":     func() error { _, err := session.Generate(background, request, nil); return err },
 		"Session.Stream":       func() error { _, err := session.Stream(background, request); return err },
 		"Session.WhatIf":       func() error { _, err := session.WhatIf(request); return err },
@@ -53,6 +54,7 @@ func closed(t *testing.T, runtime *plimsoll.Runtime, model *plimsoll.Model, sess
 	}
 	equal(t, "Runtime.CanAllocate", runtime.CanAllocate(1, 0), false)
 	equal(t, "Runtime.LowMemory", runtime.LowMemory(0), false)
+	equal(t, "Model.IsLoaded", model.IsLoaded(), false)
 	equal(t, "Session.ID", session.ID(), 0)
 	equal(t, "Session.KVBytes", session.KVBytes(), 0)
 	for _, closer := range []io.Closer{runtime, model, session, stream, ticket} {
@@ -146,7 +148,7 @@ func TestMemory(t *testing.T) {
 	equal(t, "the workspace", m.Workspace, facts.Workspace)
 	equal(t, "the KV", m.KV, session.KVBytes())
 	equal(t, "the sum", m.Used, m.Weights+m.Workspace+m.Text+m.Tables+m.KV+m.Requests)
-	equal(t, "what is free", m.Free, m.Limit-m.Used)
+	equal(t, "what is free", m.Free, m.Limit-m.Used-m.Talk)
 	equal(t, "the sessions", m.ActiveSessions, 1)
 	equal(t, "the accepted", m.Accepted, 1)
 	if m.Peak < m.Used || m.Heap == 0 {
@@ -179,6 +181,17 @@ func TestMemory(t *testing.T) {
 	if result.PromptTokens < 20 {
 		t.Errorf("%d tokens of conversation", result.PromptTokens)
 	}
+	// The model goes too, and comes back with the next request.
+	held := memory(t, runtime)
+	freed, err = model.Evict()
+	noError(t, err)
+	if freed < held.Weights+held.Workspace || model.IsLoaded() {
+		t.Errorf("%d bytes of the model came back", freed)
+	}
+	_, err = session.Generate(background, ask("again", 8), nil)
+	noError(t, err)
+	equal(t, "the reloads", memory(t, runtime).Reloads, 1)
+	equal(t, "it is loaded", model.IsLoaded(), true)
 	limited, err := model.Open(&plimsoll.SessionOptions{Config: plimsoll.Config{"session.kv_limit_mb": "0"}})
 	noError(t, err)
 	defer limited.Close()

@@ -61,6 +61,31 @@ func (m *Model) Facts() (Facts, error) {
 	}, nil
 }
 
+// Evict frees the model's weights, its workspace, its tables and the KV of its sessions, and says how many bytes that were. Model,
+// sessions and conversations stay good: the next request that is granted loads the model again. It is ErrBusy while a request of
+// the model runs or waits, or a ticket is outstanding.
+func (m *Model) Evict() (freed uint64, err error) {
+	ptr, err := m.h.acquire()
+	if err != nil {
+		return 0, err
+	}
+	defer m.h.release()
+	var n C.uint64_t
+	var e *C.plimsoll_error
+	err = check(C.plimsoll_model_evict(ptr, &n, &e), e)
+	return uint64(n), err
+}
+
+// IsLoaded says whether the model is loaded. One that is not stays good, and its next request loads it again.
+func (m *Model) IsLoaded() bool {
+	ptr, err := m.h.acquire()
+	if err != nil {
+		return false
+	}
+	defer m.h.release()
+	return C.plimsoll_model_is_loaded(ptr) != 0
+}
+
 // TokenBytes is what a token stands for: not always whole characters. It is empty for an id beyond the vocabulary.
 func (m *Model) TokenBytes(token uint32) ([]byte, error) {
 	ptr, err := m.h.acquire()

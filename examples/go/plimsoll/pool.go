@@ -5,11 +5,20 @@ import "C"
 
 import "unsafe"
 
-// Pool is what a runtime's pool of host memory holds and did.
-type Pool struct {
-	InUse, Idle, Limit        uint64 // bytes
+// PoolUse is what the pool holds and did for somebody.
+type PoolUse struct {
+	InUse, Idle               uint64 // bytes
 	BuffersInUse, BuffersIdle uint64
 	Hits, Misses, Evictions   uint64
+}
+
+// Pool is what a runtime's pool of host memory holds and did for buffers and, apart from them, for the library's own workspaces
+// and rings.
+type Pool struct {
+	InUse, Idle, Limit        uint64 // bytes; the limit is for all that lies idle
+	BuffersInUse, BuffersIdle uint64
+	Hits, Misses, Evictions   uint64
+	Engine                    PoolUse
 }
 
 // Pool returns what the runtime's pool holds and did.
@@ -34,6 +43,15 @@ func (r *Runtime) Pool() (Pool, error) {
 		Hits:         uint64(p.hits),
 		Misses:       uint64(p.misses),
 		Evictions:    uint64(p.pool_evictions),
+		Engine: PoolUse{
+			InUse:        uint64(p.engine_in_use_bytes),
+			Idle:         uint64(p.engine_idle_bytes),
+			BuffersInUse: uint64(p.engine_buffers_in_use),
+			BuffersIdle:  uint64(p.engine_buffers_idle),
+			Hits:         uint64(p.engine_hits),
+			Misses:       uint64(p.engine_misses),
+			Evictions:    uint64(p.engine_evictions),
+		},
 	}, nil
 }
 

@@ -37,6 +37,10 @@ type Request struct {
 	// rather than shrunk.
 	MinTokens int
 
+	// Answers is how many to generate side by side, at most 128. 0: 1. All are granted or none, at the price of one as often. The
+	// conversation goes on with the first. Answer i, counted from 0, draws with Seed + i.
+	Answers int
+
 	// Temperature is how much chance there is in the choice of tokens. 0 always takes the likeliest.
 	Temperature float32
 	// TopK chooses among so many of the likeliest tokens. 0: among all.
@@ -80,6 +84,14 @@ func Ask(content string) *Request {
 // Seed is a seed for a request.
 func Seed(value uint64) *uint64 {
 	return &value
+}
+
+// answers is how many it asks for.
+func (r *Request) answers() int {
+	if r.Answers < 1 {
+		return 1
+	}
+	return r.Answers
 }
 
 // build makes the library's request, which the caller frees.
@@ -207,6 +219,9 @@ func (b *requestBuilder) ending(r *Request) {
 	})
 	b.integer("MinTokens", r.MinTokens, func(v C.uint32_t, e failure) status {
 		return C.plimsoll_request_set_min_tokens(b.ptr, v, e)
+	})
+	b.integer("Answers", r.Answers, func(v C.uint32_t, e failure) status {
+		return C.plimsoll_request_set_answers(b.ptr, v, e)
 	})
 	for _, stop := range r.Stop {
 		content, contentLen := chars(stop)

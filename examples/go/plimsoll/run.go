@@ -57,12 +57,17 @@ func (r *run) finish() {
 	}
 }
 
-// outcome is the error of an answer that ended so: what ended it early, if anything did.
-func (r *run) outcome(ending Ending) error {
+// outcome is the error of a request with this result: what ended it, or any of its answers, early, if anything did.
+func (r *run) outcome(result *Result) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if ending == EndingCancelled {
+	if result.Ending == EndingCancelled {
 		return r.cause
+	}
+	for _, other := range result.Others {
+		if other.Ending == EndingCancelled {
+			return r.cause
+		}
 	}
 	return nil
 }

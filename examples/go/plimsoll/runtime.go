@@ -110,6 +110,10 @@ type Memory struct {
 	Mapped          uint64   // what the library has mapped in the process beside its heap: the workspaces of all runtimes
 	Resident        uint64   // of these, what is in memory
 	Unbooked        uint64   // what heap and mappings hold beyond Used; 0 when the heap is not counted
+	ModelsLoaded    uint64   // models of the native engine that are loaded, or about to be
+	ModelsUnloaded  uint64   // models that are unloaded until their next request
+	Unloads         uint64   // times that a model was unloaded
+	Reloads         uint64   // times that an unloaded model was loaded again
 }
 
 // Memory reads the memory statistics.
@@ -151,6 +155,10 @@ func (r *Runtime) Memory() (Memory, error) {
 		Mapped:          uint64(m.mapped_bytes),
 		Resident:        uint64(m.resident_bytes),
 		Unbooked:        uint64(m.unbooked_bytes),
+		ModelsLoaded:    uint64(m.models_loaded),
+		ModelsUnloaded:  uint64(m.models_unloaded),
+		Unloads:         uint64(m.unloads),
+		Reloads:         uint64(m.reloads),
 	}, nil
 }
 

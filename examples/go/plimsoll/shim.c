@@ -19,8 +19,8 @@ static void on_log_drop(void *user_data) {
 
 plimsoll_status plimsoll_go_generate(const plimsoll_session *session, const plimsoll_request *request,
                                      const plimsoll_ticket *ticket, const plimsoll_cancel *cancel, uintptr_t call,
-                                     plimsoll_result *result, plimsoll_error **error) {
-    return plimsoll_generate(session, request, ticket, cancel, on_event, (void *)call, result, error);
+                                     plimsoll_result *results, size_t count, plimsoll_error **error) {
+    return plimsoll_generate_answers(session, request, ticket, cancel, on_event, (void *)call, results, count, error);
 }
 
 plimsoll_status plimsoll_go_model_load(const plimsoll_runtime *runtime, const char *name, size_t name_len,

@@ -12,7 +12,7 @@
 /* The calls with callbacks: `call` is a cgo.Handle, or 0 for no callback. */
 plimsoll_status plimsoll_go_generate(const plimsoll_session *session, const plimsoll_request *request,
                                      const plimsoll_ticket *ticket, const plimsoll_cancel *cancel, uintptr_t call,
-                                     plimsoll_result *result, plimsoll_error **error);
+                                     plimsoll_result *results, size_t count, plimsoll_error **error);
 plimsoll_status plimsoll_go_model_load(const plimsoll_runtime *runtime, const char *name, size_t name_len,
                                        const char *path, size_t path_len, const plimsoll_config *config, uintptr_t call,
                                        plimsoll_model **out, plimsoll_error **error);

@@ -94,7 +94,9 @@ func (s *Stream) Next() bool {
 	}
 	if event.kind != C.PLIMSOLL_EVENT_END {
 		s.event = eventOf(&event)
-		s.text.WriteString(s.event.Text)
+		if s.event.Answer == 0 {
+			s.text.WriteString(s.event.Text)
+		}
 		return true
 	}
 	var r C.plimsoll_result
@@ -103,7 +105,15 @@ func (s *Stream) Next() bool {
 		return s.end(err)
 	}
 	s.result = resultOf(&r, s.text.String())
-	return s.end(s.run.outcome(s.result.Ending))
+	for i := C.uint32_t(1); i < r.answers; i++ {
+		other := C.plimsoll_result{struct_size: r.struct_size}
+		var text C.plimsoll_str
+		if err := check(C.plimsoll_stream_answer(ptr, i, &other, &text, &e), e); err != nil {
+			return s.end(err)
+		}
+		s.result.Others = append(s.result.Others, resultOf(&other, str(&text)))
+	}
+	return s.end(s.run.outcome(s.result))
 }
 
 func (s *Stream) end(err error) bool {

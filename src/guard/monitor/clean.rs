@@ -56,6 +56,7 @@ impl MemoryGuard {
             outcome.kv = outcome.kv.saturating_add(freed);
             outcome.freed = outcome.freed.saturating_add(freed);
         }
+        self.readings.give_back();
         self.run_stage(CleanupStage::Host, regions, below, &mut outcome);
         self.monitor.cleanup.note(self.clock.now(), below.is_some(), outcome);
         drop(turn);
@@ -81,7 +82,7 @@ impl MemoryGuard {
     /// Bytes that are to be freed by a fresh reading: all, or what the regions use beyond where a cleanup stops.
     fn wanted(&self, regions: &[Region], below: Option<f64>) -> u64 {
         let Some(threshold) = below else { return u64::MAX };
-        self.readings.take_live(&self.books, &self.config, self.pool.spare());
+        self.readings.take_live(&self.books, &self.config, &self.pool);
         let state = self.books.lock();
         let books = regions.iter().filter_map(|&region| state.ledger.region(region));
         books.fold(0, |sum, book| sum.saturating_add(excess(threshold, book.capacity, book.taken())))
@@ -89,7 +90,7 @@ impl MemoryGuard {
 
     /// Bytes in use in all regions by a fresh reading.
     fn in_use(&self) -> u64 {
-        self.readings.take_live(&self.books, &self.config, self.pool.spare());
+        self.readings.take_live(&self.books, &self.config, &self.pool);
         let state = self.books.lock();
         state.ledger.regions().iter().fold(0, |sum, book| sum.saturating_add(book.taken()))
     }
@@ -103,14 +104,13 @@ impl MemoryGuard {
             let short = bytes.saturating_sub(freed);
             let mut state = self.books.lock();
             state.settle_answered();
-            let selection = state.sessions.select(None, Shortage::of(region, short));
-            let posts: Vec<_> =
-                selection.victims.into_iter().filter_map(|key| state.sessions.leave(key)).collect();
+            let selection = state.plan(None, Shortage::of(region, short), Vec::new());
+            let errand = state.start(selection);
             drop(state);
-            if posts.is_empty() {
+            if errand.posted() == 0 {
                 break;
             }
-            let (back, in_time) = self.reclaim(posts, selection.waits, until);
+            let (back, in_time) = self.run(errand, until);
             freed = freed.saturating_add(back);
             if back == 0 || !in_time {
                 break;

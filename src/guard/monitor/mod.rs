@@ -121,7 +121,7 @@ impl MemoryGuard {
         let mut changes = Vec::new();
         let mut watch = self.monitor.watch();
         let config = &self.config.monitor;
-        watch.take(now, &self.books.lock(), vitals, models, config);
+        watch.take(now, &self.books.lock(), self.pool.idle_on_heap(), vitals, models, config);
         watch.begin(now, config, &mut changes);
         let mut from = Some(0);
         while let Some(at) = from {

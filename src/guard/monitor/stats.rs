@@ -110,7 +110,7 @@ impl MemoryGuard {
     pub fn report(&self) -> String {
         // The last snapshot may be older than what a load has since put on the heap.
         let heap = self.readings.vitals().and_then(|vitals| vitals.heap);
-        let booked = self.books.lock().booked_on_heap();
+        let booked = self.books.lock().booked_on_heap().saturating_add(self.pool.idle_on_heap());
         let heap = heap.map(|heap| (heap, heap.saturating_sub(booked)));
         super::report::report(&self.stats(), &self.monitor(), heap)
     }

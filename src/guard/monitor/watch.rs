@@ -58,11 +58,12 @@ impl Watch {
         })
     }
 
-    /// Takes in the books as they are, and the machine's figures.
+    /// Takes in the books as they are, and the machine's figures. `idle` bytes lie on the heap in the pool, in no owner's name.
     pub(super) fn take(
         &mut self,
         now: Duration,
         state: &State,
+        idle: u64,
         vitals: Option<Vitals>,
         models: u64,
         config: &MonitorConfig,
@@ -74,7 +75,7 @@ impl Watch {
                 track.take(Snapshot { at: now, region, capacity, ours, others, leasable, level }, config);
             }
         }
-        let booked = state.booked_on_heap();
+        let booked = state.booked_on_heap().saturating_add(idle);
         let mut unbooked = 0;
         if let Some(vitals) = vitals {
             let system = SystemSnapshot::new(now, &vitals, self.vitals.as_ref(), booked);

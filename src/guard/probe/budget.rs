@@ -33,6 +33,10 @@ impl MemoryProbe for Budget {
     fn vitals(&self) -> Option<Vitals> {
         self.machine.vitals()
     }
+
+    fn give_back(&self) {
+        self.machine.give_back();
+    }
 }
 
 #[cfg(test)]

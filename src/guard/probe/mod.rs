@@ -76,6 +76,11 @@ impl MemoryProbe for SystemProbe {
         let vitals = Vitals { heap: Some(crate::alloc::heap_bytes()), ..vitals };
         Some(vitals)
     }
+
+    fn give_back(&self) {
+        #[cfg(any(feature = "alloc-mimalloc", feature = "alloc-system"))]
+        crate::alloc::give_back();
+    }
 }
 
 /// A small text file under the root; `None` if it cannot be read whole.

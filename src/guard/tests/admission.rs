@@ -28,7 +28,12 @@ fn what_fits_is_accepted_with_its_numbers() {
         region: Region::Host,
         pressure: Pressure::Low,
         ring_bytes: 12,
+        load_bytes: 0,
+        load_region: Region::Host,
+        unload_models: 0,
+        unload_bytes: 0,
         kv_region: Region::Host,
+        answers: 1,
     };
     assert_eq!(verdict, expected);
     let grant = grant.unwrap();
@@ -36,8 +41,9 @@ fn what_fits_is_accepted_with_its_numbers() {
     assert_eq!(grant.host.owner(), Owner::Request(grant.request));
     assert_eq!((grant.kv.owner(), seat.kv_bytes()), (Owner::Kv(seat.key()), 300));
     assert_eq!(world.used(Region::Host), 322);
+    let before = world.guard.releases();
     drop(grant);
-    assert_eq!(world.used(Region::Host), 0);
+    assert_eq!((world.used(Region::Host), world.guard.releases()), (0, before + 1), "in one step");
     world.check();
 }
 

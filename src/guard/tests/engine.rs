@@ -78,7 +78,7 @@ impl FakeEngine {
 
     /// Ends a request: of the session's KV, `kept` bytes stay.
     pub(super) fn finish(&self, grant: Grant, kept: u64) {
-        let Grant { kv, host, busy, .. } = grant;
+        let (kv, host, busy) = grant.into_parts();
         let Owner::Kv(session) = kv.owner() else { panic!("{kv:?}") };
         let mut leases = self.kept.lock().unwrap();
         let mut all = match leases.remove(&session) {
@@ -97,6 +97,13 @@ impl FakeEngine {
         for (session, freed) in late {
             self.free(session, &freed);
         }
+    }
+
+    /// It goes with all that it holds, and with what it was asked.
+    pub(super) fn forget(&self) {
+        self.enter();
+        let leases: Vec<_> = self.kept.lock().unwrap().drain().collect();
+        drop((leases, std::mem::take(&mut *self.late.lock().unwrap())));
     }
 
     fn free(&self, session: SessionKey, freed: &Sender<u64>) {

@@ -76,7 +76,7 @@ fn a_lease_evicts_too_and_its_refusal_has_every_number() {
     assert_eq!(
         refusal.to_string(),
         "501 bytes of host memory for workspace of model 7 do not fit: 200 bytes are free, 300 more are with idle \
-         sessions (800 leased, 0 used by others, limit 1000)"
+         sessions (800 leased, 0 used without a lease, limit 1000)"
     );
     assert_eq!(kept(&seats), [0, 300], "nothing is evicted in vain");
     let nowhere = world.guard.lease(Region::Device(3), Owner::Weights(ModelId(7)), 1).unwrap_err();

@@ -3,6 +3,7 @@
 mod admission;
 mod engine;
 mod eviction;
+mod loading;
 mod machine;
 mod monitor;
 mod pool;
@@ -10,11 +11,13 @@ mod pressure;
 mod race;
 mod readings;
 mod statistics;
+mod talk;
+mod unloading;
 mod waiting;
 
 use super::*;
 use engine::{Answers, FakeEngine};
-use plimsoll_engine::{Cancel, ManualClock, ModelId, Reading, Shape};
+use plimsoll_engine::{Cancel, Lease, ManualClock, ModelId, Owner, Reading, Shape};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -75,5 +78,5 @@ impl World {
 
 fn ask(prompt_tokens: u32, max_tokens: u32, min_tokens: u32) -> Ask {
     let shape = Shape { prompt_tokens, max_tokens, top_logprobs: 0, penalties: false };
-    Ask { shape, min_tokens, degradable: true, priority: 0 }
+    Ask { shape, answers: 1, min_tokens, degradable: true, priority: 0 }
 }

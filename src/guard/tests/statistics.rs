@@ -99,7 +99,8 @@ fn statistics_have_the_names_that_were_asked_for() {
     assert_eq!(json["route4_percentage"], 0.0);
     let metrics = json!({
         "kv_bytes_in_use": 400, "kv_in_use_mb": 400.0 / 1_048_576.0, "sessions_active": 1,
-        "sessions_evicted_total": 0, "gpu_mem_used_bytes": 400, "memory_pressure_gauge": 0,
+        "sessions_evicted_total": 0, "models_loaded": 0, "models_unloaded_total": 0, "models_reloaded_total": 0,
+        "gpu_mem_used_bytes": 400, "memory_pressure_gauge": 0,
         "admission_rejected_total": 0, "degradation_triggered_total": 0,
     });
     assert_eq!(json["metrics"], metrics);

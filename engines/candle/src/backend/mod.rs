@@ -13,9 +13,10 @@ pub(crate) use cpu::CpuBackend;
 pub(crate) use spec::{ExpertSpec, MAX_ROPES, RopeSpec, StepSpec, WindowSpec};
 pub use spec::{KvDtype, MAX_THREADS};
 
-use plimsoll_engine::EngineError;
+use plimsoll_engine::{Buffers, EngineError, Source};
 use plimsoll_formats::{Activation, Dtype};
 use plimsoll_scheduler::{BlockTable, KvBlock, Layers};
+use std::sync::Arc;
 
 /// A named activation: a row of f32 per token of the step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,17 +200,32 @@ pub trait Backend: Send + Sized + 'static {
     /// Its name in configuration: `cpu`, `candle`.
     const NAME: &'static str;
 
-    /// Bytes of the workspace that [`Backend::new`] will commit; pure.
+    /// Bytes of the workspace that [`Backend::within`] will commit; pure.
     ///
     /// # Errors
     /// [`EngineError::PriceOverflow`].
     fn workspace_bytes(spec: &StepSpec) -> Result<u64, EngineError>;
 
-    /// A backend with its workspace committed.
+    /// What of the workspace is taken from [`Buffers`], in one piece: bytes of a source; pure. `None` where nothing is.
+    ///
+    /// # Errors
+    /// [`EngineError::PriceOverflow`].
+    fn arena(spec: &StepSpec) -> Result<Option<(&'static Source, usize)>, EngineError>;
+
+    /// A backend with its workspace committed, taken from `buffers` as far as [`Backend::arena`] says.
     ///
     /// # Errors
     /// [`EngineError::OutOfMemory`].
-    fn new(spec: StepSpec) -> Result<Self, EngineError>;
+    fn within(spec: StepSpec, buffers: &Arc<dyn Buffers>) -> Result<Self, EngineError>;
+
+    /// The same with memory from the system.
+    ///
+    /// # Errors
+    /// [`EngineError::OutOfMemory`].
+    #[cfg(any(test, feature = "kernel-bench"))]
+    fn new(spec: StepSpec) -> Result<Self, EngineError> {
+        Self::within(spec, &(Arc::new(plimsoll_engine::System) as Arc<dyn Buffers>))
+    }
 
     /// The spec it was made with.
     fn spec(&self) -> &StepSpec;
@@ -251,6 +267,12 @@ pub trait Backend: Send + Sized + 'static {
     /// # Errors
     /// [`EngineError::OutOfMemory`].
     fn allocate_block(&mut self, layers: Layers) -> Result<Self::Block, EngineError>;
+
+    /// Copies what a KV block holds to another of the same layers.
+    ///
+    /// # Errors
+    /// [`EngineError::Execution`] for blocks that are not alike or of another backend.
+    fn copy_block(&mut self, from: &Self::Block, to: &Self::Block) -> Result<(), EngineError>;
 
     /// Rows of `table` for `ids` into [`Slot::Hidden`].
     fn embed(&mut self, table: &Self::Matrix, ids: &[u32]) -> Result<(), EngineError>;

@@ -5,10 +5,10 @@ use super::plan::LoadPlan;
 use crate::LoadError;
 use crate::backend::{Backend, Span, Spans};
 use crate::weights::Watch;
-use plimsoll_engine::Progress;
-use plimsoll_engine::{EngineError, Lease};
+use plimsoll_engine::{Buffers, EngineError, Lease, Progress, System};
 use plimsoll_scheduler::{BlockTable, KvBlock, Layers};
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 /// A loaded model that answers with logits instead of tokens. It runs alone, on the caller's thread.
 pub struct Evaluator(Box<dyn Evaluate>);
@@ -27,8 +27,9 @@ impl Evaluator {
         progress: &dyn Fn(Progress) -> ControlFlow<()>,
     ) -> Result<Self, LoadError> {
         let watch = Watch::new(progress, &plan.weights);
+        let system: Arc<dyn Buffers> = Arc::new(System);
         let done = super::with_backend!(plan.options.backend, B => {
-            Forward::<B>::load(plan, weights, workspace, &watch)
+            Forward::<B>::load(plan, weights, workspace, &system, &watch)
                 .map(|forward| Box::new(Evaluation { blocks: BlockTable::default(), kv, forward }) as Box<dyn Evaluate>)
         });
         watch.end(done).map(Evaluator)

@@ -5,9 +5,9 @@ use crate::backend::{Backend, Span, Spans, StepSpec};
 use crate::model::{Decoder, Routing};
 use crate::weights::{Watch, Weights};
 use crate::{LoadError, executor};
-use plimsoll_engine::LoadState;
-use plimsoll_engine::{EngineError, Lease};
+use plimsoll_engine::{Buffers, EngineError, Lease, LoadState};
 use plimsoll_scheduler::BlockTable;
+use std::sync::Arc;
 
 /// Weights, workspace and the order of operations over them.
 pub(crate) struct Forward<B: Backend> {
@@ -34,11 +34,12 @@ impl<B: Backend> Forward<B> {
         self.backend.workspace_held() + self.decoder.held()
     }
 
-    /// Reads the weights, commits the workspace and runs a first step.
+    /// Commits the workspace, reads the weights and runs a first step.
     pub(crate) fn load(
         plan: &LoadPlan,
         weights: Lease,
         mut workspace: Lease,
+        buffers: &Arc<dyn Buffers>,
         watch: &Watch<'_>,
     ) -> Result<Self, LoadError> {
         let needed = plan.workspace_bytes();
@@ -46,10 +47,11 @@ impl<B: Backend> Forward<B> {
             return Err(EngineError::Unpaid { what: "workspace", paid: workspace.bytes(), needed }.into());
         }
         workspace.shrink_to(needed);
+        // The first thing that is taken, and gone before its lease returns: it may be memory that was kept for this lease.
+        let backend = B::within(plan.spec.clone(), buffers)?;
         watch.tell(LoadState::Queued)?;
         let weights = Weights::load(&plan.checkpoint, &plan.weights, weights, watch)?;
         watch.tell(LoadState::Preparing)?;
-        let backend = B::new(plan.spec.clone())?;
         let lists = executor::scratch_bytes(&plan.spec).ok_or(EngineError::PriceOverflow)?;
         let decoder = Decoder::new(&plan.checkpoint.config, &plan.spec)?;
         let held = backend.workspace_held().saturating_add(decoder.held()).saturating_add(lists);

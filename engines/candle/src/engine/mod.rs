@@ -10,7 +10,7 @@ mod plan;
 pub use error::LoadError;
 pub use evaluator::Evaluator;
 pub(crate) use forward::Forward;
-pub use native::{Environment, NativeEngine};
+pub use native::{Environment, NativeEngine, Pricer};
 pub use options::{BackendKind, Options};
 pub use plan::{LoadKey, LoadPlan};
 pub use plimsoll_engine::{LoadState, Progress};

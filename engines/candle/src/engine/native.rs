@@ -8,15 +8,15 @@ use crate::executor::NativeExecutor;
 use crate::weights::Watch;
 use crossbeam_channel::Sender;
 use plimsoll_engine::{
-    Capabilities, Clock, Engine, EngineError, Entropy, Estimate, Holdings, Job, Lease, Region, Rejected,
-    SessionKey, Shape, SystemClock, SystemEntropy, Throttle,
+    Buffers, Capabilities, Clock, Engine, EngineError, Entropy, Estimate, Holdings, Job, Lease, Region,
+    Rejected, SessionKey, Shape, System, SystemClock, SystemEntropy, Throttle,
 };
 use plimsoll_scheduler::{Config, Handle, Layers, Limits, price, spawn};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Where an engine's time and seeds come from.
+/// Where an engine's time, seeds and workspace come from.
 #[derive(Clone)]
 pub struct Environment {
     /// What deadlines are measured on.
@@ -25,6 +25,8 @@ pub struct Environment {
     pub entropy: Arc<dyn Entropy>,
     /// The share of the batch that may run.
     pub throttle: Arc<Throttle>,
+    /// Who has memory for its workspace, in pieces of [`LoadPlan::arena`].
+    pub buffers: Arc<dyn Buffers>,
 }
 
 impl Default for Environment {
@@ -33,18 +35,46 @@ impl Default for Environment {
             clock: Arc::new(SystemClock::default()),
             entropy: Arc::new(SystemEntropy::default()),
             throttle: Arc::default(),
+            buffers: Arc::new(System),
         }
+    }
+}
+
+/// What an engine is and what requests cost on it: what stays true while it is not loaded.
+#[derive(Clone)]
+pub struct Pricer {
+    capabilities: Capabilities,
+    limits: Limits,
+    workspace: u64,
+    price: fn(&Limits, Region, u64, &Shape) -> Result<Estimate, EngineError>,
+}
+
+impl Pricer {
+    /// As [`Engine::capabilities`].
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    /// As [`Engine::estimate`].
+    ///
+    /// # Errors
+    /// [`EngineError::PriceOverflow`].
+    pub fn estimate(&self, shape: &Shape) -> Result<Estimate, EngineError> {
+        (self.price)(&self.limits, self.capabilities.kv_region, self.workspace, shape)
+    }
+}
+
+impl fmt::Debug for Pricer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pricer").field("capabilities", &self.capabilities).finish_non_exhaustive()
     }
 }
 
 /// A loaded model that runs requests. It has a scheduler's thread and the backend's; dropping the last reference ends
 /// them, frees all memory and returns all leases.
 pub struct NativeEngine {
-    capabilities: Capabilities,
-    limits: Limits,
+    pricer: Pricer,
     weights: u64,
-    workspace: u64,
-    price: fn(&Limits, Region, u64, &Shape) -> Result<Estimate, EngineError>,
     scheduler: Handle,
 }
 
@@ -66,7 +96,7 @@ impl NativeEngine {
             max_step_tokens: spec.max_rows,
             context_length: spec.context,
         };
-        let forward = Forward::<B>::load(plan, weights, workspace, watch)?;
+        let forward = Forward::<B>::load(plan, weights, workspace, &environment.buffers, watch)?;
         let executor = NativeExecutor::new(forward, limits, Arc::clone(&environment.entropy))?;
         let (weights, workspace) = (executor.weights_held(), executor.workspace_held());
         let small = |size: usize| u32::try_from(size).map_err(|_| EngineError::PriceOverflow);
@@ -87,17 +117,23 @@ impl NativeEngine {
         };
         let scheduler = spawn(executor, &config, Arc::clone(&environment.clock))?;
         let price = price::<NativeExecutor<B>>;
-        Ok(Arc::new(NativeEngine { capabilities, limits, weights, workspace, price, scheduler }))
+        let pricer = Pricer { capabilities, limits, workspace, price };
+        Ok(Arc::new(NativeEngine { pricer, weights, scheduler }))
+    }
+
+    /// What it is and what requests cost, to be kept beyond its life.
+    pub fn pricer(&self) -> &Pricer {
+        &self.pricer
     }
 }
 
 impl Engine for NativeEngine {
     fn capabilities(&self) -> &Capabilities {
-        &self.capabilities
+        self.pricer.capabilities()
     }
 
     fn estimate(&self, shape: &Shape) -> Result<Estimate, EngineError> {
-        (self.price)(&self.limits, self.capabilities.kv_region, self.workspace, shape)
+        self.pricer.estimate(shape)
     }
 
     fn submit(&self, job: Job) -> Result<(), Box<Rejected>> {
@@ -109,14 +145,14 @@ impl Engine for NativeEngine {
     }
 
     fn holdings(&self) -> Holdings {
-        Holdings { weights: self.weights, workspace: self.workspace, kv: self.scheduler.kv_bytes() }
+        Holdings { weights: self.weights, workspace: self.pricer.workspace, kv: self.scheduler.kv_bytes() }
     }
 }
 
 impl fmt::Debug for NativeEngine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("NativeEngine")
-            .field("capabilities", &self.capabilities)
+            .field("capabilities", self.capabilities())
             .field("holdings", &self.holdings())
             .finish_non_exhaustive()
     }

@@ -5,8 +5,7 @@ use super::{Environment, NativeEngine, Options};
 use crate::backend::{Backend, StepSpec};
 use crate::weights::{Watch, WeightsPlan};
 use crate::{LoadError, executor};
-use plimsoll_engine::Progress;
-use plimsoll_engine::{EngineError, Lease};
+use plimsoll_engine::{EngineError, Lease, Progress};
 use plimsoll_formats::{Checkpoint, ModelKey, RopeScaling, Source, Text, TokenizerSource, fingerprint};
 use plimsoll_scheduler::Layers;
 use std::ops::ControlFlow;
@@ -32,6 +31,7 @@ pub struct LoadPlan {
     pub(super) weights: WeightsPlan,
     pub(super) spec: StepSpec,
     workspace_bytes: u64,
+    arena: Option<(&'static plimsoll_engine::Source, usize)>,
     block_bytes: u64,
 }
 
@@ -63,10 +63,11 @@ impl LoadPlan {
         let workspace_bytes = executor::scratch_bytes(&spec)
             .and_then(|lists| forward.checked_add(lists))
             .ok_or(EngineError::PriceOverflow)?;
+        let arena = B::arena(&spec)?;
         let bytes = |layers| spec.block_bytes(layers).ok_or(EngineError::PriceOverflow);
         let block_bytes = bytes(Layers::Whole)?.checked_add(bytes(Layers::Rolling)?);
         let block_bytes = block_bytes.ok_or(EngineError::PriceOverflow)?;
-        Ok(LoadPlan { name, checkpoint, options, weights, spec, workspace_bytes, block_bytes })
+        Ok(LoadPlan { name, checkpoint, options, weights, spec, workspace_bytes, arena, block_bytes })
     }
 
     /// The model on disk: its configuration, tokenizer, chat template and generation settings.
@@ -104,12 +105,17 @@ impl LoadPlan {
         self.workspace_bytes
     }
 
+    /// What of the workspace is taken from [`Environment::buffers`], in one piece: bytes of a source. Equal loads take as many.
+    pub fn arena(&self) -> Option<(&'static plimsoll_engine::Source, usize)> {
+        self.arena
+    }
+
     /// Bytes of one KV block over all layers.
     pub fn block_bytes(&self) -> u64 {
         self.block_bytes
     }
 
-    /// Reads the weights, commits the workspace, runs a first step and starts the scheduler's thread. `weights` and
+    /// Commits the workspace, reads the weights, runs a first step and starts the scheduler's thread. `weights` and
     /// `workspace` pay for [`LoadPlan::weights_bytes`] and [`LoadPlan::workspace_bytes`]; what they hold beyond is
     /// given back at once, the rest when the engine is dropped. `progress` is called on this thread; breaking stops the
     /// load.

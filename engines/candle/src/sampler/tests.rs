@@ -25,6 +25,7 @@ fn request(sampling: Sampling, prompt: &[u32], max_tokens: u32) -> Request {
         stop_tokens: Arc::from([]),
         deadline: None,
         keep_kv: false,
+        beside: None,
     }
 }
 

@@ -115,6 +115,7 @@ pub fn request(session: u64, tokens: &[u32], max_tokens: u32) -> Request {
         stop_tokens: Arc::from([]),
         deadline: None,
         keep_kv: false,
+        beside: None,
     }
 }
 

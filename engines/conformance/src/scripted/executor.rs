@@ -156,6 +156,13 @@ impl StepExecutor for ScriptedExecutor {
         }
     }
 
+    fn copy(&mut self, from: &Self::Block, to: &Self::Block) -> Result<bool, EngineError> {
+        for (from, to) in from.words().iter().zip(to.words()) {
+            to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        Ok(true)
+    }
+
     fn step(&mut self, lanes: &mut [Lane<Self>]) -> Result<(), EngineError> {
         if !self.step_time.is_zero() {
             std::thread::sleep(self.step_time);

@@ -55,8 +55,8 @@ impl Desk {
         Ended { leases: vec![kv, host], ring, finish }.tell();
     }
 
-    /// Takes a job that was priced. [`Desk::withdraw`] undoes it.
-    pub(crate) fn enter(&self, job: Job, price: &Estimate) -> Entered {
+    /// Takes a job that was priced and came when `submitted` says. [`Desk::withdraw`] undoes it.
+    pub(crate) fn enter(&self, job: Job, price: &Estimate, submitted: Duration) -> Entered {
         let now = self.now();
         if job.cancel.is_cancelled() {
             self.turn_away(job, FinishReason::Cancelled);
@@ -71,10 +71,14 @@ impl Desk {
         if state.closed {
             return Entered::Closed(Box::new(job));
         }
+        let late = state.owes(job.request.session);
         let session = state.sessions.entry(job.request.session).or_default();
         let error = if session.running.is_some() {
             let text =
                 format!("session {} has a request that the plug-in has not ended", job.request.session.0);
+            Some(EngineError::Invalid(text))
+        } else if late {
+            let text = format!("the plug-in has not ended an answer of session {}", job.request.session.0);
             Some(EngineError::Invalid(text))
         } else if session.reclaim.is_some() {
             let text = format!("session {} is giving its KV back", job.request.session.0);
@@ -96,6 +100,7 @@ impl Desk {
         let kv_bytes = kv.bytes();
         let entry = Entry {
             session: request.session,
+            beside: request.beside,
             ring,
             cancel,
             deadline: request.deadline,
@@ -106,7 +111,7 @@ impl Desk {
             max_tokens: request.max_tokens as usize,
             keep_kv: request.keep_kv,
             generated: 0,
-            submitted: now,
+            submitted,
             started: None,
             first: None,
             last: Duration::ZERO,

@@ -3,16 +3,18 @@
 //! Everything that the plug-in says arrives here. The lock is held for short changes only: neither the plug-in is called under
 //! it, nor is a lease dropped or an end told.
 
+mod held_back;
 mod jobs;
 mod reclaims;
 mod says;
 
+pub(crate) use held_back::HeldBack;
 pub(crate) use jobs::{Entered, Taken};
 pub(crate) use says::End;
 
 use crate::request::{Entry, Session};
 use plimsoll_engine::{Clock, EngineError, Finish, FinishReason, Lease, RequestId, Ring, SessionKey};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,7 +26,7 @@ const FIRST_GUESS: Duration = Duration::from_millis(500);
 
 pub(crate) struct Desk {
     state: Mutex<State>,
-    /// Woken when a request comes, and when the engine goes.
+    /// Woken when a request comes or is held back, and when the engine goes.
     changed: Condvar,
     clock: Arc<dyn Clock>,
     vocab_size: u32,
@@ -36,6 +38,10 @@ pub(crate) struct Desk {
 pub(crate) struct State {
     pub(crate) requests: HashMap<RequestId, Entry>,
     sessions: HashMap<SessionKey, Session>,
+    /// Jobs for which the plug-in's queue has no room, in order.
+    held_back: VecDeque<HeldBack>,
+    /// Whether somebody brings these to the plug-in.
+    resuming: bool,
     closed: bool,
     mean: Duration,
 }
@@ -57,8 +63,14 @@ impl Ended {
 
 impl Desk {
     pub(crate) fn new(clock: Arc<dyn Clock>, vocab_size: u32, keeps: bool) -> Arc<Desk> {
-        let state =
-            State { requests: HashMap::new(), sessions: HashMap::new(), closed: false, mean: FIRST_GUESS };
+        let state = State {
+            requests: HashMap::new(),
+            sessions: HashMap::new(),
+            held_back: VecDeque::new(),
+            resuming: false,
+            closed: false,
+            mean: FIRST_GUESS,
+        };
         let (state, changed) = (Mutex::new(state), Condvar::new());
         Arc::new(Desk { state, changed, clock, vocab_size, keeps, ignored: AtomicU64::new(0) })
     }
@@ -68,7 +80,7 @@ impl Desk {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until a request comes or the engine goes, or for `timeout`; whether the engine is still there.
+    /// Waits until there is a request or the engine goes, or for `timeout`; whether the engine is still there.
     pub(crate) fn wait(&self, timeout: Option<Duration>) -> bool {
         let mut state = self.lock();
         match timeout {
@@ -77,7 +89,7 @@ impl Desk {
                 state = self.changed.wait_timeout(state, timeout).unwrap_or_else(PoisonError::into_inner).0;
             }
             None => {
-                while state.requests.is_empty() && !state.closed {
+                while state.requests.is_empty() && state.held_back.is_empty() && !state.closed {
                     state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
                 }
             }
@@ -116,7 +128,8 @@ impl Desk {
         let failed = matches!(reason, FinishReason::Failed(_));
         let mut kept = 0;
         if let Some(session) = sessions.get_mut(&entry.session) {
-            if over && !self.keeps {
+            // What may not be kept counts as given back: nobody could ask for it any more.
+            if over && !(self.keeps && entry.keep_kv) {
                 leases.extend(session.held.take());
             }
             if entry.runs() {
@@ -152,6 +165,7 @@ impl Desk {
 
     /// The plug-in does not come back: every request ends for its reader. What it may still use stays booked.
     pub(crate) fn abandon(&self) {
+        self.let_go();
         let ids: Vec<_> = self.lock().requests.keys().copied().collect();
         for id in ids {
             self.fail(id, EngineError::Closed, false);
@@ -160,6 +174,7 @@ impl Desk {
 
     /// The plug-in is gone: every request ends and all leases return. How many bytes it had not given back.
     pub(crate) fn settle(&self) -> u64 {
+        self.let_go();
         let ids: Vec<_> = self.lock().requests.keys().copied().collect();
         let left = self.kv_bytes();
         let sessions = std::mem::take(&mut self.lock().sessions);
@@ -179,6 +194,12 @@ impl State {
             session.running = None;
         }
         self.tidy(key);
+    }
+
+    /// Whether another answer to a request of this session, which has ended for its reader, still holds KV that is leased to it.
+    fn owes(&self, key: SessionKey) -> bool {
+        let mut late = self.requests.values().filter(|entry| entry.beside == Some(key) && !entry.runs());
+        late.any(|entry| self.sessions.get(&entry.session).is_some_and(|session| session.held() > 0))
     }
 
     fn tidy(&mut self, key: SessionKey) {

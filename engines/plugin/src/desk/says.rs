@@ -2,6 +2,7 @@
 
 use super::{Desk, State};
 use crate::error::failure;
+use crate::request::{Entry, Session};
 use crate::status;
 use plimsoll_engine::{EngineError, FinishReason, RequestId, SessionKey, TokenEvent, TopLogprob};
 use std::sync::atomic::Ordering;
@@ -138,7 +139,9 @@ impl Desk {
             status::OK if state.closed && end.ending == status::STOPPED => {
                 Ok(FinishReason::Failed(EngineError::Closed))
             }
-            status::OK => entry.judge(end.ending, end.cached_tokens, end.kv_tokens, now),
+            status::OK => entry
+                .judge(end.ending, end.cached_tokens, end.kv_tokens, now)
+                .and_then(|reason| self.nothing_left(&state, entry).map(|()| reason)),
             status => Ok(FinishReason::Failed(failure(status, "request", end.message))),
         };
         // What was ended for its reader is not judged a second time.
@@ -157,6 +160,15 @@ impl Desk {
             true => status::OK,
             false => self.ignore("emit_end", id),
         }
+    }
+
+    /// A plug-in that keeps KV between requests has given back that of a session which keeps none.
+    fn nothing_left(&self, state: &State, entry: &Entry) -> Result<(), String> {
+        let held = state.sessions.get(&entry.session).map_or(0, Session::held);
+        if !self.keeps || entry.keep_kv || held == 0 {
+            return Ok(());
+        }
+        Err(format!("{held} bytes of KV leased, of a session that keeps none"))
     }
 
     pub(crate) fn interrupted(&self, id: u64) -> i32 {

@@ -24,6 +24,7 @@ pub struct Started {
     pub prompt: usize,
     pub max_tokens: u32,
     pub kv_bytes: u64,
+    pub keep: bool,
 }
 
 /// The host functions, as methods.
@@ -90,14 +91,21 @@ impl Api {
         let (message, message_len) = (message.as_ptr().cast(), message.len());
         self.end(request, &plimsoll_engine_end { status, message, message_len, ..NO_END })
     }
-    /// Does all that a good engine does: every token, all but the last of which are kept.
+    /// Does all that a good engine does: every token, all but the last of which are kept where they should be.
     pub fn answer(&self, s: &Started) -> i32 {
+        let kept = if s.keep { s.prompt + s.max_tokens as usize - 1 } else { 0 };
+        self.answer_keeping(s, kept)
+    }
+
+    /// Every token, and keeps the KV of so many.
+    pub fn answer_keeping(&self, s: &Started, kept: usize) -> i32 {
         assert_eq!(self.grow(s.session, s.kv_bytes), status::OK);
         for _ in 0..s.max_tokens {
             assert_eq!(self.token(s.request, 7, -0.5), status::OK);
         }
-        assert_eq!(self.shrink(s.session, TOKEN), status::OK);
-        self.end_with(s.request, status::LENGTH, s.prompt + s.max_tokens as usize - 1)
+        let free = s.prompt + s.max_tokens as usize - kept;
+        assert_eq!(self.shrink(s.session, free as u64 * TOKEN), status::OK);
+        self.end_with(s.request, status::LENGTH, kept)
     }
 }
 
@@ -239,6 +247,7 @@ unsafe extern "C" fn start(engine: *mut c_void, request: *const plimsoll_engine_
         prompt: request.token_count,
         max_tokens: request.max_tokens,
         kv_bytes: request.kv_bytes,
+        keep: request.keep_kv != 0,
     };
     (script.start)(&script.api(), started)
 }

@@ -4,7 +4,8 @@ use super::Host;
 use super::scripted::{self, Counts, Script};
 use plimsoll::guard::{Ask, BusyMark, Seat, Verdict};
 use plimsoll_engine::{
-    Cancel, Engine, EngineError, Finish, FinishReason, Job, Next, Request, Ring, Sampling, Shape,
+    Cancel, Engine, EngineError, Finish, FinishReason, Job, Next, Request, RequestId, Ring, Sampling,
+    SessionKey, Shape,
 };
 use plimsoll_plugin::PluginEngine;
 use plimsoll_plugin::abi::plimsoll_engine_table;
@@ -23,7 +24,7 @@ pub struct Turn {
     pub id: u64,
     pub ring: Arc<Ring>,
     pub cancel: Cancel,
-    _busy: BusyMark,
+    _busy: Arc<BusyMark>,
 }
 
 impl Rig {
@@ -45,33 +46,68 @@ impl Rig {
 
     /// Asks the guard; the verdict when it refuses.
     pub fn try_start(&self, seat: &Seat, prompt: usize, max_tokens: u32) -> Result<Turn, Box<Verdict>> {
+        self.try_answers(seat, prompt, max_tokens, 1).map(|mut turns| turns.remove(0))
+    }
+
+    /// The same for several answers.
+    pub fn try_answers(
+        &self,
+        seat: &Seat,
+        prompt: usize,
+        max_tokens: u32,
+        answers: u32,
+    ) -> Result<Vec<Turn>, Box<Verdict>> {
+        let submit = |(job, turn)| {
+            self.engine.submit(job).unwrap();
+            turn
+        };
+        Ok(self.try_jobs(seat, prompt, max_tokens, answers)?.into_iter().map(submit).collect())
+    }
+
+    /// The same, not yet submitted.
+    pub fn try_jobs(
+        &self,
+        seat: &Seat,
+        prompt: usize,
+        max_tokens: u32,
+        answers: u32,
+    ) -> Result<Vec<(Job, Turn)>, Box<Verdict>> {
         let prompt_tokens = u32::try_from(prompt).unwrap();
         let shape = Shape { prompt_tokens, max_tokens, top_logprobs: 0, penalties: false };
         let (verdict, grant) = self
             .host
             .guard
-            .admit(seat, &Ask { shape, min_tokens: max_tokens, degradable: true, priority: 0 })
+            .admit(seat, &Ask { shape, answers, min_tokens: max_tokens, degradable: true, priority: 0 })
             .unwrap();
         let Some(grant) = grant else { return Err(Box::new(verdict)) };
-        let mut host = grant.host;
-        let paid = host.split(Ring::bytes(max_tokens, 0).unwrap()).unwrap();
-        let ring = Arc::new(Ring::new(max_tokens, 0, paid).unwrap());
-        let cancel = Cancel::new();
-        let request = Request {
-            id: grant.request,
-            session: seat.key(),
-            tokens: vec![3; prompt],
-            shared_prefix: 0,
-            max_tokens,
-            sampling: Sampling::default(),
-            stop_tokens: Arc::new([]),
-            deadline: None,
-            keep_kv: true,
+        let (id, branches) = (grant.request, grant.branches);
+        let (mut kv, mut host, busy) = grant.into_parts();
+        let (busy, times) = (Arc::new(busy), u64::from(answers));
+        let (kv_share, host_share) = (verdict.kv_bytes / times, host.bytes() / times);
+        let kv_first = kv.bytes() - (times - 1) * kv_share;
+        let job = |answer| {
+            let id = RequestId(id.0 + answer);
+            let mut host = host.split(host_share).unwrap();
+            let kv = kv.split(if answer == 0 { kv_first } else { kv_share }).unwrap();
+            let paid = host.split(Ring::bytes(max_tokens, 0).unwrap()).unwrap();
+            let ring = Arc::new(Ring::new(max_tokens, 0, paid).unwrap());
+            let cancel = Cancel::new();
+            let request = Request {
+                id,
+                session: if answer == 0 { seat.key() } else { SessionKey(branches.0 + answer - 1) },
+                tokens: vec![3; prompt],
+                shared_prefix: 0,
+                max_tokens,
+                sampling: Sampling::default(),
+                stop_tokens: Arc::new([]),
+                deadline: None,
+                keep_kv: answer == 0,
+                beside: (answer > 0).then(|| seat.key()),
+            };
+            let turn = Turn { id: id.0, ring: ring.clone(), cancel: cancel.clone(), _busy: busy.clone() };
+            (Job { request, kv, host, ring, cancel }, turn)
         };
-        let id = request.id.0;
-        let job = Job { request, kv: grant.kv, host, ring: Arc::clone(&ring), cancel: cancel.clone() };
-        self.engine.submit(job).unwrap();
-        Ok(Turn { id, ring, cancel, _busy: grant.busy })
+        Ok((0..times).map(job).collect())
     }
 
     pub fn start(&self, seat: &Seat, prompt: usize, max_tokens: u32) -> Turn {

@@ -57,6 +57,9 @@ pub struct Scripted {
     /// Requests in the order they were opened.
     pub opened: Vec<u64>,
     pub silent: bool,
+    /// Blocks that were copied, and whether it says so.
+    pub copies: usize,
+    pub copying: bool,
     /// Allocations until the system refuses one.
     pub allocations_left: usize,
     /// What a step with so many lanes that feed one token, and so many other tokens, takes on this clock.
@@ -74,6 +77,8 @@ impl Scripted {
             steps: Vec::new(),
             opened: Vec::new(),
             silent: false,
+            copies: 0,
+            copying: true,
             allocations_left: usize::MAX,
             price: None,
             gate: None,
@@ -146,6 +151,15 @@ impl StepExecutor for Scripted {
             self.opened.push(request.id.0);
         }
         Ok((request.id.0, Vec::with_capacity(if request.sampling.penalises() { 1024 } else { 128 })))
+    }
+
+    fn copy(&mut self, from: &Block, to: &Block) -> Result<bool, EngineError> {
+        assert_eq!(from.bytes, to.bytes, "blocks of the same layers");
+        for (from, to) in from.ids.iter().zip(&to.ids) {
+            to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        self.copies += 1;
+        Ok(self.copying)
     }
 
     fn step(&mut self, lanes: &mut [Lane<Self>]) -> Result<(), EngineError> {

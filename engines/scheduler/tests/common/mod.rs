@@ -77,6 +77,7 @@ impl Bench {
             stop_tokens: Arc::new([]),
             deadline: None,
             keep_kv: true,
+            beside: None,
         }
     }
 

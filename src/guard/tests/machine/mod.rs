@@ -1,14 +1,22 @@
 //! The guard against a plain model, over random steps: sessions in three regions with limits of their own, requests,
-//! tickets that are thrown away, requests that wait, leases, engines that answer late, limits that fall and readings that are old. The model is
+//! tickets that are thrown away, requests that wait, leases, models that come and go, memory of the pool, engines that answer late, limits that fall and readings that are old. The model is
 //! told nothing of what was decided; after every step both must agree in every number.
 
+mod homes;
 mod model;
+mod price;
+mod room;
+mod shelf;
+mod step;
 
-use super::engine::{CONTEXT, price};
+use super::engine::CONTEXT;
 use super::*;
 use model::{Expected, HOST, Model, Place, REGIONS, Session, Waiter};
-use plimsoll_engine::Lease;
+use plimsoll_engine::Buffer;
+use price::{Asked, Price};
 use proptest::prelude::*;
+use shelf::{Load, Shelf};
+use step::{Step, step};
 
 /// The machine's memory at first, and what the devices have.
 const LIMITS: [u64; REGIONS] = [1_500, 900, 700];
@@ -20,83 +28,10 @@ const QUEUE: usize = 3;
 const AGE: u64 = 100;
 const IDLE_TIMEOUT: u64 = 5_000;
 
-#[derive(Clone, Debug)]
-enum Step {
-    Open {
-        region: usize,
-        limit: u64,
-    },
-    Close(usize),
-    Admit {
-        session: usize,
-        ask: (u32, u32, u32),
-        priority: i8,
-        /// Milliseconds that it may wait.
-        wait: Option<u64>,
-    },
-    /// Someone who waits looks for news, or leaves.
-    Look(usize),
-    Leave(usize),
-    Finish {
-        session: usize,
-        kept: u64,
-    },
-    Abandon(usize),
-    Evict(usize),
-    Load {
-        region: usize,
-        workspace: bool,
-        bytes: u64,
-    },
-    Trim {
-        load: usize,
-        by: u64,
-    },
-    Unload(usize),
-    /// From now on engines answer late, or at once again.
-    Late(bool),
-    CatchUp,
-    /// From now on the KV of requests that run is leased and not yet allocated, or is both.
-    Lazy(bool),
-    /// The machine's memory, and what others use of it; the guard may look later.
-    Machine {
-        capacity: u64,
-        foreign: u64,
-    },
-    Wait(u64),
-    Sweep,
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let some = 0_usize..8;
-    let region = || 0..REGIONS;
-    prop_oneof![
-        2 => (region(), 2..12_u64).prop_map(|(region, limit)| Step::Open { region, limit: limit * 100 }),
-        1 => some.clone().prop_map(Step::Close),
-        10 => (some.clone(), (1..CONTEXT + 3, 0..CONTEXT + 3, 0..9_u32), -1..2_i8, prop::option::of(1..2_000_u64))
-            .prop_map(|(session, ask, priority, wait)| Step::Admit { session, ask, priority, wait }),
-        4 => some.clone().prop_map(Step::Look),
-        1 => some.clone().prop_map(Step::Leave),
-        6 => (some.clone(), 0..9_u64).prop_map(|(session, kept)| Step::Finish { session, kept: kept * 100 }),
-        2 => some.clone().prop_map(Step::Abandon),
-        1 => some.clone().prop_map(Step::Evict),
-        2 => (region(), any::<bool>(), 1..700_u64)
-            .prop_map(|(region, workspace, bytes)| Step::Load { region, workspace, bytes }),
-        1 => (some.clone(), 1..300_u64).prop_map(|(load, by)| Step::Trim { load, by }),
-        2 => some.prop_map(Step::Unload),
-        1 => any::<bool>().prop_map(Step::Late),
-        1 => Just(Step::CatchUp),
-        1 => any::<bool>().prop_map(Step::Lazy),
-        1 => (600..2_000_u64, 0..500_u64)
-            .prop_map(|(capacity, foreign)| Step::Machine { capacity, foreign }),
-        2 => prop_oneof![1..AGE, AGE..2 * AGE, Just(IDLE_TIMEOUT)].prop_map(Step::Wait),
-        1 => Just(Step::Sweep),
-    ]
-}
-
 /// What a session of the model is in the guard.
 struct Real {
     seat: Option<Seat>,
+    ring: Option<Buffer>,
     grant: Option<Grant>,
 }
 
@@ -114,19 +49,23 @@ struct Machine {
     clock: Arc<ManualClock>,
     probe: Arc<Mutex<Option<Reading>>>,
     engines: [Arc<FakeEngine>; REGIONS],
+    homes: Vec<homes::Real>,
     sessions: Vec<Real>,
-    loads: Vec<Lease>,
+    loads: Vec<Load>,
+    shelf: Shelf,
     model: Model,
     /// Milliseconds, now and when the last reading was taken.
     now: u64,
     taken: u64,
     lazy: bool,
+    /// Whether requests give up something while memory is short.
+    presses: bool,
     /// The last reading that was not the one before again though what is ours had changed, and what was ours then.
     last: (Reading, u64),
 }
 
 impl Machine {
-    fn new() -> Self {
+    fn new(presses: bool) -> Self {
         let config = GuardConfig {
             budget: None,
             device_budgets: vec![(0, LIMITS[1]), (1, LIMITS[2])],
@@ -136,8 +75,10 @@ impl Machine {
             idle_timeout: Duration::from_millis(IDLE_TIMEOUT),
             // Who has not answered when asked is late.
             reclaim_deadline: Duration::ZERO,
-            pressure: None,
+            pressure: presses.then(Levels::default),
             queue: QUEUE,
+            pool_limit: shelf::LIMIT,
+            pool_timeout: Duration::from_millis(IDLE_TIMEOUT),
             ..GuardConfig::default()
         };
         let clock = Arc::new(ManualClock::default());
@@ -157,29 +98,36 @@ impl Machine {
             clock,
             probe,
             engines,
+            homes: Vec::new(),
             sessions,
             loads,
+            shelf: Shelf::default(),
             model,
             now,
             taken,
             lazy,
+            presses,
             last,
         }
     }
 
     /// What the guard does before it decides: a look at the machine when the last one is old. KV that is leased and not yet
-    /// allocated is in no reading, and a reading that stands still while what is ours changes says nothing about others.
+    /// allocated is in no reading, nor is a model before it is loaded, and a reading that stands still while what is ours changes says nothing about others.
     fn refresh(&mut self) {
         let here = self.model.sessions.iter().filter(|session| session.region == HOST);
         let (kv, kept) = here.fold((0, 0), |(kv, kept), session| (kv + session.kv(), kept + session.kept));
         let allocated = if self.lazy { kept } else { kv };
-        self.engines[HOST].holdings.lock().unwrap().kv = allocated;
+        self.all_engines().iter().for_each(|engine| engine.holdings.lock().unwrap().kv = 0);
+        for (at, session) in self.model.sessions.iter().enumerate().filter(|(_, s)| s.region == HOST) {
+            let held = if self.lazy { session.kept } else { session.kv() };
+            self.engine_of(at).holdings.lock().unwrap().kv += held;
+        }
         if self.now - self.taken < AGE {
             return;
         }
         self.taken = self.now;
         let reading = self.probe.lock().unwrap().unwrap();
-        let ours = self.model.used(HOST) - (kv - allocated);
+        let ours = self.model.used(HOST) - (kv - allocated) - self.model.absent() + self.shelf.bytes();
         let space = &mut self.model.spaces[HOST];
         space.limit = reading.capacity;
         if self.last.0 != reading || self.last.1 == ours {
@@ -194,17 +142,18 @@ impl Machine {
         (!open.is_empty()).then(|| open[at % open.len()])
     }
 
-    fn admit(&mut self, at: usize, (prompt, max, min): (u32, u32, u32), priority: i8, wait: Option<u64>) {
+    fn admit(&mut self, newcomer: Waiter, wait: Option<u64>) {
         self.refresh();
-        let request = Ask { priority, ..ask(prompt, max, min) };
+        let Waiter { session: at, ask: asked, priority, degradable, .. } = newcomer;
+        let (prompt, max, min, answers) = asked;
+        let request = Ask { priority, degradable, answers, ..ask(prompt, max, min) };
         let seat = self.sessions[at].seat.as_ref().unwrap();
-        let kept = self.model.sessions[at].kept;
         let punctual = !self.model.late
             && !self.model.sessions.iter().any(|session| matches!(session.place, Place::Leaving(_)));
         let foreseen = self.guard.what_if(seat, &request).unwrap();
         let queued = self.guard.enqueue(seat, &request, Duration::from_millis(wait.unwrap_or(0))).unwrap();
         let full = self.model.line.len() >= QUEUE;
-        let expected = self.model.admit(at, (prompt, max, min), priority);
+        let expected = self.model.admit(newcomer);
         let (verdict, grant) = match queued {
             Queued::Decided(verdict, grant) => {
                 if grant.is_none() {
@@ -215,8 +164,7 @@ impl Machine {
             }
             Queued::Waits(verdict, waiting) => {
                 assert!(expected.position > 0 && !full, "{verdict:?}");
-                let arrival = self.arrivals;
-                let waiter = Waiter { session: at, ask: (prompt, max, min), priority, arrival };
+                let waiter = Waiter { arrival: self.arrivals, ..newcomer };
                 self.arrivals += 1;
                 self.model.line.push(waiter);
                 self.line.push(InLine { waiting, waiter, until: self.now + wait.unwrap() });
@@ -228,34 +176,54 @@ impl Machine {
             assert_eq!(verdict, Verdict { reason, ..foreseen }, "what-if and admit agree");
             assert!(reason == foreseen.reason || (reason == Reason::QueueFull && full && wait.is_some()));
         }
-        self.agree(at, kept, &verdict, grant, expected, prompt);
+        self.agree(at, &verdict, grant, expected, asked);
     }
 
     fn agree(
         &mut self,
         at: usize,
-        kept: u64,
         verdict: &Verdict,
         grant: Option<Grant>,
         expected: Expected,
-        prompt: u32,
+        asked: Asked,
     ) {
         let Verdict { decision, granted_tokens: granted, fits_tokens: fits, position, .. } = *verdict;
         let evicted = (verdict.evict_sessions, verdict.evict_bytes);
+        let (unloaded, load) = ((verdict.unload_models, verdict.unload_bytes), verdict.load_bytes);
         let retry = verdict.retry_after.is_some();
-        let reclaim =
-            verdict.reason == Reason::Reclaim || (expected.reclaim && verdict.reason == Reason::QueueFull);
-        let seen = Expected { decision, granted, fits, retry, evicted, reclaim, position };
+        let masked = verdict.reason == Reason::QueueFull;
+        let reclaim = verdict.reason == Reason::Reclaim || (expected.reclaim && masked);
+        let refused = decision == Decision::Reject;
+        let ruled_out = refused && verdict.reason == Reason::Pressure || (expected.ruled_out && masked);
+        let seen = Expected {
+            decision,
+            granted,
+            fits,
+            retry,
+            evicted,
+            unloaded,
+            load,
+            reclaim,
+            ruled_out,
+            position,
+        };
         assert_eq!(seen, expected, "{verdict:?}");
         let known = Model::reason(&expected).filter(|_| verdict.reason != Reason::QueueFull);
         assert!(known.is_none_or(|reason| reason == verdict.reason), "{verdict:?}");
         assert_eq!(grant.is_some(), decision != Decision::Reject);
+        // What it had before and did not lose for itself.
+        let kept = self.model.sessions[at].kept;
         if let Some(grant) = &grant {
-            let (kv, host) = price(prompt, granted);
-            assert_eq!((grant.kv.bytes(), grant.host.bytes()), (kv.saturating_sub(kept), host));
+            let price = Price::of(asked, granted);
+            assert_eq!((grant.kv.bytes(), grant.host.bytes()), (price.new_kv(kept), price.request()));
+            assert_eq!(grant.answers, asked.3.max(1));
+            let new = verdict.items().into_iter().filter(|item| item.what.is_new());
+            let lines: u64 = new.map(|item| item.bytes).sum();
+            assert_eq!(lines, price.new_kv(kept) + price.request() + load, "the lines are the leases");
         }
         if grant.is_some() {
             self.sessions[at].grant = grant;
+            self.take_ring(at);
         }
     }
 
@@ -267,7 +235,7 @@ impl Machine {
         let (waiter, over) = (*waiter, self.now >= *until);
         let session = waiter.session;
         let seat = self.sessions[session].seat.as_ref().unwrap();
-        let (looks, kept) = (waiting.has_news() || over, self.model.sessions[session].kept);
+        let looks = waiting.has_news() || over;
         let decided = waiting.poll(seat).unwrap();
         if !looks {
             assert!(decided.is_none());
@@ -280,7 +248,9 @@ impl Machine {
                     && region(&other.waiter) == region(&waiter)
                     && other.waiting.has_news()
             });
-            let first = before.iter().all(|other| region(other) != region(&waiter));
+            // Whom pressure rules out keeps nothing from those behind.
+            let holds_up = |other: &Waiter| region(other) == region(&waiter) && !self.model.rules_out(other);
+            let first = !before.iter().any(holds_up);
             let granted = foreseen.decision != Decision::Reject;
             assert!(!granted || told, "news that nobody was told of: {waiter:?}");
             assert!(foreseen.retry || granted || !first, "it waits for what never comes: {waiter:?}");
@@ -297,7 +267,7 @@ impl Machine {
         if grant.is_none() {
             self.model.count(Decision::Reject);
         }
-        self.agree(session, kept, &verdict, grant, expected, waiter.ask.0);
+        self.agree(session, &verdict, grant, expected, waiter.ask);
     }
 
     /// Someone leaves the line.
@@ -316,38 +286,32 @@ impl Machine {
 
     fn end(&mut self, at: usize, kept: Option<u64>) {
         let Some(grant) = self.sessions[at].grant.take() else { return };
-        let Session { region, .. } = self.model.sessions[at];
+        self.drop_ring(at);
+        // A model that nobody has loaded runs nothing.
+        let kept = kept.filter(|_| !self.is_coming(at));
         match kept {
-            Some(kept) => self.engines[region].finish(grant, kept),
+            Some(kept) => self.engine_of(at).finish(grant, kept),
             None => drop(grant),
         }
         self.model.end(at, kept, self.now);
     }
 
-    fn load(&mut self, region: usize, workspace: bool, bytes: u64) {
-        self.refresh();
-        let owner = if workspace { Owner::Workspace(ModelId(1)) } else { Owner::Weights(ModelId(1)) };
-        let lease = self.guard.lease(NAMES[region], owner, bytes);
-        assert_eq!(lease.is_ok(), self.model.load(region, bytes), "{lease:?}");
-        self.loads.extend(lease);
-    }
-
     fn take(&mut self, step: Step) {
-        let load = |at: usize, loads: &[Lease]| (!loads.is_empty()).then(|| at % loads.len());
         match step {
-            Step::Open { region, limit } => {
-                let seat = self.guard.open_session(self.engines[region].clone(), Some(limit)).unwrap();
-                self.sessions.push(Real { seat: Some(seat), grant: None });
-                self.model.open(region, limit, self.now);
-            }
+            Step::Open { region, home, limit } => self.open(region, home, limit),
+            Step::Enrol { kv, host, bytes, idles } => self.enrol(kv, host, bytes, idles),
+            Step::Reload { home, unasked, come } => self.reload(home, unasked, come),
+            Step::EndLoad { load, end } => self.end_load(load, end),
+            Step::Keep(home) => self.keep(home),
+            Step::SendAway(home) => self.send_away(home),
             Step::Close(at) => {
                 if let Some(at) = self.pick(at) {
                     self.close(at);
                 }
             }
-            Step::Admit { session, ask, priority, wait } => {
-                if let Some(at) = self.pick(session) {
-                    self.admit(at, ask, priority, wait);
+            Step::Admit { session, ask, priority, degradable, wait } => {
+                if let Some(session) = self.pick(session) {
+                    self.admit(Waiter { session, ask, priority, degradable, arrival: 0 }, wait);
                 }
             }
             Step::Look(at) => self.look(at),
@@ -365,36 +329,29 @@ impl Machine {
                 }
             }
             Step::Load { region, workspace, bytes } => self.load(region, workspace, bytes),
-            Step::Trim { load: at, by } => {
-                if let Some(at) = load(at, &self.loads) {
-                    let left = self.loads[at].bytes().saturating_sub(by);
-                    self.loads[at].shrink_to(left);
-                    self.model.loads[at].1 = left;
-                }
-            }
-            Step::Unload(at) => {
-                if let Some(at) = load(at, &self.loads) {
-                    drop(self.loads.remove(at));
-                    self.model.loads.remove(at);
-                }
-            }
+            Step::Trim { load, by } => self.trim(load, by),
+            Step::Unload(at) => self.unload(at),
             Step::Late(late) => {
                 let answers = if late { Answers::Later } else { Answers::AtOnce };
-                self.engines.iter().for_each(|engine| engine.answer(answers));
+                self.all_engines().iter().for_each(|engine| engine.answer(answers));
                 self.model.late = late;
             }
             Step::CatchUp => self.catch_up(),
             Step::Lazy(lazy) => self.lazy = lazy,
             Step::Machine { capacity, foreign } => {
                 // What is ours counts as of now, and may have changed when the guard looks.
-                let used = (foreign + self.model.used(HOST)).min(capacity);
+                let ours = self.model.used(HOST) - self.model.absent() + self.shelf.bytes();
+                let used = (foreign + ours).min(capacity);
                 *self.probe.lock().unwrap() = Some(Reading { capacity, used });
             }
             Step::Wait(millis) => {
                 self.clock.advance(Duration::from_millis(millis));
                 self.now += millis;
             }
-            Step::Sweep => self.sweep(),
+            Step::Sweep => {
+                self.sweep();
+                self.sweep_shelf();
+            }
         }
         self.compare();
     }
@@ -408,7 +365,7 @@ impl Machine {
     }
 
     fn catch_up(&mut self) {
-        self.engines.iter().for_each(|engine| engine.catch_up());
+        self.all_engines().iter().for_each(|engine| engine.catch_up());
         self.model.catch_up();
     }
 
@@ -422,9 +379,19 @@ impl Machine {
     }
 
     fn compare(&mut self) {
+        self.compare_shelf();
+        self.compare_books();
+    }
+
+    fn compare_books(&mut self) {
         self.refresh();
         self.guard.check_integrity().unwrap();
         let stats = self.guard.stats();
+        if self.presses {
+            self.model.press();
+        }
+        let level = self.model.spaces.iter().map(|space| space.level).max().unwrap();
+        assert_eq!(stats.pressure, Pressure::ALL[level]);
         for (region, name) in NAMES.into_iter().enumerate() {
             let space = self.model.spaces[region];
             let seen = stats.region(name).unwrap();
@@ -435,10 +402,12 @@ impl Machine {
         }
         let sessions = &self.model.sessions;
         let all_kv: u64 = sessions.iter().map(Session::kv).sum();
-        let loads: u64 = self.loads.iter().map(Lease::bytes).sum();
+        let loads: u64 = self.loads.iter().map(|load| load.lease.bytes()).sum();
         assert_eq!(stats.total_kv_bytes, all_kv);
         assert!(all_kv <= KV_LIMIT);
-        assert_eq!(stats.weights_bytes + stats.workspace_bytes, loads);
+        let homes: u64 = self.model.homes.iter().map(|home| home.booked(home.region)).sum();
+        assert_eq!(stats.weights_bytes + stats.workspace_bytes, loads + homes);
+        self.compare_homes(&stats);
         assert_eq!([stats.accepted_count, stats.shrunk_count, stats.rejected_count], self.model.counts);
         assert_eq!(stats.waiting as usize, self.model.line.len());
         assert_eq!(stats.active_sessions as usize, sessions.iter().filter(|s| !s.closed).count());
@@ -454,9 +423,11 @@ impl Machine {
             self.end(at, Some(100));
             self.close(at);
         }
-        self.loads.clear();
-        self.model.loads.clear();
-        self.compare();
+        self.homes.clear();
+        self.model.homes.clear();
+        self.model.sessions.iter_mut().for_each(|session| session.home = None);
+        self.clear_shelf();
+        self.compare_books();
         assert_eq!([0, 1, 2].map(|region| self.model.used(region)), [0; REGIONS]);
         assert!(self.guard.stats().ledger.is_empty());
     }
@@ -467,8 +438,8 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_guard_does_what_the_model_does(steps in prop::collection::vec(step(), 1..100)) {
-        let mut machine = Machine::new();
+    fn the_guard_does_what_the_model_does(presses: bool, steps in prop::collection::vec(step(), 1..100)) {
+        let mut machine = Machine::new(presses);
         for step in steps {
             machine.take(step);
         }

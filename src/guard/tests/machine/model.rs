@@ -1,8 +1,10 @@
 //! The plain model: lists of numbers, no indices, no sums that are kept. What would fit is found by trying every number of
 //! tokens; who goes for whom by going through all sessions.
 
-use super::super::engine::{CONTEXT, price};
+use super::super::engine::CONTEXT;
 use super::super::{Decision, Reason};
+use super::homes::{At, Home};
+use super::price::{Asked, Price};
 
 /// Regions by number: the host, then the devices.
 pub(super) const HOST: usize = 0;
@@ -21,6 +23,8 @@ pub(super) enum Place {
 #[derive(Clone, Debug)]
 pub(super) struct Session {
     pub(super) region: usize,
+    /// Its model, if that may be unloaded.
+    pub(super) home: Option<usize>,
     pub(super) limit: u64,
     /// KV that it held before its request.
     pub(super) kept: u64,
@@ -36,14 +40,24 @@ pub(super) struct Session {
 pub(super) struct Space {
     pub(super) limit: u64,
     pub(super) others: u64,
+    /// Its level of pressure, from 0.
+    pub(super) level: usize,
 }
+
+/// Hundredths of a space from which it is under pressure, by level, and how many of them below it is out of it again.
+pub(super) const PRESSURE: [u64; 4] = [70, 80, 85, 90];
+pub(super) const BACK: u64 = 2;
+/// Tenths of what is asked for that are granted at a level.
+const TENTHS: [u64; 5] = [10, 9, 7, 5, 3];
 
 /// One who waits, as it was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Waiter {
     pub(super) session: usize,
-    pub(super) ask: (u32, u32, u32),
+    pub(super) ask: Asked,
     pub(super) priority: i8,
+    /// Whether pressure may take something from it. If not, it rules it out.
+    pub(super) degradable: bool,
     /// Grows with every one who joins.
     pub(super) arrival: u64,
 }
@@ -58,6 +72,9 @@ pub(super) struct Model {
     pub(super) sessions: Vec<Session>,
     /// Weights and workspaces: region and bytes.
     pub(super) loads: Vec<(usize, u64)>,
+    /// Models that may be unloaded, how often one went, and how often one came back.
+    pub(super) homes: Vec<Home>,
+    pub(super) moves: [u64; 2],
     /// Whether engines answer late.
     pub(super) late: bool,
     /// Requests accepted, shrunk and refused.
@@ -74,17 +91,22 @@ pub(super) struct Expected {
     pub(super) retry: bool,
     /// Sessions that were asked for their KV, and what came of it in time.
     pub(super) evicted: (u32, u64),
+    /// Models that go for it, and their bytes; what its own takes.
+    pub(super) unloaded: (u32, u64),
+    pub(super) load: u64,
     /// Whether it was refused because an engine is late.
     pub(super) reclaim: bool,
+    /// Whether pressure rules it out.
+    pub(super) ruled_out: bool,
     /// Its place in the line, were it to wait.
     pub(super) position: u32,
 }
 
 /// Bytes that must go: of all KV, and of each region.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Missing {
-    kv: u64,
-    regions: [u64; REGIONS],
+pub(super) struct Missing {
+    pub(super) kv: u64,
+    pub(super) regions: [u64; REGIONS],
 }
 
 impl Session {
@@ -95,7 +117,7 @@ impl Session {
         }
     }
 
-    fn request(&self) -> u64 {
+    pub(super) fn request(&self) -> u64 {
         if let Place::Busy(_, request) = self.place { request } else { 0 }
     }
 
@@ -106,15 +128,22 @@ impl Session {
 
 impl Model {
     pub(super) fn new(limits: [u64; REGIONS], kv_limit: u64) -> Self {
-        let spaces = limits.map(|limit| Space { limit, others: 0 });
+        let spaces = limits.map(|limit| Space { limit, others: 0, level: 0 });
         let (sessions, loads) = (Vec::new(), Vec::new());
-        Model { line: Vec::new(), spaces, kv_limit, sessions, loads, late: false, counts: [0; 3], events: 0 }
+        let (line, homes, moves, late, counts) = (Vec::new(), Vec::new(), [0; 2], false, [0; 3]);
+        Model { line, spaces, kv_limit, sessions, loads, homes, moves, late, counts, events: 0 }
     }
 
-    pub(super) fn open(&mut self, region: usize, limit: u64, now: u64) {
+    pub(super) fn next_event(&mut self) -> u64 {
+        self.events += 1;
+        self.events
+    }
+
+    pub(super) fn open(&mut self, region: usize, home: Option<usize>, limit: u64, now: u64) {
         let place = Place::Idle;
         self.sessions.push(Session {
             region,
+            home,
             limit,
             kept: 0,
             place,
@@ -124,114 +153,23 @@ impl Model {
         });
     }
 
-    /// Bytes leased in a region by all but these sessions' KV.
-    fn used_without(&self, region: usize, gone: &[usize]) -> u64 {
-        let loads = self.loads.iter().filter(|load| load.0 == region).map(|load| load.1);
-        let requests = self.sessions.iter().map(|session| if region == HOST { session.request() } else { 0 });
-        let kv = self.sessions.iter().enumerate().filter(|(i, s)| s.region == region && !gone.contains(i));
-        loads.chain(requests).chain(kv.map(|(_, session)| session.kv())).sum()
-    }
-
-    pub(super) fn used(&self, region: usize) -> u64 {
-        self.used_without(region, &[])
-    }
-
-    pub(super) fn free(&self, region: usize) -> u64 {
-        let Space { limit, others } = self.spaces[region];
-        limit.saturating_sub(self.used(region) + others)
-    }
-
-    /// What is missing for new bytes when these sessions hold nothing; nothing new is never short.
-    fn missing(&self, new: [u64; REGIONS], new_kv: u64, gone: &[usize]) -> Missing {
-        let over = |taken: u64, new: u64, limit: u64| {
-            if new == 0 { 0 } else { (taken + new).saturating_sub(limit) }
-        };
-        let all_kv: u64 =
-            self.sessions.iter().enumerate().filter(|(i, _)| !gone.contains(i)).map(|(_, s)| s.kv()).sum();
-        let mut missing = Missing { kv: over(all_kv, new_kv, self.kv_limit), ..Missing::default() };
-        for (region, new) in new.into_iter().enumerate() {
-            let Space { limit, others } = self.spaces[region];
-            missing.regions[region] = over(self.used_without(region, gone) + others, new, limit);
-        }
-        missing
-    }
-
-    fn missing_for(&self, at: usize, (kv, request): (u64, u64), gone: &[usize]) -> Missing {
-        let session = &self.sessions[at];
-        let held = if session.place == Place::Idle { session.kept } else { 0 };
-        let new_kv = kv.saturating_sub(held);
-        let mut new = [0; REGIONS];
-        new[session.region] += new_kv;
-        new[HOST] += request;
-        self.missing(new, new_kv, gone)
-    }
-
-    fn fits(&self, at: usize, price: (u64, u64), gone: &[usize]) -> bool {
-        price.0 <= self.sessions[at].limit && self.missing_for(at, price, gone) == Missing::default()
-    }
-
-    /// What stands before someone of a priority who came at a time.
-    pub(super) fn before(&self, priority: i8, arrival: u64) -> Vec<Waiter> {
-        let first = |w: &&Waiter| w.priority > priority || (w.priority == priority && w.arrival < arrival);
-        self.line.iter().filter(first).copied().collect()
-    }
-
-    /// KV that a session has and could lose.
-    fn idle_kv(&self, at: usize) -> u64 {
-        if self.sessions[at].place == Place::Idle { self.sessions[at].kept } else { 0 }
-    }
-
-    /// Whether a price leaves what those before it need at the least, when nobody's KV but that of running requests stays.
-    fn spares(&self, at: usize, (kv, request): (u64, u64), before: &[Waiter]) -> bool {
-        let region = self.sessions[at].region;
-        let all = || 0..self.sessions.len();
-        let gone: Vec<usize> =
-            all().filter(|&i| !matches!(self.sessions[i].place, Place::Busy(..))).collect();
-        let whole = |i: usize, kv: u64| kv.max(self.idle_kv(i));
-        let (mut kept, mut kept_kv) = ([0; REGIONS], 0);
-        for waiter in before {
-            let (prompt, max, min) = waiter.ask;
-            let (kv, request) = price(prompt, min.max(1).min(max));
-            kept[self.sessions[waiter.session].region] += whole(waiter.session, kv);
-            kept[HOST] += request;
-            kept_kv += whole(waiter.session, kv);
-        }
-        let total = whole(at, kv);
-        let running: u64 = all().filter(|i| !gone.contains(i)).map(|i| self.sessions[i].kv()).sum();
-        let fits = |kept: u64, takes: u64, stays: u64, limit: u64| {
-            kept == 0 || takes == 0 || stays + kept + takes <= limit
-        };
-        fits(kept_kv, total, running, self.kv_limit)
-            && (0..REGIONS).all(|r| {
-                let takes = if r == region { total } else { 0 } + if r == HOST { request } else { 0 };
-                let Space { limit, others } = self.spaces[r];
-                fits(kept[r], takes, self.used_without(r, &gone) + others, limit)
-            })
-    }
-
-    /// Whether a price fits when nothing but weights and workspaces is left.
-    fn ever(&self, at: usize, (kv, request): (u64, u64)) -> bool {
-        let session = &self.sessions[at];
-        let mut new = [0; REGIONS];
-        new[session.region] += kv;
-        new[HOST] += request;
-        let fixed =
-            |region| self.loads.iter().filter(|load| load.0 == region).map(|load| load.1).sum::<u64>();
-        kv <= session.limit.min(self.kv_limit)
-            && [session.region, HOST].iter().all(|&r| fixed(r) + new[r] <= self.spaces[r].limit)
-    }
-
     /// The most tokens that fit when these sessions hold nothing.
-    fn most(&self, at: usize, prompt: u32, most: u32, gone: &[usize], before: &[Waiter]) -> Option<u32> {
+    fn most(
+        &self,
+        at: usize,
+        (ask, most): (Asked, u32),
+        (gone, out): (&[usize], &[usize]),
+        before: &[Waiter],
+    ) -> Option<u32> {
         let tokens = if most == 0 { 0..=0 } else { 1..=most };
         tokens.rev().find(|&tokens| {
-            let price = price(prompt, tokens);
-            self.fits(at, price, gone) && self.spares(at, price, before)
+            let price = Price::of(ask, tokens);
+            self.fits(at, price, gone, out) && self.spares(at, price, before)
         })
     }
 
     /// Those whose KV has been asked for, then the idle ones, each from the first.
-    fn in_order(&self) -> (Vec<usize>, Vec<usize>) {
+    pub(super) fn in_order(&self) -> (Vec<usize>, Vec<usize>) {
         let all = || 0..self.sessions.len();
         let asked =
             |i: usize| if let Place::Leaving(nth) = self.sessions[i].place { Some(nth) } else { None };
@@ -242,8 +180,18 @@ impl Model {
         (leaving, idle)
     }
 
-    /// Whom to wait for and whom to ask, until nothing is missing.
-    fn choose(&self, asking: Option<usize>, mut missing: Missing) -> (Vec<usize>, Vec<usize>) {
+    /// Whether a session's model is among these.
+    fn of(&self, at: usize, out: &[usize]) -> bool {
+        self.sessions[at].home.is_some_and(|home| out.contains(&home))
+    }
+
+    /// Whom to wait for and whom to ask, until nothing is missing; all sessions of models that go are among them.
+    pub(super) fn choose(
+        &self,
+        asking: Option<usize>,
+        mut missing: Missing,
+        out: &[usize],
+    ) -> (Vec<usize>, Vec<usize>) {
         let mut helps = |&i: &usize| {
             let Session { region, kept, .. } = self.sessions[i];
             let helps = missing.kv.min(kept) > 0 || missing.regions[region].min(kept) > 0;
@@ -252,8 +200,13 @@ impl Model {
             helps
         };
         let (leaving, idle) = self.in_order();
+        let (mut victims, idle): (Vec<_>, Vec<_>) = idle.into_iter().partition(|&i| self.of(i, out));
+        victims.iter().for_each(|i| {
+            helps(i);
+        });
         let waits = leaving.into_iter().filter(&mut helps).collect();
-        (waits, idle.into_iter().filter(|&i| Some(i) != asking).filter(helps).collect())
+        victims.extend(idle.into_iter().filter(|&i| Some(i) != asking).filter(helps));
+        (waits, victims)
     }
 
     /// A session's engine is asked for its KV. Returns what came back at once.
@@ -289,7 +242,9 @@ impl Model {
         self.events += 1;
         (session.place, session.order, session.last_used) = (Place::Idle, self.events, now);
         session.kept = kept.map_or(session.kept, |kept| kept.min(held));
-        if session.closed {
+        let closed = session.closed;
+        self.used_home(at, self.events);
+        if closed {
             self.leave(at);
         }
     }
@@ -301,18 +256,7 @@ impl Model {
 
     /// A lease of weights or of a workspace; whether it is granted.
     pub(super) fn load(&mut self, region: usize, bytes: u64) -> bool {
-        let mut new = [0; REGIONS];
-        new[region] = bytes;
-        let (mut gone, idle) = self.in_order();
-        gone.extend(idle);
-        if self.missing(new, 0, &gone) != Missing::default() {
-            return false;
-        }
-        let (_, victims) = self.choose(None, self.missing(new, 0, &[]));
-        for victim in victims {
-            self.leave(victim);
-        }
-        let granted = self.missing(new, 0, &[]) == Missing::default();
+        let granted = self.make_room(region, bytes);
         if granted {
             self.loads.push((region, bytes));
         }
@@ -320,26 +264,31 @@ impl Model {
     }
 
     /// What someone gets who has not waited, and what that does to everyone.
-    pub(super) fn admit(&mut self, at: usize, ask: (u32, u32, u32), priority: i8) -> Expected {
-        self.decide_for(Waiter { session: at, ask, priority, arrival: u64::MAX })
+    pub(super) fn admit(&mut self, newcomer: Waiter) -> Expected {
+        self.decide_for(Waiter { arrival: u64::MAX, ..newcomer })
     }
 
     /// What someone gets at its place in the line, and what that does to everyone. Refusals are not counted.
     pub(super) fn decide_for(&mut self, waiter: Waiter) -> Expected {
-        let Waiter { session: at, ask, priority, arrival } = waiter;
+        let Waiter { session: at, ask, priority, degradable, arrival } = waiter;
         let before = self.before(priority, arrival);
         let busy = matches!(self.sessions[at].place, Place::Busy(..))
             || self.line.iter().any(|other| other.session == at && other.arrival != arrival);
-        let mut expected = self.decide(at, ask, busy, &before);
+        let mut expected = self.decide(at, ask, degradable, busy, &before);
         if expected.retry && !busy {
             expected.position = u32::try_from(before.len()).unwrap() + 1;
         }
         if expected.decision != Decision::Reject {
             self.count(expected.decision);
             self.line.retain(|other| *other != waiter);
-            let (kv, request) = price(ask.0, expected.granted);
+            let price = Price::of(ask, expected.granted);
             let session = &mut self.sessions[at];
-            session.place = Place::Busy(kv.saturating_sub(session.kept), request);
+            session.place = Place::Busy(price.new_kv(session.kept), price.request());
+            if let Some(home) = session.home {
+                let order = self.next_event();
+                let home = &mut self.homes[home];
+                (home.order, home.at) = (order, if home.at == At::Out { At::Due } else { home.at });
+            }
         }
         expected
     }
@@ -353,59 +302,91 @@ impl Model {
         self.counts[kind] += 1;
     }
 
-    fn decide(
-        &mut self,
-        at: usize,
-        (prompt, max, min): (u32, u32, u32),
-        busy: bool,
-        before: &[Waiter],
-    ) -> Expected {
+    fn decide(&mut self, at: usize, ask: Asked, degradable: bool, busy: bool, before: &[Waiter]) -> Expected {
+        let load = self.load_of(at).map_or(0, |load| load.1);
         let refused = |fits, retry| Expected {
             decision: Decision::Reject,
             granted: 0,
             fits,
             retry,
             evicted: (0, 0),
+            unloaded: (0, 0),
+            load,
             reclaim: false,
+            ruled_out: false,
             position: 0,
         };
+        let (prompt, max, min, _) = ask;
         if prompt >= CONTEXT {
             return refused(0, false);
         }
+        let level = self.level(self.sessions[at].region);
+        let smallest = min.max(1).min(max);
+        let allowed = (u64::from(max) * TENTHS[level]).div_ceil(10) as u32;
+        let most = allowed.max(smallest).min(CONTEXT - prompt);
+        let ever = smallest <= most && self.ever(at, Price::of(ask, smallest));
         if busy {
-            return refused(0, true);
+            return refused(0, ever);
         }
-        let (most, smallest) = (max.min(CONTEXT - prompt), min.max(1).min(max));
-        let ever = smallest <= most && self.ever(at, price(prompt, smallest));
+        if !degradable && level > 0 {
+            return Expected { ruled_out: ever, ..refused(0, ever) };
+        }
         let (leaving, idle) = self.in_order();
         let gone: Vec<_> = leaving.into_iter().chain(idle.into_iter().filter(|&i| i != at)).collect();
-        let best = self.most(at, prompt, most, &gone, before);
+        let (mut best, mut out) = (self.most(at, (ask, most), (&gone, &[]), before), Vec::new());
+        if best.is_none_or(|tokens| tokens < smallest)
+            && smallest <= most
+            && let Some(picked) = self.picked(at, Price::of(ask, smallest), &gone, before)
+        {
+            best = self.most(at, (ask, most), (&gone, &picked), before);
+            out = picked;
+        } else if best.is_none_or(|tokens| tokens < smallest)
+            && smallest <= most
+            && self.sessions[at].is_idle()
+        {
+            // Nobody but itself may be in its way.
+            let mut cleared = self.clone();
+            cleared.sessions[at].kept = 0;
+            let least = Price::of(ask, smallest);
+            let fits = cleared.fits(at, least, &gone, &[]) && cleared.spares(at, least, before);
+            if fits || cleared.picked(at, least, &gone, before).is_some() {
+                let freed = self.leave(at);
+                if self.late {
+                    return Expected { evicted: (1, 0), reclaim: true, ..refused(0, true) };
+                }
+                let rest = self.decide(at, ask, degradable, busy, before);
+                return Expected { evicted: (rest.evicted.0 + 1, rest.evicted.1 + freed), ..rest };
+            }
+        }
         let Some(tokens) = best.filter(|&tokens| tokens >= smallest) else {
             return refused(best.unwrap_or(0), ever);
         };
-        let missing = self.missing_for(at, price(prompt, tokens), &[]);
-        let (waits, victims) = self.choose(Some(at), missing);
+        let missing = self.missing_for(at, Price::of(ask, tokens), &[], &out);
+        let (mut waits, mut victims) = self.choose(Some(at), missing, &out);
         let asked = u32::try_from(victims.len()).unwrap();
+        let unloaded = (out.len() as u32, out.iter().map(|&h| self.homes[h].bytes).sum());
+        // Whoever is late comes with its model.
+        waits.retain(|&i| !self.of(i, &out));
+        victims.retain(|&i| !self.of(i, &out));
         let itself = matches!(self.sessions[at].place, Place::Leaving(_));
-        let in_time = waits.is_empty() && !itself && !(self.late && asked > 0);
-        let freed = victims.into_iter().map(|victim| self.leave(victim)).sum();
+        let in_time = waits.is_empty() && !itself && (!self.late || victims.is_empty());
+        let freed = self.unload(&out) + victims.into_iter().map(|victim| self.leave(victim)).sum::<u64>();
+        let refused = |fits, retry| Expected { evicted: (asked, freed), unloaded, ..refused(fits, retry) };
         let granted = |granted| {
             let decision = if granted == max { Decision::Accept } else { Decision::Shrink };
-            Expected { decision, granted, fits: granted, evicted: (asked, freed), ..refused(0, false) }
+            Expected { decision, granted, fits: granted, ..refused(0, false) }
         };
         if in_time {
             return granted(tokens);
         }
         // Someone is late: all of it, as things are, or nothing.
-        let now = self.most(at, prompt, most, &[], before);
+        let now = self.most(at, (ask, most), (&[], &[]), before);
         match now {
             Some(now) if now == most && !itself => granted(most),
-            _ if now.is_none_or(|now| now < smallest) && !ever => {
-                Expected { evicted: (asked, freed), ..refused(now.unwrap_or(0), false) }
-            }
+            _ if now.is_none_or(|now| now < smallest) && !ever => refused(now.unwrap_or(0), false),
             _ => {
                 let fits = if itself { 0 } else { now.unwrap_or(0) };
-                Expected { evicted: (asked, freed), reclaim: true, ..refused(fits, true) }
+                Expected { reclaim: true, ..refused(fits, true) }
             }
         }
     }
@@ -415,6 +396,7 @@ impl Model {
         match expected.decision {
             Decision::Accept => Some(Reason::Fits),
             _ if expected.reclaim => Some(Reason::Reclaim),
+            _ if expected.ruled_out => Some(Reason::Pressure),
             _ => None,
         }
     }

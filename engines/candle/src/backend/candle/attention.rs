@@ -37,6 +37,11 @@ impl Block {
         Ok(Block(tensor.map_err(failed)?))
     }
 
+    /// Copies what it holds to another block.
+    pub(super) fn copy_to(&self, to: &Block) -> Result<()> {
+        to.0.slice_set(&self.0, 0, 0)
+    }
+
     /// Keys (part 0) or values (part 1) of a layer: `[kv_heads, block_tokens, head_dim]`.
     fn part(&self, layer: usize, part: usize) -> Result<Tensor> {
         self.0.get(layer)?.get(part)

@@ -16,9 +16,10 @@ pub(crate) use weights::{Matrix, Vector};
 
 use super::{Attention, Backend, Fill, Into, KvDtype, Slot, Spans, StepSpec, check_spans};
 use candle_core::{D, DType, Device, Tensor};
-use plimsoll_engine::{EngineError, Region};
+use plimsoll_engine::{Buffers, EngineError, Region, Source};
 use plimsoll_formats::{Activation, Dtype};
 use plimsoll_scheduler::Layers;
+use std::sync::Arc;
 
 /// Candle tensors on a device.
 pub(crate) struct CandleBackend {
@@ -167,7 +168,11 @@ impl Backend for CandleBackend {
         values.and_then(|values| values.checked_mul(4)).ok_or(EngineError::PriceOverflow)
     }
 
-    fn new(spec: StepSpec) -> Result<Self, EngineError> {
+    fn arena(_: &StepSpec) -> Result<Option<(&'static Source, usize)>, EngineError> {
+        Ok(None)
+    }
+
+    fn within(spec: StepSpec, _: &Arc<dyn Buffers>) -> Result<Self, EngineError> {
         let workspace = Self::workspace_bytes(&spec)?;
         let logits = reserved(spec.vocab)?;
         let slots = [const { None }; Slot::ALL.len()];
@@ -217,6 +222,10 @@ impl Backend for CandleBackend {
 
     fn allocate_block(&mut self, layers: Layers) -> Result<Block, EngineError> {
         Block::new(&self.spec, layers, &self.device)
+    }
+
+    fn copy_block(&mut self, from: &Block, to: &Block) -> Result<(), EngineError> {
+        from.copy_to(to).map_err(failed)
     }
 
     fn embed(&mut self, table: &Matrix, ids: &[u32]) -> Result<(), EngineError> {

@@ -1,23 +1,25 @@
-//! The workspace of a step: planned from the spec, mapped once, never grown.
+//! The workspace of a step: planned from the spec, taken once, never grown.
 //!
-//! [`ArenaLayout`] is arithmetic alone: what a price is made of. [`Arena`] is the memory. Scratch comes first and the
-//! logits last, so the largest step reaches the very end of the plan.
+//! [`ArenaLayout`] is arithmetic alone: what a price is made of. [`Arena`] is the memory, which may hold what another model left
+//! there: every step writes what it reads. Scratch comes first and the logits last, so the largest step reaches the very end of
+//! the plan.
 
 use super::buffer::ALIGN;
 #[cfg(target_arch = "x86_64")]
 use super::kernels::Level;
 use super::kernels::{PANEL, STRETCHES, record_len, rows_scratch_len, stretch_scratch_len, stretch_tokens};
-use super::map::Map;
+use super::map::{WORKSPACE, pages};
 use super::matmul::FEW_ROWS;
 #[cfg(target_arch = "x86_64")]
 use super::packed::amx;
 use super::packed::inputs::Form;
 use super::packed::many_bytes;
 use crate::backend::{MAX_ROPES, Slot, StepSpec};
-use plimsoll_engine::EngineError;
+use plimsoll_engine::{Buffer, Buffers, EngineError, Region as Memory, Source};
 #[cfg(target_arch = "x86_64")]
 use plimsoll_formats::Dtype;
 use plimsoll_scheduler::Layers;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A table of f32 in the arena.
@@ -120,12 +122,12 @@ impl ArenaLayout {
         self.end
     }
 
-    /// Bytes that an arena of this layout maps: whole pages.
+    /// Bytes of an arena of this layout: whole pages.
     ///
     /// # Errors
     /// [`EngineError::PriceOverflow`].
     pub(super) fn mapped(&self) -> Result<usize, EngineError> {
-        Map::pages(self.end).ok_or(EngineError::PriceOverflow)
+        pages(self.end).ok_or(EngineError::PriceOverflow)
     }
 
     /// Where an area is, its rows and the values in each.
@@ -192,34 +194,45 @@ pub(super) struct Made {
     pub(super) form: Form,
 }
 
-/// The mapped memory of a layout.
+/// The memory of a layout.
 #[derive(Debug)]
 pub(super) struct Arena {
     layout: ArenaLayout,
     made: Option<Made>,
-    map: Map,
-    /// Bytes from the map's start to the first region.
+    memory: Buffer,
+    /// Bytes from the memory's start to the first region.
     shift: usize,
     high_water: AtomicUsize,
 }
 
 impl Arena {
-    /// Maps and commits the pages of a layout.
+    /// An arena in committed pages from `buffers`.
     ///
     /// # Errors
     /// [`EngineError::OutOfMemory`].
-    pub(super) fn new(layout: ArenaLayout) -> Result<Self, EngineError> {
-        let map = Map::new(layout.mapped()?)?;
-        Ok(Arena { layout, made: None, map, shift: 0, high_water: AtomicUsize::new(0) })
+    pub(super) fn within(layout: ArenaLayout, buffers: &Arc<dyn Buffers>) -> Result<Self, EngineError> {
+        Self::of(layout, &WORKSPACE, buffers)
     }
 
-    /// The same with the end of the layout against a page that cannot be touched.
+    fn of(
+        layout: ArenaLayout,
+        source: &'static Source,
+        buffers: &Arc<dyn Buffers>,
+    ) -> Result<Self, EngineError> {
+        let bytes = layout.mapped()?;
+        let memory = Buffer::take(buffers, source, bytes);
+        let memory = memory.ok_or(EngineError::OutOfMemory { region: Memory::Host, bytes: bytes as u64 })?;
+        Ok(Arena { layout, made: None, memory, shift: 0, high_water: AtomicUsize::new(0) })
+    }
+
+    /// An arena with the end of the layout against a page that cannot be touched, all of it filled with bytes of NaNs.
     #[cfg(test)]
     pub(super) fn guarded(layout: ArenaLayout) -> Result<Self, EngineError> {
-        let mapped = layout.mapped()?;
-        let map = Map::guarded(mapped)?;
-        let shift = mapped - layout.end.next_multiple_of(ALIGN);
-        Ok(Arena { layout, made: None, map, shift, high_water: AtomicUsize::new(0) })
+        let shift = layout.mapped()? - layout.end.next_multiple_of(ALIGN);
+        let system: Arc<dyn Buffers> = Arc::new(plimsoll_engine::System);
+        let mut arena = Self::of(layout, &super::map::GUARDED, &system)?;
+        arena.memory.as_mut_slice().fill(u8::MAX);
+        Ok(Arena { shift, ..arena })
     }
 
     /// The layout.
@@ -227,9 +240,9 @@ impl Arena {
         &self.layout
     }
 
-    /// Bytes mapped.
+    /// Bytes held.
     pub(super) fn held(&self) -> usize {
-        self.map.len()
+        self.memory.bytes()
     }
 
     /// The highest end of an area that was ever handed out, in the layout's bytes.
@@ -285,10 +298,11 @@ impl Arena {
         }
         let slice = |area: Area| {
             let (region, rows, width) = self.layout.region(area);
-            // SAFETY: regions of a layout are aligned, lie within the map, hold initialised floats (zeros at first) and do
-            // not overlap; no region is in the lists twice, and `self` is borrowed for as long as the slices.
+            // SAFETY: the memory is of the source and the size that were asked for, so it starts at a page and the layout ends
+            // within it; regions of a layout are aligned, hold initialised floats (any bytes are) and do not overlap; no region
+            // is in the lists twice, and `self` is borrowed for as long as the slices.
             unsafe {
-                let start = self.map.start().add(self.shift + region.offset).cast::<f32>();
+                let start = self.memory.as_ptr().add(self.shift + region.offset).cast::<f32>();
                 std::slice::from_raw_parts_mut(start, rows * width)
             }
         };
@@ -300,6 +314,28 @@ impl Arena {
 mod tests {
     use super::*;
     use crate::backend::cpu::tests::spec;
+
+    fn fresh(layout: ArenaLayout) -> Arena {
+        Arena::within(layout, &(Arc::new(plimsoll_engine::System) as Arc<dyn Buffers>)).unwrap()
+    }
+
+    #[test]
+    fn memory_that_is_too_small_is_none() {
+        struct Stingy;
+        impl Buffers for Stingy {
+            fn take(&self, source: &'static Source, _: usize) -> Option<plimsoll_engine::Memory> {
+                plimsoll_engine::Memory::fresh(source, 64)
+            }
+            fn put_back(&self, memory: plimsoll_engine::Memory) {
+                drop(memory);
+            }
+        }
+        let layout = ArenaLayout::plan(&spec()).unwrap();
+        let bytes = layout.mapped().unwrap() as u64;
+        let stingy: Arc<dyn Buffers> = Arc::new(Stingy);
+        let refused = Arena::within(layout, &stingy).err();
+        assert_eq!(refused, Some(EngineError::OutOfMemory { region: Memory::Host, bytes }));
+    }
 
     #[test]
     fn regions_are_aligned_and_follow_each_other() {
@@ -314,7 +350,7 @@ mod tests {
             end = region.offset + region.rows * region.width * 4;
         }
         assert_eq!(layout.end(), end);
-        let arena = Arena::new(layout.clone()).unwrap();
+        let arena = fresh(layout.clone());
         assert_eq!(arena.held(), layout.mapped().unwrap());
         assert!(arena.held() >= end && arena.held() - end < 1 << 16);
     }
@@ -342,7 +378,7 @@ mod tests {
     #[test]
     fn areas_are_distinct_and_within_their_rows() {
         let spec = spec();
-        let mut arena = Arena::new(ArenaLayout::plan(&spec).unwrap()).unwrap();
+        let mut arena = fresh(ArenaLayout::plan(&spec).unwrap());
         let [gate, up] = arena.areas([Area::Slot(Slot::Gate, 2), Area::Slot(Slot::Up, 1)]).unwrap();
         assert_eq!((gate.len(), up.len()), (2 * spec.intermediate, spec.intermediate));
         assert!(arena.areas([Area::Slot(Slot::Gate, 1), Area::Slot(Slot::Gate, 2)]).is_err());

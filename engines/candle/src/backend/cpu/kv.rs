@@ -78,6 +78,24 @@ impl Block {
         Ok(Block { buffer: Buffer::new(bytes)?, home: Arc::clone(home) })
     }
 
+    /// Copies what it holds to another block. Only the backend of this home calls it, while it has itself by `&mut`.
+    ///
+    /// # Errors
+    /// [`EngineError::Execution`] for a block of another size or another backend, and for itself.
+    pub(super) fn copy_to(&self, to: &Block, home: &Arc<()>) -> Result<(), EngineError> {
+        let here = Arc::ptr_eq(&self.home, home) && Arc::ptr_eq(&to.home, home);
+        if !here || self.buffer.len() != to.buffer.len() || self.buffer.start() == to.buffer.start() {
+            return Err(EngineError::Execution("a KV block is copied to one that is not like it".to_owned()));
+        }
+        // SAFETY: two buffers of as many bytes, both alive; the backend's operations alone read and write them, and none of
+        // them runs meanwhile.
+        unsafe {
+            let (from, to) = (self.buffer.start().as_ptr(), to.buffer.start().as_ptr());
+            std::ptr::copy_nonoverlapping(from, to, self.buffer.len());
+        }
+        Ok(())
+    }
+
     /// One head's keys and values of 16 tokens.
     ///
     /// # Safety

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// Ranges that are mapped now, by their first address, in no order; a handful for each model.
 static RANGES: Mutex<Vec<(usize, usize)>> = Mutex::new(Vec::new());
 
-/// Bytes that the engines of this process have mapped beside the heap: their workspaces.
+/// Bytes that the engines of this process have mapped beside the heap: their workspaces, and those that wait for the next engine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mapped {
     /// Bytes of address space.
@@ -71,18 +71,19 @@ fn resident(start: usize, len: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::map::{Map, page_size};
+    use super::super::map::{WORKSPACE, page_size};
     use super::*;
+    use plimsoll_engine::Memory;
 
     #[test]
     fn a_map_is_counted_while_it_lives() {
         let len = 64 * page_size();
-        let map = Map::new(len).unwrap();
-        let start = map.start() as usize;
+        let map = Memory::fresh(&WORKSPACE, len).unwrap();
+        let start = map.as_ptr() as usize;
         assert!(ranges().contains(&(start, len)));
         assert_eq!(resident(start, len), len as u64);
         // SAFETY: the pages are this test's own, and nothing refers to what is in them.
-        let result = unsafe { libc::madvise(map.start().cast(), 16 * page_size(), libc::MADV_DONTNEED) };
+        let result = unsafe { libc::madvise(map.as_ptr().cast(), 16 * page_size(), libc::MADV_DONTNEED) };
         assert_eq!(result, 0);
         assert_eq!(resident(start, len), 48 * page_size() as u64);
         let now = mapped();

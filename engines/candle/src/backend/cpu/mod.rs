@@ -1,6 +1,6 @@
 //! The CPU backend: the project's own kernels over an arena that is planned before the first token.
 //!
-//! - `map`, `arena`: the workspace of a step, mapped and committed once;
+//! - `map`, `arena`: the workspace of a step, taken once from who has such memory, or mapped and committed;
 //! - `buffer`, `matrix`, `kv`: weights and KV blocks, in exactly the bytes that were priced;
 //! - `pool`, `parts`: threads, and how they share a slice;
 //! - `packed`: weights in panels and their products;
@@ -42,9 +42,10 @@ use super::{Attention, Backend, Fill, Into, Place, Product, Slot, Spans, StepSpe
 use arena::{Area, Arena, ArenaLayout, Made};
 use kernels::{Level, rms_norm, rope};
 use kv::Geometry;
+use map::WORKSPACE;
 use matmul::{Room, Target, Workers, matmul};
 use parts::Parts;
-use plimsoll_engine::EngineError;
+use plimsoll_engine::{Buffers, EngineError, Source};
 use plimsoll_formats::{Activation, Dtype};
 use plimsoll_scheduler::Layers;
 use pool::Pool;
@@ -149,8 +150,15 @@ impl Backend for CpuBackend {
         Ok(ArenaLayout::plan(spec)?.mapped()? as u64)
     }
 
-    fn new(spec: StepSpec) -> Result<Self, EngineError> {
-        let arena = Arena::new(ArenaLayout::plan(&spec)?)?;
+    fn arena(spec: &StepSpec) -> Result<Option<(&'static Source, usize)>, EngineError> {
+        Ok(Some((&WORKSPACE, ArenaLayout::plan(spec)?.mapped()?)))
+    }
+
+    fn within(spec: StepSpec, buffers: &Arc<dyn Buffers>) -> Result<Self, EngineError> {
+        let mut arena = Arena::within(ArenaLayout::plan(&spec)?, buffers)?;
+        // Rows of no sequence keep what is there, and must be finite: another model may have left anything.
+        let [attended] = arena.areas([Area::Slot(Slot::Attended, spec.max_rows)])?;
+        attended.fill(0.0);
         Self::with_arena(spec, arena)
     }
 
@@ -191,6 +199,10 @@ impl Backend for CpuBackend {
     fn allocate_block(&mut self, layers: Layers) -> Result<Block, EngineError> {
         let bytes = self.spec.block_bytes(layers).and_then(|bytes| usize::try_from(bytes).ok());
         Block::new(bytes.ok_or(EngineError::PriceOverflow)?, &self.home)
+    }
+
+    fn copy_block(&mut self, from: &Block, to: &Block) -> Result<(), EngineError> {
+        from.copy_to(to, &self.home)
     }
 
     fn embed(&mut self, table: &Matrix, ids: &[u32]) -> Result<(), EngineError> {

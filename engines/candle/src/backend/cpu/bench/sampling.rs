@@ -39,6 +39,7 @@ pub(super) fn all(bench: &mut Bench<'_>) -> Result<(), BenchError> {
             stop_tokens: Arc::from([]),
             deadline: None,
             keep_kv: false,
+            beside: None,
         };
         let mut sampler = Sampler::new(&request, &NoEntropy)?;
         // Logits are read, and their weights written.
