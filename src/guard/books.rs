@@ -3,7 +3,7 @@
 //! Nothing here calls an engine or drops a lease while the lock is held: either could come back for it.
 
 use super::ledger::{Ledger, RegionBook};
-use super::line::{Line, Place as InLine, Waiter};
+use super::line::{For, Line, Place as InLine, Waiter};
 use super::models::Model;
 use super::pool::Pool as IdleMemory;
 use super::room::{Pool, Room};
@@ -174,8 +174,8 @@ impl State {
     /// There may be bytes for who waits.
     pub(super) fn ring(&mut self) {
         if !self.line.is_empty() {
-            let ledger = &self.ledger;
-            self.line.ring(|waiter| is_ruled_out(ledger, waiter));
+            let (ledger, sessions) = (&self.ledger, &self.sessions);
+            self.line.ring(|waiter| waits_for(ledger, sessions, waiter));
         }
     }
 
@@ -299,8 +299,8 @@ impl State {
                 let waits = self.sessions.get(key).filter(|session| session.place == Place::Idle);
                 waits.map_or(0, |session| session.kv)
             };
-            let ruled_out = |waiter: &Waiter| is_ruled_out(&self.ledger, waiter);
-            let kept = self.line.kept(place, session.region, held, ruled_out);
+            let waits = |waiter: &Waiter| waits_for(&self.ledger, &self.sessions, waiter);
+            let kept = self.line.kept(place, session.region, held, waits);
             (all_kv.kept, kv.kept, host.kept) = (kept.all_kv, kept.kv, kept.host);
         }
         let (answers, load) = (1, (Region::Host, 0));
@@ -328,11 +328,27 @@ impl State {
 }
 
 fn pool_of(book: &RegionBook, evictable: u64, own: u64) -> Pool {
-    let (limit, taken, fixed) = (book.limit, book.taken(), book.fixed());
+    let (limit, taken, fixed) = (book.limit, book.taken(), book.fixed().saturating_add(book.talk));
     Pool { limit, taken, evictable, unloading: 0, unloadable: 0, fixed, own, kept: 0 }
 }
 
-/// Whether pressure, and no lack of bytes, keeps someone waiting.
-pub(super) fn is_ruled_out(ledger: &Ledger, waiter: &Waiter) -> bool {
-    !waiter.degradable && ledger.pressure(Some(waiter.region)) > Pressure::Low
+/// What someone in the line waits for.
+pub(super) fn waits_for(ledger: &Ledger, sessions: &Sessions, waiter: &Waiter) -> For {
+    let own = sessions.get(waiter.session).and_then(|session| session.model);
+    let shut_out = |book: &RegionBook| {
+        let kv = if book.region == waiter.region { waiter.least.kv_bytes } else { 0 };
+        let host = if book.region == Region::Host { waiter.least.request_bytes } else { 0 };
+        let stays = sessions.models.fixed(book, own).saturating_add(book.talk);
+        let whole = u128::from(kv) + u128::from(host) + u128::from(stays);
+        // What does not fit without the others either never does, and hears of that.
+        let limit = u128::from(book.limit);
+        kv.max(host) > 0 && whole <= limit && whole + u128::from(book.foreign()) > limit
+    };
+    if ledger.regions().iter().any(|book| book.foreign() > 0 && shut_out(book)) {
+        For::Others
+    } else if !waiter.degradable && ledger.pressure(Some(waiter.region)) > Pressure::Low {
+        For::Calm
+    } else {
+        For::Bytes
+    }
 }

@@ -25,6 +25,8 @@ pub(super) struct RegionBook {
     pub(super) limit: u64,
     /// What is used of it and leased by nobody: by the last reading, or by conversations.
     pub(super) others: u64,
+    /// Of that, what stays until its owner lets it go: conversations.
+    pub(super) talk: u64,
     /// What is leased.
     pub(super) used: u64,
     /// The most that was ever leased.
@@ -60,6 +62,11 @@ impl RegionBook {
             .map(|part| self.purpose(part))
             .iter()
             .sum()
+    }
+
+    /// What is used and leased by nobody, and may be gone at any time without anyone here knowing.
+    pub(super) fn foreign(&self) -> u64 {
+        self.others.saturating_sub(self.talk)
     }
 
     /// The owners and their bytes, in no order.
@@ -111,6 +118,7 @@ impl Ledger {
                 capacity,
                 limit,
                 others,
+                talk: 0,
                 used: 0,
                 peak: 0,
                 pressure: Pressure::Low,
@@ -121,10 +129,10 @@ impl Ledger {
         }
     }
 
-    /// Sets what is used of a region and leased by nobody.
-    pub(super) fn set_others(&mut self, region: Region, bytes: u64) {
+    /// Sets what conversations use of a region in which nobody else uses anything.
+    pub(super) fn set_talk(&mut self, region: Region, bytes: u64) {
         if let Some(book) = self.regions.iter_mut().find(|book| book.region == region) {
-            book.others = bytes;
+            (book.others, book.talk) = (bytes, bytes);
         }
     }
 

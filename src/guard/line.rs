@@ -20,14 +20,19 @@
 //! anything, and where `N + L > limit` nobody takes anything. So `N` falls, there, with each request that ends, and requests
 //! end: `N` comes down to weights and workspaces, with which `L` fits, or the request never fits and is refused for good when
 //! that is seen. Then the next is the first. Higher priorities may hold lower ones up for as long as they keep coming: that
-//! is what they are for. Whoever is ruled out by pressure, and not by bytes, keeps its place and nothing else.
+//! is what they are for.
+//!
+//! Two kinds of bytes come back by no request's end. Conversations stay until their sessions are closed: what does not fit beside
+//! them and the models is refused for good. What others use of the machine may be gone in a moment or in a month: who does not
+//! fit beside it waits on, but keeps its place and nothing else, and so does who is ruled out by pressure.
 //!
 //! # Who is woken
 //!
 //! Whatever may turn a refusal into a grant calls [`Line::ring`] under the guard's lock: a release, the end of a request, a
 //! place that becomes free, a reading. It wakes the first of every region: of those with KV in one region a later one is
-//! held up by whatever holds up an earlier one. A waiter clears its mark before it looks, so news that come meanwhile make it
-//! look again.
+//! held up by whatever holds up an earlier one. Of those who keep nothing it wakes whom pressure rules out, and not whom others
+//! shut out: their bytes are looked at here. A waiter clears its mark before it looks, so news that come meanwhile make it
+//! look again. Nobody tells of what others do, so who waits on the machine's own readings takes one now and then.
 
 use super::room::new_kv;
 use plimsoll_engine::sync::Alarm;
@@ -52,6 +57,17 @@ pub(super) struct Waiter {
     pub(super) rung: bool,
     /// Wakes its thread, if that sleeps.
     pub(super) alarm: Option<Alarm>,
+}
+
+/// What someone waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum For {
+    /// Bytes that requests and idle sessions give back: as many are kept for it.
+    Bytes,
+    /// Less pressure.
+    Calm,
+    /// Bytes that others use.
+    Others,
 }
 
 /// Bytes that are kept for some who wait.
@@ -128,20 +144,17 @@ impl Line {
         self.waiters.iter().any(|(&at, waiter)| at != place && waiter.session == session)
     }
 
-    /// What is kept for those before a place. `held` says how much KV a session holds, `ruled_out` whom pressure rules out.
+    /// What is kept for those before a place. `held` says how much KV a session holds, `waits` for what someone waits.
     pub(super) fn kept(
         &self,
         place: Place,
         region: Region,
         held: impl Fn(SessionKey) -> u64,
-        ruled_out: impl Fn(&Waiter) -> bool,
+        waits: impl Fn(&Waiter) -> For,
     ) -> Kept {
         let mut kept = Kept::default();
         let add = |sum: &mut u64, bytes: u64| *sum = sum.saturating_add(bytes);
-        for waiter in self.waiters.range(..place).map(|(_, waiter)| waiter) {
-            if ruled_out(waiter) {
-                continue;
-            }
+        for waiter in self.ahead(place).filter(|waiter| waits(waiter) == For::Bytes) {
             let held = held(waiter.session);
             let kv = new_kv(&waiter.least, waiter.answers, held).saturating_add(held);
             let request = waiter.least.request_bytes;
@@ -161,16 +174,14 @@ impl Line {
     }
 
     /// There are news: wakes the first of every region, and those whom pressure rules out.
-    pub(super) fn ring(&mut self, ruled_out: impl Fn(&Waiter) -> bool) {
+    pub(super) fn ring(&mut self, waits: impl Fn(&Waiter) -> For) {
         let mut seen: Vec<Region> = Vec::new();
         for waiter in self.waiters.values_mut() {
-            let held_up = seen.contains(&waiter.region);
-            let beside = ruled_out(waiter);
-            if held_up && !beside {
-                continue;
-            }
-            if !beside {
-                seen.push(waiter.region);
+            match waits(waiter) {
+                For::Others => continue,
+                For::Bytes if seen.contains(&waiter.region) => continue,
+                For::Bytes => seen.push(waiter.region),
+                For::Calm => {}
             }
             waiter.rung = true;
             if let Some(alarm) = &waiter.alarm {
@@ -227,13 +238,14 @@ mod tests {
         line.join(0, waiter(3, DEVICE, 40, false));
         let held = |session: SessionKey| if session.0 == 1 { 15 } else { 0 };
         let kept = |region, firm| {
-            let kept = line.kept(Place::newcomer(0), region, held, |waiter| firm && !waiter.degradable);
+            let waits = |waiter: &Waiter| if firm && !waiter.degradable { For::Others } else { For::Bytes };
+            let kept = line.kept(Place::newcomer(0), region, held, waits);
             (kept.all_kv, kept.kv, kept.host)
         };
         assert_eq!(kept(DEVICE, false), (75, 55, 23));
         assert_eq!(kept(DEVICE, true), (35, 15, 22));
         assert_eq!(kept(Region::Host, false), (75, 23, 23));
-        assert_eq!(line.kept(Place::newcomer(1), DEVICE, held, |_| false), Kept::default());
+        assert_eq!(line.kept(Place::newcomer(1), DEVICE, held, |_| For::Bytes), Kept::default());
     }
 
     #[test]
@@ -248,10 +260,13 @@ mod tests {
         ] {
             line.join(0, waiter(session, region, 1, degradable));
         }
-        line.ring(|_| false);
+        line.ring(|_| For::Bytes);
         assert_eq!(rung(&mut line), [1, 4]);
-        line.ring(|waiter| !waiter.degradable);
+        let beside = |other| move |waiter: &Waiter| if waiter.degradable { For::Bytes } else { other };
+        line.ring(beside(For::Calm));
         assert_eq!(rung(&mut line), [1, 2, 4, 5]);
+        line.ring(beside(For::Others));
+        assert_eq!(rung(&mut line), [2, 4]);
         assert_eq!(rung(&mut line), [0_u64; 0]);
     }
 }

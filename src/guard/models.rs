@@ -255,6 +255,17 @@ impl Models {
         self.all.iter().fold(0, |sum, model| sum.saturating_add(model.leaving(book)))
     }
 
+    /// Bytes of a region that stay, were the models gone that may go by themselves, and the one of whoever asks loaded.
+    pub(super) fn fixed(&self, book: &RegionBook, asking: Option<ModelId>) -> u64 {
+        self.all.iter().fold(book.fixed(), |sum, model| {
+            let asks = asking == Some(model.id);
+            let goes = asks || model.idles || matches!(model.home, Home::Leaving(_));
+            let comes = asks && model.footprint.region == book.region;
+            let less = if goes { model.booked(book) } else { 0 };
+            sum.saturating_sub(less).saturating_add(if comes { model.bytes } else { 0 })
+        })
+    }
+
     /// Bytes that a region's books have of models and that may not be in memory.
     pub(super) fn absent_bytes(&self, book: &RegionBook) -> u64 {
         self.all.iter().fold(0, |sum, model| sum.saturating_add(model.absent(book)))

@@ -45,6 +45,11 @@ impl Readings {
         }
     }
 
+    /// How long a reading lasts, where readings change at all.
+    pub(super) fn age(&self) -> Option<Duration> {
+        self.live.then_some(AGE)
+    }
+
     /// Engines that are there.
     pub(super) fn engines(&self) -> u64 {
         lock(&self.engines).iter().filter(|known| known.strong_count() > 0).count() as u64

@@ -3,6 +3,9 @@
 //! A conversation grows when an answer ends, and an answer that was granted must not fail then. So its bytes are counted and not
 //! granted: they are taken as what others use is, and whoever asks next finds so much less. On the machine's own readings they
 //! are part of what others use anyway; a configured budget has nobody else in it, and learns of them here.
+//!
+//! No request's end gives them back, only whoever closes or resets a session: what does not fit beside them is refused for good,
+//! also one that waits already.
 
 use super::MemoryGuard;
 use super::books::State;
@@ -66,10 +69,9 @@ impl State {
         // The sum holds `before`; sizes of what is in memory do not overflow it.
         self.talk = self.talk.saturating_sub(before).saturating_add(after);
         if budget {
-            self.ledger.set_others(Region::Host, self.talk);
+            self.ledger.set_talk(Region::Host, self.talk);
         }
-        if after < before {
-            self.ring();
-        }
+        // Less is room for who waits, and more may be too much for it, of which it must hear.
+        self.ring();
     }
 }

@@ -14,12 +14,12 @@
 //! A request that waits keeps its model from those behind it and from those who do not wait, as it keeps bytes (`line.rs`): what
 //! loading the models of those before takes is kept, once for each, and models of those before count as taken. From those before
 //! it a waiter keeps nothing, or two who wait for each other's models would wait for ever. Loads stand in no line, and take no
-//! model that anybody waits for. A waiter that pressure rules out keeps neither bytes nor its model, from loads neither. A model
+//! model that anybody waits for. A waiter who keeps no bytes does not keep its model, from loads neither. A model
 //! stands in the table from the moment that its first load books it, so that what it takes is known to go again.
 
 use super::MemoryGuard;
-use super::books::{State, is_ruled_out};
-use super::line::Place as InLine;
+use super::books::{State, waits_for};
+use super::line::{For, Place as InLine, Waiter};
 use super::models::{Footprint, Home, Leave, Model};
 use super::pool::Pool as IdleMemory;
 use super::room::{Freeing, Pool, Room, Shortage};
@@ -74,9 +74,10 @@ impl State {
         self.ledger.region(model.footprint.region).map_or(0, |book| model.booked(book))
     }
 
-    /// Models of those who stand before a place, but for those whom pressure rules out, who keep nothing.
+    /// Models of those who stand before a place, but for those who keep nothing.
     fn waited_for(&self, place: InLine) -> Vec<ModelId> {
-        let waiters = self.line.ahead(place).filter(|waiter| !is_ruled_out(&self.ledger, waiter));
+        let keeps = |waiter: &&Waiter| waits_for(&self.ledger, &self.sessions, waiter) == For::Bytes;
+        let waiters = self.line.ahead(place).filter(keeps);
         waiters.filter_map(|waiter| self.sessions.get(waiter.session)?.model).collect()
     }
 
@@ -86,20 +87,19 @@ impl State {
             return room;
         }
         let waited = self.waited_for(place);
+        for book in self.ledger.regions() {
+            let fixed = self.sessions.models.fixed(book, asking).saturating_add(book.talk);
+            room.each_pool(book.region, |pool| pool.fixed = fixed);
+        }
         for model in self.sessions.models.iter() {
             let (region, booked, bytes) = (model.footprint.region, self.booked(model), model.bytes);
             let (asks, waited) = (asking == Some(model.id), waited.contains(&model.id));
             let add = |sum: &mut u64, bytes: u64| *sum = sum.saturating_add(bytes);
             room.each_pool(region, |pool| {
-                let leaves = matches!(model.home, Home::Leaving(_));
-                if leaves {
+                if matches!(model.home, Home::Leaving(_)) {
                     add(&mut pool.evictable, booked);
                 }
-                if asks || model.idles || leaves {
-                    pool.fixed = pool.fixed.saturating_sub(booked);
-                }
                 if asks {
-                    add(&mut pool.fixed, bytes);
                     add(&mut pool.own, if model.idles { booked } else { 0 });
                 } else if waited {
                     add(&mut pool.kept, if model.is_out() { bytes } else { 0 });

@@ -107,12 +107,14 @@ impl MemoryGuard {
 impl Waiting {
     /// What became of the request, if there are news for it: a grant, or a refusal when its time is over or it never fits any
     /// more. After that the request is no longer in the line. It returns at once, as [`MemoryGuard::admit`] does, and without
-    /// news it costs a look at the lock.
+    /// news it costs a look at the lock. Where what others use of the machine counts, it takes a reading when the last one is old.
     ///
     /// # Errors
     /// As [`MemoryGuard::admit`]; the seat is another one; it was decided before, or its session was closed.
     pub fn poll(&mut self, seat: &Seat) -> Result<Option<(Verdict, Option<Grant>)>, EngineError> {
-        let over = self.guard.clock.now() >= self.until;
+        let now = self.guard.clock.now();
+        self.guard.refresh_at(now);
+        let over = now >= self.until;
         {
             let mut state = self.guard.books.lock();
             let waiter = state.line.get_mut(self.place).filter(|_| seat.key == self.session);
@@ -202,7 +204,10 @@ impl Waiting {
                 // Over by this machine's clock, if not by the guard's.
                 self.until = Duration::ZERO;
             } else {
-                alarm.sleep(if self.late { left.min(LATE) } else { left });
+                // Nobody tells of a late engine's answer without bytes, nor of what others do.
+                let late = self.late.then_some(LATE);
+                let naps = [late, self.guard.readings.age()].into_iter().flatten();
+                alarm.sleep(naps.fold(left, Duration::min));
             }
         }
     }

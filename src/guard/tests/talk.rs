@@ -25,20 +25,50 @@ fn conversations_take_from_a_budget_and_give_back() {
     world.check();
 }
 
+fn enqueue(world: &World, seat: &Seat, ask: &Ask) -> Queued {
+    world.guard.enqueue(seat, ask, Duration::from_secs(9)).unwrap()
+}
+
 #[test]
-fn whoever_waits_hears_of_a_conversation_that_ends() {
+fn what_never_fits_beside_conversations_is_refused_for_good() {
     let world = World::host(1_000);
-    let talk = world.guard.talk(900);
-    let seat = world.seat();
-    let Queued::Waits(_, mut waiting) =
-        world.guard.enqueue(&seat, &ask(5, 4, 1), Duration::from_secs(9)).unwrap()
-    else {
-        panic!("there is room");
+    let (seat, other) = (world.seat(), world.seat());
+    // Three blocks of KV and 17 bytes for a prompt and an answer.
+    let talk = world.guard.talk(700);
+    let Queued::Decided(verdict, None) = enqueue(&world, &seat, &ask(5, 4, 4)) else { panic!("it waits") };
+    assert_eq!((verdict.reason, verdict.retry_after, verdict.position), (Reason::Budget, None, 0));
+    drop(talk);
+    let (_, running) = world.guard.admit(&other, &ask(16, 4, 4)).unwrap();
+    let mut talk = world.guard.talk(100);
+    let Queued::Waits(_, mut waiting) = enqueue(&world, &seat, &ask(16, 4, 4)) else {
+        panic!("it fits then")
     };
     assert!(waiting.poll(&seat).unwrap().is_none());
-    drop(talk);
+    // Nobody else would tell it: what runs ends before its conversation grows.
+    world.engine.finish(running.unwrap(), 0);
+    talk.set(500);
+    let (verdict, grant) = waiting.poll(&seat).unwrap().unwrap();
+    assert!(grant.is_none());
+    assert_eq!((verdict.reason, verdict.retry_after), (Reason::Budget, None));
+    assert_eq!(world.guard.stats().waiting, 0);
+}
+
+#[test]
+fn whoever_waits_hears_of_a_conversation_that_grows_or_ends() {
+    let world = World::host(1_100);
+    let (seat, other) = (world.seat(), world.seat());
+    let mut talk = world.guard.talk(100);
+    let (_, running) = world.guard.admit(&other, &ask(16, 4, 4)).unwrap();
+    let Queued::Waits(_, mut waiting) = enqueue(&world, &seat, &ask(16, 4, 4)) else {
+        panic!("it fits then")
+    };
+    assert!(waiting.poll(&seat).unwrap().is_none());
+    talk.set(500);
+    assert!(waiting.poll(&seat).unwrap().is_none());
+    talk.set(0);
     let (verdict, grant) = waiting.poll(&seat).unwrap().unwrap();
     assert!(grant.is_some(), "{verdict}");
+    drop(running);
 }
 
 #[test]

@@ -196,3 +196,30 @@ fn closing_a_session_takes_its_request_out_of_the_line() {
     assert!(second.poll(&next).unwrap().unwrap().1.is_some(), "it fits beside what runs");
     drop(running);
 }
+
+#[test]
+fn whom_others_shut_out_holds_up_nobody_and_hears_when_they_have_gone() {
+    let config = GuardConfig { budget: None, ..exact(0, None) };
+    let probe = Arc::new(Mutex::new(Some(Reading { capacity: 2_000, used: 1_400 })));
+    let guard =
+        MemoryGuard::new(config, probe.clone(), Arc::new(plimsoll_engine::SystemClock::default())).unwrap();
+    let (clock, engine) = (Arc::default(), FakeEngine::new(Region::Host));
+    engine.watch(&guard);
+    let world = World { guard, clock, engine };
+    let (seat, other) = (world.seat(), world.seat());
+    let large = ask(36, 4, 4);
+    let outcome = thread::scope(|scope| {
+        let waits = scope.spawn(|| world.guard.admit_waiting(&seat, &large, LONG, &Cancel::new()).unwrap());
+        while world.guard.stats().waiting == 0 {
+            thread::yield_now();
+        }
+        let (verdict, grant) = world.guard.admit(&other, &ask(4, 4, 4)).unwrap();
+        assert!(grant.is_some(), "the bytes that it takes are of no use to who waits: {verdict}");
+        drop(grant);
+        // Nobody asks any more.
+        probe.lock().unwrap().as_mut().unwrap().used = 100;
+        waits.join().unwrap()
+    });
+    assert!(outcome.1.is_some(), "{}", outcome.0);
+    world.check();
+}

@@ -248,7 +248,7 @@ impl Machine {
                     && region(&other.waiter) == region(&waiter)
                     && other.waiting.has_news()
             });
-            // Whom pressure rules out keeps nothing from those behind.
+            // Whom pressure or others rule out keeps nothing from those behind.
             let holds_up = |other: &Waiter| region(other) == region(&waiter) && !self.model.rules_out(other);
             let first = !before.iter().any(holds_up);
             let granted = foreseen.decision != Decision::Reject;

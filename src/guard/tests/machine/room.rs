@@ -44,9 +44,32 @@ impl Model {
         self.spaces[region].level.max(self.spaces[HOST].level)
     }
 
-    /// Whether pressure rules out someone who waits.
+    /// Whether someone waits for other things than bytes of ours: for less pressure, or for others to give something back.
     pub(super) fn rules_out(&self, waiter: &Waiter) -> bool {
-        !waiter.degradable && self.level(self.sessions[waiter.session].region) > 0
+        !waiter.degradable && self.level(self.sessions[waiter.session].region) > 0 || self.shuts_out(waiter)
+    }
+
+    /// Whether others use what it would take, were nothing left of ours but what stays.
+    fn shuts_out(&self, waiter: &Waiter) -> bool {
+        let (_, max, min, _) = waiter.ask;
+        let price = Price::of(waiter.ask, min.max(1).min(max));
+        let region = self.sessions[waiter.session].region;
+        (0..REGIONS).any(|r| {
+            let new = if r == region { price.kv() } else { 0 } + if r == HOST { price.request() } else { 0 };
+            let (stays, Space { limit, others, .. }) = (self.stays(waiter.session, r), self.spaces[r]);
+            new > 0 && stays + new <= limit && stays + new + others > limit
+        })
+    }
+
+    /// Bytes of a region that stay when all requests have ended and all models have gone that may; a session's own is loaded.
+    fn stays(&self, at: usize, region: usize) -> u64 {
+        let loads = self.loads.iter().filter(|load| load.0 == region).map(|load| load.1);
+        let homes = self.homes.iter().enumerate().map(|(h, home)| match self.sessions[at].home == Some(h) {
+            true if home.region == region => home.bytes,
+            false if !home.idles => home.booked(region),
+            _ => 0,
+        });
+        loads.chain(homes).sum()
     }
 
     /// What is missing for new bytes when these sessions hold nothing and these models are out; nothing new is never short.
@@ -140,16 +163,7 @@ impl Model {
         let mut new = [0; REGIONS];
         new[session.region] += kv;
         new[HOST] += request;
-        let fixed = |region: usize| {
-            let loads = self.loads.iter().filter(|load| load.0 == region).map(|load| load.1);
-            let homes = self.homes.iter().enumerate().map(|(h, home)| match session.home == Some(h) {
-                true if home.region == region => home.bytes,
-                false if !home.idles => home.booked(region),
-                _ => 0,
-            });
-            loads.chain(homes).sum::<u64>()
-        };
         kv <= session.limit.min(self.kv_limit)
-            && [session.region, HOST].iter().all(|&r| fixed(r) + new[r] <= self.spaces[r].limit)
+            && [session.region, HOST].iter().all(|&r| self.stays(at, r) + new[r] <= self.spaces[r].limit)
     }
 }
