@@ -23,8 +23,18 @@ pub(super) struct Readings {
     live: bool,
     // Those that have had sessions. Weak, as in the session table.
     engines: Mutex<Vec<Weak<dyn Engine>>>,
-    // The host's last reading that was not stale, and what of it was ours.
-    last: Mutex<Option<(Reading, u64)>>,
+    // Readings of the host that were begun.
+    begun: AtomicU64,
+    last: Mutex<Last>,
+}
+
+/// The host's last reading that counted.
+#[derive(Default)]
+struct Last {
+    /// Its number.
+    begun: u64,
+    /// The last that was not stale, and what was ours then.
+    fresh: Option<(Reading, u64)>,
 }
 
 impl Readings {
@@ -33,7 +43,8 @@ impl Readings {
         let live = config.budget.is_none();
         let probe = Budget::new(config.budget, config.device_budgets.clone(), machine);
         let (engines, last) = Default::default();
-        Readings { probe, taken: AtomicU64::new(0), devices, live, engines, last }
+        let (taken, begun) = (AtomicU64::new(0), AtomicU64::new(0));
+        Readings { probe, taken, devices, live, engines, begun, last }
     }
 
     /// From now on this engine is asked what it holds.
@@ -98,29 +109,33 @@ impl Readings {
         // others', which errs on the safe side. Idle memory is leased under this lock; that which comes back is both for the
         // moment until its lease returns.
         let live = self.live && region == Region::Host;
-        let (there, kv, spare, known) = {
+        let begun = if live { self.begun.fetch_add(1, Ordering::AcqRel) + 1 } else { 0 };
+        let (there, kv, spare) = {
             let state = books.lock();
             let spare = if region == Region::Host { pool.spare() } else { 0 };
-            state.ledger.region(region).map_or((0, 0, spare, 0), |book| {
+            state.ledger.region(region).map_or((0, 0, spare), |book| {
                 let absent = if live { state.sessions.models.absent_bytes(book) } else { 0 };
-                (book.used.saturating_sub(absent), book.purpose(Purpose::Kv), spare, book.others)
+                (book.used.saturating_sub(absent), book.purpose(Purpose::Kv), spare)
             })
         };
         let waiting = if live { kv.saturating_sub(self.kv_held(region)) } else { 0 };
         let ours = there.saturating_sub(waiting).saturating_add(spare);
-        if let Some(reading) = self.probe.read(region) {
-            let stale = live && self.is_stale(reading, ours);
-            let others = if stale { known } else { reading.used.saturating_sub(ours) };
-            let limit = config.limit(reading.capacity);
-            let mut state = books.lock();
-            let numbers = |state: &super::books::State| {
-                state.ledger.region(region).map(|book| (book.limit, book.others))
-            };
-            let before = numbers(&state);
-            state.ledger.set(region, reading.capacity, limit, others);
-            if numbers(&state) != before {
-                state.ring();
-            }
+        let Some(reading) = self.probe.read(region) else { return };
+        let limit = config.limit(reading.capacity);
+        // Held until the books have it, so that of two readings at once the one that was begun last stays.
+        let mut last = lock(&self.last);
+        let others = match live {
+            true => last.others(begun, reading, ours),
+            false => Some(reading.used.saturating_sub(ours)),
+        };
+        let Some(others) = others else { return };
+        let mut state = books.lock();
+        let numbers =
+            |state: &super::books::State| state.ledger.region(region).map(|book| (book.limit, book.others));
+        let before = numbers(&state);
+        state.ledger.set(region, reading.capacity, limit, others);
+        if numbers(&state) != before {
+            state.ring();
         }
     }
 
@@ -131,16 +146,20 @@ impl Readings {
         let here = engines.iter().filter(|engine| engine.capabilities().kv_region == region);
         here.fold(0, |sum, engine| sum.saturating_add(engine.holdings().kv))
     }
+}
 
-    /// Whether a reading says to the byte what the last one did, though what is ours has changed: it is old, and what others
-    /// use does not follow from it.
-    fn is_stale(&self, reading: Reading, ours: u64) -> bool {
-        let mut last = lock(&self.last);
-        let stale = last.is_some_and(|(seen, held)| seen == reading && held != ours);
-        if !stale {
-            *last = Some((reading, ours));
+impl Last {
+    /// What others use by a reading; `None` when one that was begun later is known already. A reading that says to the byte what
+    /// an earlier one did, though what is ours has changed, is as old as that one, and others had then what that one says.
+    fn others(&mut self, begun: u64, reading: Reading, ours: u64) -> Option<u64> {
+        if begun < self.begun {
+            return None;
         }
-        stale
+        self.begun = begun;
+        let stale = self.fresh.filter(|&(seen, held)| seen == reading && held != ours);
+        let (reading, ours) = stale.unwrap_or((reading, ours));
+        self.fresh = Some((reading, ours));
+        Some(reading.used.saturating_sub(ours))
     }
 }
 

@@ -56,3 +56,49 @@ fn a_reading_that_stands_still_says_nothing_of_others() {
     drop(grant);
     world.check();
 }
+
+/// A probe whose readings come when they are let through.
+struct Slow {
+    readings: Mutex<Vec<(Reading, std::sync::mpsc::Receiver<()>)>>,
+    begun: std::sync::mpsc::Sender<()>,
+}
+
+impl MemoryProbe for Slow {
+    fn read(&self, _: Region) -> Option<Reading> {
+        let next = self.readings.lock().unwrap().pop();
+        let Some((reading, through)) = next else { return Some(Reading { capacity: 1000, used: 200 }) };
+        self.begun.send(()).unwrap();
+        through.recv().unwrap();
+        Some(reading)
+    }
+}
+
+#[test]
+fn a_reading_that_comes_late_is_not_taken_for_the_last() {
+    let (go, through) = std::sync::mpsc::channel();
+    let (begun, waits) = std::sync::mpsc::channel();
+    let (clock, readings) = (Arc::new(ManualClock::default()), Mutex::default());
+    let probe = Arc::new(Slow { readings, begun });
+    let config = GuardConfig { budget: None, ..exact(0, None) };
+    let guard = MemoryGuard::new(config, probe.clone(), clock.clone()).unwrap();
+    let engine = FakeEngine::new(Region::Host);
+    engine.watch(&guard);
+    let world = World { guard, clock, engine };
+    // One takes its time over a balloon that is gone when the next looks.
+    probe.readings.lock().unwrap().push((Reading { capacity: 1000, used: 900 }, through));
+    world.clock.advance(Duration::from_millis(100));
+    std::thread::scope(|scope| {
+        scope.spawn(|| world.guard.stats());
+        waits.recv().unwrap();
+        world.clock.advance(Duration::from_millis(100));
+        assert_eq!(world.guard.stats().host().others, 200);
+        go.send(()).unwrap();
+    });
+    assert_eq!(world.guard.stats().host().others, 200, "what it said is over");
+    // Nor do readings that stand still keep what it said.
+    let (_, grant) = world.guard.admit(&world.seat(), &ask(16, 1, 1)).unwrap();
+    *world.engine.holdings.lock().unwrap() = Holdings { kv: 500, ..Holdings::default() };
+    world.clock.advance(Duration::from_millis(100));
+    assert_eq!(world.guard.stats().host().others, 200);
+    drop(grant);
+}
