@@ -24,7 +24,7 @@ pub(crate) fn give_back() {
 }
 
 /// Gives memory back when it is dropped: the last field of what holds much.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct GivesBack;
 
 impl Drop for GivesBack {

@@ -37,6 +37,15 @@ fn request(seed: u32) -> Request {
     request
 }
 
+/// Says when it goes, whatever makes it go.
+struct Says<'a>(&'a AtomicBool);
+
+impl Drop for Says<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, SeqCst);
+    }
+}
+
 /// Blows balloons up while requests run. `blow` takes memory or gives it back, and returns when that is so.
 fn run(runtime: &Runtime, model: &Model, mut blow: impl FnMut(bool)) -> Vec<Duration> {
     let over = AtomicBool::new(false);
@@ -53,6 +62,7 @@ fn run(runtime: &Runtime, model: &Model, mut blow: impl FnMut(bool)) -> Vec<Dura
     };
     let mut seen = Vec::new();
     thread::scope(|scope| {
+        let ends = Says(&over);
         let members: Vec<_> = (0..4)
             .map(|seed| {
                 let (over, degraded) = (&over, &degraded);
@@ -89,7 +99,7 @@ fn run(runtime: &Runtime, model: &Model, mut blow: impl FnMut(bool)) -> Vec<Dura
             blow(false);
         }
         until(false);
-        over.store(true, SeqCst);
+        drop(ends);
         assert!(members.into_iter().all(|member| member.join().unwrap() > 0));
     });
     assert!(degraded.load(SeqCst) > 0, "nobody was given less");

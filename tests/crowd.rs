@@ -23,6 +23,8 @@ use std::time::{Duration, Instant};
 const THREADS: u64 = 16;
 /// Between these the crowd stands still, and the engine's allocators are compared with the ledger.
 const ROUNDS: u64 = 8;
+/// Who waits so long waits for ever: by then all that runs has ended many times.
+const FOR_EVER: Duration = Duration::from_secs(600);
 /// The longest prompt and the longest answer of a turn.
 const PROMPT: u64 = 160;
 const ANSWER: u64 = 96;
@@ -66,7 +68,7 @@ impl Random {
         request.wait = match self.between(0, 9) {
             0..=3 => Duration::ZERO,
             4 => Duration::from_millis(self.between(1, 20)),
-            _ => Duration::from_secs(600),
+            _ => FOR_EVER,
         };
         request.deadline = self.chance(10).then(|| Duration::from_millis(self.between(1, 200)));
         if self.chance(2) {
@@ -195,7 +197,9 @@ impl Crowd<'_> {
                     3 => drop(sessions[at].evict().unwrap()),
                     _ => {}
                 }
+                let began = Instant::now();
                 self.one(&mut random, &sessions[at]);
+                assert!(began.elapsed() < FOR_EVER, "nobody told it of what it waited for");
             }
             barrier.wait();
             barrier.wait();

@@ -335,13 +335,11 @@ fn files_that_are_gone_or_changed_are_told_and_harm_nothing() {
 
     open.reset().unwrap();
     model.unload().unwrap();
-    let config = folder.read("config.json");
     folder.edit("config.json", |config| config["max_position_embeddings"] = 512.into());
     let error = open.generate(&request(), None, &Cancel::new(), |_| Flow::Continue).unwrap_err();
     assert_eq!(error.code(), ErrorCode::ModelMalformed);
     assert!(error.to_string().contains("changed"), "{error}");
     rig.assert_back(&unloaded, "a load has failed");
-    assert!(!config.is_empty());
     assert_eq!(counts(&rig.runtime), [0, 1, 2, 1]);
 }
 
