@@ -98,7 +98,7 @@ impl Checks {
         }
         self.refusals += 1;
         if verdict.retry_after.is_none() || self.refusals.is_multiple_of(REFUSALS) {
-            let fits = self.fits_alone(world, prompt, ask.min)?;
+            let fits = self.fits_beside(world, prompt, ask.min, 0)?;
             if fits != verdict.retry_after.is_some() {
                 let limit = world.stats().host().limit;
                 return Err(Broken(format!("alone it fits: {fits} (limit {limit}); {verdict}")));
@@ -149,15 +149,34 @@ impl Checks {
         Ok(more.kv_bytes <= self.setup.session_limit() && extra <= stats.host().free.saturating_add(idle))
     }
 
-    /// Whether a request would fit if it were the only one: reckoned from prices and limits, not asked of the guard.
-    fn fits_alone(&self, world: &World<SimExecutor>, prompt: u32, tokens: u32) -> Result<bool, Broken> {
+    /// Whether a request in the line would fit if it were the only one, but for what others use: nothing is kept for it, and
+    /// others may pass.
+    ///
+    /// # Errors
+    /// The engine has no price for it.
+    pub fn is_shut_out(&self, world: &World<SimExecutor>, history: u32, ask: &Ask) -> Result<bool, Broken> {
+        let others = world.stats().host().others;
+        let fits = |others| self.fits_beside(world, history + ask.new, ask.min, others);
+        Ok(others > 0 && fits(0)? && !fits(others)?)
+    }
+
+    /// Whether a request would fit if it were the only one beside so many bytes of others: reckoned from prices and limits, not
+    /// asked of the guard.
+    fn fits_beside(
+        &self,
+        world: &World<SimExecutor>,
+        prompt: u32,
+        tokens: u32,
+        others: u64,
+    ) -> Result<bool, Broken> {
         let capabilities = world.engine().capabilities();
         if prompt.saturating_add(tokens) > capabilities.context_length {
             return Ok(false);
         }
         let shape = Shape { prompt_tokens: prompt, max_tokens: tokens, top_logprobs: 0, penalties: false };
         let price = world.engine().estimate(&shape)?;
-        let all = price.kv_bytes.saturating_add(price.request_bytes).saturating_add(self.setup.fixed());
+        let own = price.kv_bytes.saturating_add(price.request_bytes);
+        let all = own.saturating_add(self.setup.fixed()).saturating_add(others);
         let limit = world.stats().host().limit;
         Ok(price.kv_bytes <= self.setup.session_limit() && all <= limit)
     }

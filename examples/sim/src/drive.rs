@@ -14,6 +14,7 @@ use plimsoll::{Session, Waiting};
 use plimsoll_engine::{Clock, ManualClock};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -288,14 +289,28 @@ impl<'p> Drive<'p> {
         self.ask(talk)
     }
 
-    /// Lets those who wait look, from the first, for as long as they are served: nobody may be before the first.
+    /// Lets those who wait look, from the first, for as long as they are served: nobody may be before the first, but before whom
+    /// others shut out.
     fn serve_line(&mut self) -> Result<(), Broken> {
-        while let Some((_, &talk)) = self.line.first_key_value() {
-            if !self.poll(talk)? {
+        let mut from = Bound::Unbounded;
+        while let Some((&spot, &talk)) = self.line.range((from, Bound::Unbounded)).next() {
+            if self.poll(talk)? {
+                from = Bound::Unbounded;
+            } else if self.line.len() == 1 || !self.is_shut_out(talk)? {
                 return Ok(());
+            } else {
+                from = Bound::Excluded(spot);
             }
         }
         Ok(())
+    }
+
+    /// Whether others use what someone who waits would take, were nobody else here.
+    fn is_shut_out(&self, id: u32) -> Result<bool, Broken> {
+        let Some(talk) = self.talks.get(&id) else { return Ok(false) };
+        talk.turns
+            .front()
+            .map_or(Ok(false), |turn| self.checks.is_shut_out(&self.world, talk.history, &turn.ask))
     }
 
     /// Looks for news of someone who waits. Answers whether it was decided.
@@ -332,14 +347,22 @@ impl<'p> Drive<'p> {
         let asked = self.world.ask(id, &talk.session, &ask)?;
         self.checks.look(&self.world, history, &ask, &asked)?;
         let runs = matches!(asked, Asked::Runs(..));
-        let first = self.line.keys().next().copied();
-        let passed = first.filter(|&(Reverse(priority), _)| runs && priority >= ask.priority);
+        let passed: Vec<_> = match runs {
+            true => self.line.iter().map(|(&spot, &id)| (spot, id)).collect(),
+            false => Vec::new(),
+        };
         self.decided(id, &turn, asked)?;
         // It may only pass the first if enough is left for it, which has not looked yet. Others may find that the first, granted
         // more than its least, has left them nothing.
         self.serve_line()?;
-        if passed.is_some_and(|spot| self.line.contains_key(&spot)) {
-            return Err(Broken(format!("conversation {id} took what the first in line waits for")));
+        for (spot, first) in passed {
+            let (Reverse(priority), _) = spot;
+            if priority < ask.priority || !self.line.contains_key(&spot) {
+                break;
+            }
+            if !self.is_shut_out(first)? {
+                return Err(Broken(format!("conversation {id} took what the first in line waits for")));
+            }
         }
         Ok(())
     }
