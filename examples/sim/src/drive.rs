@@ -20,6 +20,8 @@ use std::time::Duration;
 
 /// How often the runtime's sweep runs, as its thread would.
 const SWEEP: Duration = Duration::from_millis(500);
+/// How long a reading lasts.
+const READING: Duration = Duration::from_millis(100);
 /// Requests between two proofs of the books.
 const PROOFS: u64 = 500;
 /// Nobody waits so long.
@@ -137,6 +139,8 @@ struct Drive<'p> {
     planned: u64,
     /// Who waits, as the guard should have it.
     line: BTreeMap<Spot, u32>,
+    /// Whom others shut out when it was last looked, and when.
+    shut_out: Option<(Spot, bool, Duration)>,
     arrivals: u64,
     flights: HashMap<u64, Flight>,
     sky: Sky,
@@ -159,6 +163,7 @@ impl<'p> Drive<'p> {
             coming: Vec::new(),
             planned: 0,
             line: BTreeMap::new(),
+            shut_out: None,
             arrivals: 0,
             flights: HashMap::new(),
             sky: Sky::default(),
@@ -296,13 +301,24 @@ impl<'p> Drive<'p> {
         while let Some((&spot, &talk)) = self.line.range((from, Bound::Unbounded)).next() {
             if self.poll(talk)? {
                 from = Bound::Unbounded;
-            } else if self.line.len() == 1 || !self.is_shut_out(talk)? {
+            } else if self.line.len() == 1 || !self.was_shut_out(spot, talk)? {
                 return Ok(());
             } else {
                 from = Bound::Excluded(spot);
             }
         }
         Ok(())
+    }
+
+    /// The same as [`Self::is_shut_out`], but not looked at again while a reading lasts: those behind then look a little later.
+    fn was_shut_out(&mut self, spot: Spot, id: u32) -> Result<bool, Broken> {
+        let now = self.world.now();
+        let last = self.shut_out.filter(|&(of, _, at)| of == spot && now.saturating_sub(at) < READING);
+        let shut_out = last.map_or_else(|| self.is_shut_out(id), |(_, shut_out, _)| Ok(shut_out))?;
+        if last.is_none() {
+            self.shut_out = Some((spot, shut_out, now));
+        }
+        Ok(shut_out)
     }
 
     /// Whether others use what someone who waits would take, were nobody else here.
