@@ -118,6 +118,8 @@ fn sizes_without_sense_are_refused() {
     assert_eq!((used(&guard), guard.pool_stats().misses), (0, 0));
 }
 
+const ROUNDS: usize = if cfg!(miri) { 10 } else { 200 };
+
 #[test]
 fn threads_that_take_and_give_keep_the_books() {
     let (guard, _) = guard(16 * MIB);
@@ -125,7 +127,7 @@ fn threads_that_take_and_give_keep_the_books() {
         for thread in 0..4_usize {
             let guard = &guard;
             scope.spawn(move || {
-                for round in 0..200_usize {
+                for round in 0..ROUNDS {
                     let size = 1 + (thread * 7 + round * 13) % 9;
                     if let Ok(mut buffer) = guard.acquire(size * 300 * KIB) {
                         buffer.as_mut_slice()[0] = 1;
