@@ -110,7 +110,7 @@ deps: ## compilers and checkers that tests use, by apt when root; else says what
 	echo "missing:$$missing (on Debian: sudo apt-get install$$missing); the tests that need them are skipped"
 
 # Seconds for each fuzz target: enough to show that they run, or what CI gives them.
-FUZZ_SECONDS ?= $(if $(CI),60,10)
+FUZZ_SECONDS ?= $(if $(CI),30,10)
 fuzz: ## fuzz targets from their seeds, FUZZ_SECONDS each; needs nightly Rust
 	@if rustup run nightly rustc --version >/dev/null 2>&1; then $(MAKE) --no-print-directory build/tools/bin/cargo-fuzz; fi
 	FUZZ_SECONDS=$(FUZZ_SECONDS) CARGO_FUZZ=$(CURDIR)/build/tools/bin/cargo-fuzz fuzz/run.sh
