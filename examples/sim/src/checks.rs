@@ -6,6 +6,7 @@ use crate::journal::Ask;
 use crate::setup::Setup;
 use crate::world::{Asked, World};
 use crate::{Broken, Shape};
+use plimsoll::guard::RegionStats;
 use plimsoll::{Decision, Reason, Session, Verdict};
 use plimsoll_engine::Engine;
 
@@ -98,9 +99,9 @@ impl Checks {
         }
         self.refusals += 1;
         if verdict.retry_after.is_none() || self.refusals.is_multiple_of(REFUSALS) {
-            let fits = self.fits_beside(world, prompt, ask.min, 0)?;
+            let limit = world.stats().host().limit;
+            let fits = self.fits_in(world, prompt, ask.min, limit)?;
             if fits != verdict.retry_after.is_some() {
-                let limit = world.stats().host().limit;
                 return Err(Broken(format!("alone it fits: {fits} (limit {limit}); {verdict}")));
             }
         }
@@ -154,20 +155,24 @@ impl Checks {
     ///
     /// # Errors
     /// The engine has no price for it.
-    pub fn is_shut_out(&self, world: &World<SimExecutor>, history: u32, ask: &Ask) -> Result<bool, Broken> {
-        let others = world.stats().host().others;
-        let fits = |others| self.fits_beside(world, history + ask.new, ask.min, others);
-        Ok(others > 0 && fits(0)? && !fits(others)?)
+    pub fn is_shut_out(
+        &self,
+        world: &World<SimExecutor>,
+        host: &RegionStats,
+        history: u32,
+        ask: &Ask,
+    ) -> Result<bool, Broken> {
+        let fits = |limit| self.fits_in(world, history + ask.new, ask.min, limit);
+        Ok(host.others > 0 && fits(host.limit)? && !fits(host.limit.saturating_sub(host.others))?)
     }
 
-    /// Whether a request would fit if it were the only one beside so many bytes of others: reckoned from prices and limits, not
-    /// asked of the guard.
-    fn fits_beside(
+    /// Whether a request would fit if it were the only one: reckoned from prices and limits, not asked of the guard.
+    fn fits_in(
         &self,
         world: &World<SimExecutor>,
         prompt: u32,
         tokens: u32,
-        others: u64,
+        limit: u64,
     ) -> Result<bool, Broken> {
         let capabilities = world.engine().capabilities();
         if prompt.saturating_add(tokens) > capabilities.context_length {
@@ -175,9 +180,7 @@ impl Checks {
         }
         let shape = Shape { prompt_tokens: prompt, max_tokens: tokens, top_logprobs: 0, penalties: false };
         let price = world.engine().estimate(&shape)?;
-        let own = price.kv_bytes.saturating_add(price.request_bytes);
-        let all = own.saturating_add(self.setup.fixed()).saturating_add(others);
-        let limit = world.stats().host().limit;
+        let all = price.kv_bytes.saturating_add(price.request_bytes).saturating_add(self.setup.fixed());
         Ok(price.kv_bytes <= self.setup.session_limit() && all <= limit)
     }
 }

@@ -10,6 +10,7 @@ use crate::sky::{GROWS, Sky};
 use crate::workload::{Traffic, Turn, Workload};
 use crate::world::{Asked, Ended, World};
 use crate::{Broken, Failure, Fault};
+use plimsoll::guard::RegionStats;
 use plimsoll::{Session, Waiting};
 use plimsoll_engine::{Clock, ManualClock};
 use std::cmp::Reverse;
@@ -139,8 +140,8 @@ struct Drive<'p> {
     planned: u64,
     /// Who waits, as the guard should have it.
     line: BTreeMap<Spot, u32>,
-    /// Whom others shut out when it was last looked, and when.
-    shut_out: Option<(Spot, bool, Duration)>,
+    /// What others use, when it was last looked, and when.
+    host: Option<(RegionStats, Duration)>,
     arrivals: u64,
     flights: HashMap<u64, Flight>,
     sky: Sky,
@@ -163,7 +164,7 @@ impl<'p> Drive<'p> {
             coming: Vec::new(),
             planned: 0,
             line: BTreeMap::new(),
-            shut_out: None,
+            host: None,
             arrivals: 0,
             flights: HashMap::new(),
             sky: Sky::default(),
@@ -301,7 +302,7 @@ impl<'p> Drive<'p> {
         while let Some((&spot, &talk)) = self.line.range((from, Bound::Unbounded)).next() {
             if self.poll(talk)? {
                 from = Bound::Unbounded;
-            } else if self.line.len() == 1 || !self.was_shut_out(spot, talk)? {
+            } else if self.line.len() == 1 || !self.was_shut_out(talk)? {
                 return Ok(());
             } else {
                 from = Bound::Excluded(spot);
@@ -310,23 +311,21 @@ impl<'p> Drive<'p> {
         Ok(())
     }
 
-    /// The same as [`Self::is_shut_out`], but not looked at again while a reading lasts: those behind then look a little later.
-    fn was_shut_out(&mut self, spot: Spot, id: u32) -> Result<bool, Broken> {
+    /// The same as [`Self::is_shut_out`] by what others used lately: those behind then look a little later.
+    fn was_shut_out(&mut self, id: u32) -> Result<bool, Broken> {
         let now = self.world.now();
-        let last = self.shut_out.filter(|&(of, _, at)| of == spot && now.saturating_sub(at) < READING);
-        let shut_out = last.map_or_else(|| self.is_shut_out(id), |(_, shut_out, _)| Ok(shut_out))?;
-        if last.is_none() {
-            self.shut_out = Some((spot, shut_out, now));
-        }
-        Ok(shut_out)
+        let (host, _) = match self.host.filter(|&(_, at)| now.saturating_sub(at) < READING) {
+            Some(lately) => lately,
+            None => *self.host.insert((self.world.stats().host(), now)),
+        };
+        self.is_shut_out(id, &host)
     }
 
     /// Whether others use what someone who waits would take, were nobody else here.
-    fn is_shut_out(&self, id: u32) -> Result<bool, Broken> {
+    fn is_shut_out(&self, id: u32, host: &RegionStats) -> Result<bool, Broken> {
         let Some(talk) = self.talks.get(&id) else { return Ok(false) };
-        talk.turns
-            .front()
-            .map_or(Ok(false), |turn| self.checks.is_shut_out(&self.world, talk.history, &turn.ask))
+        let Some(turn) = talk.turns.front() else { return Ok(false) };
+        self.checks.is_shut_out(&self.world, host, talk.history, &turn.ask)
     }
 
     /// Looks for news of someone who waits. Answers whether it was decided.
@@ -363,20 +362,20 @@ impl<'p> Drive<'p> {
         let asked = self.world.ask(id, &talk.session, &ask)?;
         self.checks.look(&self.world, history, &ask, &asked)?;
         let runs = matches!(asked, Asked::Runs(..));
-        let passed: Vec<_> = match runs {
-            true => self.line.iter().map(|(&spot, &id)| (spot, id)).collect(),
-            false => Vec::new(),
-        };
+        let before =
+            self.line.iter().take_while(|((Reverse(priority), _), _)| runs && *priority >= ask.priority);
+        let passed: Vec<_> = before.map(|(&spot, &id)| (spot, id)).collect();
         self.decided(id, &turn, asked)?;
         // It may only pass the first if enough is left for it, which has not looked yet. Others may find that the first, granted
         // more than its least, has left them nothing.
         self.serve_line()?;
+        let mut host = None;
         for (spot, first) in passed {
-            let (Reverse(priority), _) = spot;
-            if priority < ask.priority || !self.line.contains_key(&spot) {
+            if !self.line.contains_key(&spot) {
                 break;
             }
-            if !self.is_shut_out(first)? {
+            let host = host.get_or_insert_with(|| self.world.stats().host());
+            if !self.is_shut_out(first, host)? {
                 return Err(Broken(format!("conversation {id} took what the first in line waits for")));
             }
         }
