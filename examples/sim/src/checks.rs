@@ -166,7 +166,8 @@ impl Checks {
         Ok(host.others > 0 && fits(host.limit)? && !fits(host.limit.saturating_sub(host.others))?)
     }
 
-    /// Whether a request would fit if it were the only one: reckoned from prices and limits, not asked of the guard.
+    /// Whether a request would fit into so many bytes if it were the only one: reckoned from prices and limits, not asked of the
+    /// guard.
     fn fits_in(
         &self,
         world: &World<SimExecutor>,

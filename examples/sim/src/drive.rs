@@ -1,18 +1,18 @@
 //! Drives a world through synthetic traffic, one event after the other.
 
+use crate::Broken;
 use crate::checks::Checks;
-use crate::executor::{Cost, SimExecutor};
-use crate::machine::{Machine, Sight};
+use crate::executor::SimExecutor;
+use crate::machine::Sight;
 use crate::packer::Item;
+use crate::plan::Plan;
 use crate::report::{Mark, Report};
-use crate::setup::Setup;
 use crate::sky::{GROWS, Sky};
-use crate::workload::{Traffic, Turn, Workload};
+use crate::workload::{Traffic, Turn};
 use crate::world::{Asked, Ended, World};
-use crate::{Broken, Failure, Fault};
 use plimsoll::guard::RegionStats;
 use plimsoll::{Session, Waiting};
-use plimsoll_engine::{Clock, ManualClock};
+use plimsoll_engine::ManualClock;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 use std::ops::Bound;
@@ -27,56 +27,6 @@ const READING: Duration = Duration::from_millis(100);
 const PROOFS: u64 = 500;
 /// Nobody waits so long.
 const FOR_EVER: Duration = Duration::from_secs(3600);
-
-/// What to run.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// The seed of all that is random.
-    pub seed: u64,
-    /// Requests: conversations come until there are so many.
-    pub requests: u64,
-    /// What they are like.
-    pub workload: Workload,
-    /// In what.
-    pub setup: Setup,
-    /// What steps take.
-    pub cost: Cost,
-    /// A planted fault.
-    pub fault: Option<Fault>,
-    /// Whether samples and marks are kept, for a picture.
-    pub picture: bool,
-}
-
-impl Plan {
-    /// A run of a workload in the usual setup.
-    pub fn new(seed: u64, requests: u64, workload: Workload) -> Plan {
-        let (setup, cost) = (Setup::default(), Cost::default());
-        Plan { seed, requests, workload, setup, cost, fault: None, picture: false }
-    }
-
-    /// Runs it.
-    ///
-    /// # Errors
-    /// The first promise that was broken.
-    pub fn run(&self) -> Result<Report, Box<Failure>> {
-        let clock = Arc::new(ManualClock::default());
-        let (mut request, time) = (0, Arc::clone(&clock));
-        self.drive(clock, &mut request).map_err(|what| {
-            let (seed, requests, workload) = (self.seed, self.requests, self.workload.name);
-            Box::new(Failure { what, seed, requests, workload, request, at: time.now() })
-        })
-    }
-
-    fn drive(&self, clock: Arc<ManualClock>, request: &mut u64) -> Result<Report, Broken> {
-        let machine = Arc::new(Machine::new(self.setup.memory, self.setup.fixed()));
-        let world = World::simulated(&self.setup, self.cost, &clock, &machine, self.fault)?;
-        let mut drive = Drive::new(self, world, clock);
-        let result = drive.run();
-        *request = drive.report.requests;
-        result?;
-        drive.finish()
-    }
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum What {
@@ -123,13 +73,15 @@ struct Flight {
     history: u32,
 }
 
-struct Drive<'p> {
+/// A plan under way.
+pub(crate) struct Drive<'p> {
     plan: &'p Plan,
     world: World<SimExecutor>,
     clock: Arc<ManualClock>,
     traffic: Traffic,
     checks: Checks,
-    report: Report,
+    /// What has come of it so far.
+    pub(crate) report: Report,
     events: BinaryHeap<Reverse<(Duration, u64, What)>>,
     order: u64,
     talks: HashMap<u32, Talk>,
@@ -149,7 +101,8 @@ struct Drive<'p> {
 }
 
 impl<'p> Drive<'p> {
-    fn new(plan: &'p Plan, world: World<SimExecutor>, clock: Arc<ManualClock>) -> Self {
+    /// Before its first event.
+    pub(crate) fn new(plan: &'p Plan, world: World<SimExecutor>, clock: Arc<ManualClock>) -> Self {
         Drive {
             plan,
             world,
@@ -177,7 +130,11 @@ impl<'p> Drive<'p> {
         self.events.push(Reverse((when, self.order, what)));
     }
 
-    fn run(&mut self) -> Result<(), Broken> {
+    /// Runs until every conversation has come and gone.
+    ///
+    /// # Errors
+    /// The first promise that was broken.
+    pub(crate) fn run(&mut self) -> Result<(), Broken> {
         self.draw_talk();
         self.draw_weather();
         self.at(Duration::ZERO, What::Sweep);
@@ -491,7 +448,11 @@ impl<'p> Drive<'p> {
         }
     }
 
-    fn finish(self) -> Result<Report, Broken> {
+    /// Proves the books at the end, and reports.
+    ///
+    /// # Errors
+    /// The first promise that was broken.
+    pub(crate) fn finish(self) -> Result<Report, Broken> {
         let Drive { world, mut report, checks, .. } = self;
         report.maximal = checks.maximal;
         world.check()?;

@@ -19,12 +19,13 @@
 
 pub mod chart;
 pub mod checks;
-pub mod drive;
+mod drive;
 pub mod engine;
 pub mod executor;
 pub mod journal;
 pub mod machine;
 pub mod packer;
+pub mod plan;
 pub mod random;
 pub mod record;
 pub mod replay;

@@ -6,7 +6,7 @@
 //! sim replay RECORDING
 //! ```
 
-use plimsoll_sim::drive::Plan;
+use plimsoll_sim::plan::Plan;
 use plimsoll_sim::workload::Workload;
 use plimsoll_sim::{chart, record, replay};
 use std::process::ExitCode;

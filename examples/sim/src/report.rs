@@ -1,9 +1,9 @@
 //! What came of a run: counts, waits, samples for a picture.
 
 use crate::Broken;
-use crate::drive::Plan;
 use crate::machine::Machine;
 use crate::packer::{Item, ratio};
+use crate::plan::Plan;
 use plimsoll::guard::MemoryStats;
 use plimsoll::{Decision, Ending, Outcome, Verdict};
 use std::fmt;

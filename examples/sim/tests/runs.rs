@@ -1,6 +1,6 @@
 //! Whole runs: what they must keep to, that they repeat, and that a fault is found.
 
-use plimsoll_sim::drive::Plan;
+use plimsoll_sim::plan::Plan;
 use plimsoll_sim::workload::{Clients, Workload};
 use plimsoll_sim::{Fault, chart};
 
