@@ -69,13 +69,15 @@ do_install() {
     put 644 - "$cmake/plimsollConfigVersion.cmake" < <(fill plimsollConfigVersion.cmake.in . "$cmake")
     for page in README.md CHANGELOG.md LICENSE docs/*.md; do put 644 "$page" "$DOCDIR/${page##*/}"; done
     folder "$(dirname "$record")"
+    written+=("f $record")
     # What an earlier version had and this one has not; folders that it made are still ours.
+    local -A now=()
+    for line in "${written[@]}"; do now[$line]=1; done
     for line in "${before[@]}"; do
         if [[ $line == d\ * ]]; then written+=("$line")
-        elif ! printf '%s\n' "${written[@]}" | grep -qxF -- "$line" && [ "$line" != "f $record" ]; then rm -f "$DESTDIR${line#f }"
+        elif [ -z "${now[$line]-}" ]; then rm -f "$DESTDIR${line#f }"
         fi
     done
-    written+=("f $record")
     printf '%s\n' "${written[@]}" | sort -u >"$DESTDIR$record"
     echo "installed plimsoll $VERSION in $DESTDIR$PREFIX"
 }
