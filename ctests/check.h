@@ -121,12 +121,13 @@ static inline plimsoll_runtime *runtime_of(const char *const pairs[]) {
     return runtime;
 }
 
-/* A runtime of exactly this many bytes: neither threshold nor reserve takes any, and a full one degrades nobody. */
+/* A runtime of exactly this many bytes: neither threshold nor reserve takes any, and a full one degrades nobody and loses no
+ * KV to the monitor, however long a test takes. */
 static inline plimsoll_runtime *runtime_of_bytes(uint64_t bytes) {
     char budget[24];
     snprintf(budget, sizeof budget, "%" PRIu64, bytes);
-    const char *const pairs[] = {"memory.budget",    budget, "guard.threshold", "1",  "guard.reserve_mb", "0",
-                                 "guard.degrade", "off",  NULL};
+    const char *const pairs[] = {"memory.budget",    budget, "guard.threshold", "1",   "guard.reserve_mb", "0",
+                                 "guard.degrade", "off",  "monitor.cleanup", "off", NULL};
     return runtime_of(pairs);
 }
 

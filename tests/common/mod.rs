@@ -37,7 +37,8 @@ pub fn config(settings: &[(&str, &str)]) -> Config {
     config
 }
 
-/// A runtime whose clock the test moves, and which may lease its whole budget, without degrading anyone for it.
+/// A runtime whose clock the test moves, and which may lease its whole budget, without degrading anyone for it and without
+/// losing idle KV to the monitor, however long a test takes.
 pub struct Rig {
     pub runtime: Runtime,
     pub clock: Arc<Gate>,
@@ -49,8 +50,12 @@ impl Rig {
     }
 
     pub fn with(budget: u64, settings: &[(&str, &str)]) -> Rig {
-        let mut all =
-            config(&[("guard.threshold", "1"), ("guard.reserve_mb", "0"), ("guard.degrade", "off")]);
+        let mut all = config(&[
+            ("guard.threshold", "1"),
+            ("guard.reserve_mb", "0"),
+            ("guard.degrade", "off"),
+            ("monitor.cleanup", "off"),
+        ]);
         all.set("memory.budget", &budget.to_string()).unwrap();
         for (key, value) in settings {
             all.set(key, value).unwrap();
