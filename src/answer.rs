@@ -1,7 +1,7 @@
 //! An answer in the making: from an engine's tokens to text.
 
 use crate::error::{Error, Result};
-use crate::stream::Ending;
+use crate::outcome::Ending;
 use crate::text::{Detokenizer, StopMatcher};
 use plimsoll_engine::{Cancel, Finish, FinishReason, Ring, TokenEvent};
 use std::sync::Arc;

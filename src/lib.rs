@@ -59,6 +59,7 @@ mod model;
 mod monitor;
 #[cfg(feature = "native")]
 mod native;
+mod outcome;
 #[cfg(feature = "plugin")]
 mod plugin;
 mod process;
@@ -82,6 +83,7 @@ pub use config::{Config, parse_bytes};
 pub use error::{Error, ErrorCode, Numbers, Result, Section};
 pub use guard::{Decision, Degraded, Pressure, Reason, Verdict};
 pub use model::{Model, TextSide};
+pub use outcome::{Ending, Outcome};
 pub use plimsoll_engine::{Cancel, LoadState, Progress, Sampling, TokenEvent, TopLogprob};
 #[cfg(feature = "plugin")]
 pub use plimsoll_plugin::Plugin;
@@ -89,6 +91,6 @@ pub use process::ProcessMemory;
 pub use request::{Input, MAX_ANSWERS, Message, Request};
 pub use runtime::Runtime;
 pub use session::{Flow, Session};
-pub use stream::{Ending, Event, Outcome, Polled, Stream};
+pub use stream::{Event, Polled, Stream};
 pub use ticket::Ticket;
 pub use waiting::{Queued, Waiting};

@@ -121,7 +121,7 @@ mod tests {
         for (number, code) in pairs {
             assert_eq!(number, code as i32);
         }
-        use crate::stream::Ending;
+        use crate::outcome::Ending;
         let endings = [
             (status::END_OF_TEXT, Ending::EndOfText),
             (status::LENGTH, Ending::Length),

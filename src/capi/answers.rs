@@ -11,8 +11,8 @@ use super::session::plimsoll_session;
 use super::status::{plimsoll_status, plimsoll_str};
 use super::stream::plimsoll_stream;
 use crate::error::{Error, ErrorCode, Result};
+use crate::outcome::Outcome;
 use crate::request::MAX_ANSWERS;
-use crate::stream::Outcome;
 use std::ffi::c_void;
 
 impl plimsoll_result {
