@@ -51,6 +51,11 @@ impl Writing {
         &self.text
     }
 
+    /// The same, which leaves none here.
+    pub(crate) fn take_text(&mut self) -> String {
+        std::mem::take(&mut self.text)
+    }
+
     /// Tokens that count.
     pub(crate) fn tokens(&self) -> usize {
         self.tokens.len()

@@ -1,5 +1,6 @@
 //! A conversation: its messages, its text, its tokens, and how many of these an engine holds KV for.
 
+use crate::copied::copied;
 use crate::error::{Error, ErrorCode, Result};
 use crate::model::Loaded;
 use crate::request::{Input, Message, Request};
@@ -134,24 +135,35 @@ impl Conversation {
     }
 
     /// Takes a turn's outcome in. A turn that generated nothing leaves the conversation as it was.
-    pub(crate) fn commit(&mut self, prepared: Prepared, answer: &Answer<'_>) {
-        self.turn += 1;
-        let Prepared { messages, text, stay, new, .. } = prepared;
+    ///
+    /// # Errors
+    /// `OutOfMemory`, with the conversation as it was: all room is made before anything is changed.
+    pub(crate) fn commit(&mut self, prepared: Prepared, answer: &Answer<'_>) -> Result<()> {
+        let Prepared { messages, mut text, stay, mut new, .. } = prepared;
         if answer.text.is_empty() && answer.kept.is_empty() {
             self.kv_tokens = self.in_common(stay, &new).min(answer.kv_tokens);
-            return;
+            self.turn += 1;
+            return Ok(());
         }
+        let no_memory = |_| Error::no_memory("the system has no memory for the longer conversation");
+        let tokens = stay + new.len() + answer.kept.len();
+        self.tokens.try_reserve(tokens.saturating_sub(self.tokens.len())).map_err(no_memory)?;
+        text.try_reserve(answer.text.len()).map_err(no_memory)?;
+        if let Some(mut messages) = messages {
+            self.messages.try_reserve(messages.len() + 1).map_err(no_memory)?;
+            let said = Message::new(copied("assistant")?, copied(answer.text)?);
+            self.messages.append(&mut messages);
+            self.messages.push(said);
+        }
+        self.tokenised = text.len() + answer.kept_text.len();
+        text.push_str(answer.text);
         self.text = text;
-        self.tokenised = self.text.len() + answer.kept_text.len();
-        self.text.push_str(answer.text);
         self.tokens.truncate(stay);
-        self.tokens.extend(new);
+        self.tokens.append(&mut new);
         self.tokens.extend_from_slice(answer.kept);
         self.kv_tokens = answer.kv_tokens.min(self.tokens.len());
-        if let Some(messages) = messages {
-            self.messages.extend(messages);
-            self.messages.push(Message::new("assistant", answer.text));
-        }
+        self.turn += 1;
+        Ok(())
     }
 
     /// Bytes of heap that it holds.

@@ -49,6 +49,7 @@ mod answer;
 pub mod capi;
 mod config;
 mod conversation;
+mod copied;
 mod error;
 pub mod guard;
 mod heap;

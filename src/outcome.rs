@@ -1,5 +1,7 @@
 //! What came of a request: each answer, why it ended, and its numbers.
 
+use crate::copied::copied;
+use crate::error::{Error, Result};
 use crate::guard::{Degraded, Verdict};
 use std::time::Duration;
 
@@ -57,6 +59,29 @@ impl Outcome {
     /// All answers: this one, which the conversation goes on with, then the others.
     pub fn answers(&self) -> impl Iterator<Item = &Outcome> {
         std::iter::once(self).chain(&self.others)
+    }
+
+    /// A copy.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub(crate) fn copied(&self) -> Result<Outcome> {
+        let mut others = Self::room_for(self.others.len())?;
+        for other in &self.others {
+            others.push(other.copied()?);
+        }
+        Ok(Outcome { text: copied(&self.text)?, others, ..*self })
+    }
+
+    /// Room for so many, and no more.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub(crate) fn room_for(count: usize) -> Result<Vec<Outcome>> {
+        let mut room = Vec::new();
+        room.try_reserve_exact(count)
+            .map_err(|_| Error::no_memory("the system has no memory for the outcomes of the answers"))?;
+        Ok(room)
     }
 
     /// Generated tokens per second after the first; 0 for fewer than two.

@@ -285,12 +285,13 @@ impl SessionInner {
         Arc::clone(&self.lock().conversation)
     }
 
-    fn change(&self, change: impl FnOnce(&mut Conversation)) {
+    fn change<T>(&self, change: impl FnOnce(&mut Conversation) -> T) -> T {
         let mut said = self.lock();
         let conversation = Arc::make_mut(&mut said.conversation);
-        change(conversation);
+        let result = change(conversation);
         let bytes = SESSION_BYTES.saturating_add(conversation.heap_bytes() as u64);
         said.talk.set(bytes);
+        result
     }
 
     fn lock(&self) -> MutexGuard<'_, Said> {
@@ -355,8 +356,11 @@ impl SessionInner {
     }
 
     /// Takes a finished turn into the conversation.
-    pub(crate) fn commit(&self, prepared: Prepared, answer: &Answer<'_>) {
-        self.change(|conversation| conversation.commit(prepared, answer));
+    ///
+    /// # Errors
+    /// `OutOfMemory`: the conversation is as it was.
+    pub(crate) fn commit(&self, prepared: Prepared, answer: &Answer<'_>) -> Result<()> {
+        self.change(|conversation| conversation.commit(prepared, answer))
     }
 
     /// A failed turn: the engine dropped the session's KV, the conversation stays.

@@ -172,7 +172,7 @@ impl Stream {
         let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
             if let Some(result) = &self.result {
-                return result.clone().map(Polled::Finished);
+                return result.as_ref().map_err(Error::clone)?.copied().map(Polled::Finished);
             }
             if self.answers.iter().all(|answer| answer.finish.is_some()) {
                 self.end();
@@ -306,23 +306,30 @@ impl Stream {
             return;
         }
         let Some(Running { prepared, _busy: busy, turn }) = self.running.take() else { return };
+        let mut others = match Outcome::room_for(self.answers.len().saturating_sub(1)) {
+            Ok(room) => room,
+            Err(error) => return self.abandon(error),
+        };
         self.recovery = None;
         let prompt_tokens = count(prepared.tokens());
         if let Some(first) = self.answers.first() {
             let (kept, kept_text) = first.kept();
             let kv_tokens = first.finish.as_ref().map_or(0, |finish| finish.kv_tokens);
             let answer = Answer { text: first.text(), kept, kept_text, kv_tokens };
-            self.session.commit(prepared, &answer);
+            if let Err(error) = self.session.commit(prepared, &answer) {
+                return self.abandon(error);
+            }
         }
         drop(busy);
         drop(turn);
         let bytes_free = self.session.model.runtime.guard.bytes_free(self.verdict.region);
         let kv_bytes = self.session.seat.kv_bytes();
-        let outcome = |answer: &Writing| {
+        let outcome = |answer: &mut Writing| {
+            let text = answer.take_text();
             let finish = answer.finish.as_ref()?;
             Some(Outcome {
                 ending: answer.ending(&finish.reason),
-                text: answer.text().to_owned(),
+                text,
                 verdict: self.verdict,
                 degraded: self.degraded,
                 prompt_tokens,
@@ -336,9 +343,9 @@ impl Stream {
                 others: Vec::new(),
             })
         };
-        let mut outcomes = self.answers.iter().filter_map(outcome);
+        let mut outcomes = self.answers.iter_mut().filter_map(outcome);
         let first = outcomes.next();
-        let others = outcomes.collect();
+        others.extend(outcomes);
         let none = || Error::new(ErrorCode::Internal, "a request without an answer");
         self.result = Some(first.map(|first| Outcome { others, ..first }).ok_or_else(none));
     }

@@ -53,15 +53,6 @@ pub(super) unsafe fn hand_out<T>(out: *mut *mut T, value: T) -> Result<()> {
     Ok(())
 }
 
-/// A copy of a host's text.
-pub(super) fn copied(text: &str) -> Result<String> {
-    let mut copy = String::new();
-    copy.try_reserve_exact(text.len())
-        .map_err(|_| Error::no_memory("the system has no memory for a copy of the text"))?;
-    copy.push_str(text);
-    Ok(copy)
-}
-
 /// Takes a handle back from C and drops it; NULL is fine.
 ///
 /// # Safety

@@ -1,9 +1,10 @@
 //! Requests.
 
 use super::boundary::boundary;
-use super::convert::{borrow_mut, copied, hand_out, items, output, take_back, text};
+use super::convert::{borrow_mut, hand_out, items, output, take_back, text};
 use super::error::plimsoll_error;
 use super::status::plimsoll_status;
+use crate::copied::copied;
 use crate::error::{Error, ErrorCode, Result};
 use crate::request::{Input, Message, Request};
 use std::ffi::c_char;

@@ -199,10 +199,19 @@ impl World {
         well && status == PLIMSOLL_OK
     }
 
+    /// Its monitor sleeps: what that allocates would come now in this scene and now in that one.
     fn need_runtime(&mut self) {
-        if self.runtime.is_null() {
-            assert_eq!(call!(plimsoll_runtime_new(null(), &mut self.runtime)), PLIMSOLL_OK);
+        if !self.runtime.is_null() {
+            return;
         }
+        let mut config = null_mut();
+        let (key, value) = ("monitor.interval_ms", "0");
+        assert_eq!(call!(plimsoll_config_new(&mut config)), PLIMSOLL_OK);
+        let set = call!(plimsoll_config_set(config, chars(key), key.len(), chars(value), value.len()));
+        assert_eq!(set, PLIMSOLL_OK);
+        assert_eq!(call!(plimsoll_runtime_new(config, &mut self.runtime)), PLIMSOLL_OK);
+        // SAFETY: alive, and forgotten here.
+        inside(|| unsafe { plimsoll_config_free(config) });
     }
 
     fn need_model(&mut self) {
