@@ -15,15 +15,17 @@ use std::ops::Range;
 pub(super) unsafe fn many<K: Kind>(job: &Job<'_>, panels: Range<usize>, scratch: &mut [f32]) {
     let (unpacked, sums) = scratch.split_at_mut(2 * WEIGHTS);
     let (mut now, mut then) = unpacked.split_at_mut(WEIGHTS);
-    let mut pieces = pieces(panels, job.inputs.rows().div_ceil(BLOCK), job.steps).peekable();
-    if let Some(first) = pieces.peek() {
+    let mut pieces = Pieces::new(panels, job.inputs.rows().div_ceil(BLOCK), job.steps);
+    let mut piece = pieces.next();
+    if let Some(first) = &piece {
         // SAFETY: the caller's promise; nothing else is in the piece's room.
         unsafe { Unpacking::new::<K>(job, first, now).parts::<K>(2 * PIECE * PARTS) };
     }
-    while let Some(piece) = pieces.next() {
-        let next = pieces.peek().map(|next| Unpacking::new::<K>(job, next, then));
+    while let Some(this) = piece {
+        piece = pieces.next();
+        let next = piece.as_ref().map(|next| Unpacking::new::<K>(job, next, then));
         // SAFETY: the caller's promise.
-        unsafe { piece_of::<K>(job, &piece, now, next, sums) };
+        unsafe { piece_of::<K>(job, &this, now, next, sums) };
         std::mem::swap(&mut now, &mut then);
     }
 }
@@ -39,28 +41,54 @@ struct Piece {
     before: usize,
 }
 
-/// A product's parts: those of the same sums follow each other at a distance of [`PANELS`].
-fn pieces(panels: Range<usize>, blocks: usize, steps: usize) -> impl Iterator<Item = Piece> {
-    parts(panels, PANELS).flat_map(move |group| {
-        parts(0..blocks, ROWS / BLOCK).flat_map(move |blocks| {
-            let group = group.clone();
-            parts(0..steps, PIECE).flat_map(move |steps| {
-                let (blocks, first) = (blocks.clone(), group.start);
-                parts(group.clone(), 2).map(move |panels| Piece {
-                    before: panels.start - first,
-                    blocks: blocks.clone(),
-                    steps: steps.clone(),
-                    panels,
-                })
-            })
-        })
-    })
+/// A product's parts: those of the same sums follow each other at a distance of [`PANELS`]. Of its own, since adapters of the
+/// library's iterators move hundreds of bytes for each, which takes a few in a hundred of a prompt.
+struct Pieces {
+    panels: Range<usize>,
+    blocks: usize,
+    steps: usize,
+    /// The first of the panels whose sums wait.
+    group: usize,
+    /// Where the next piece begins.
+    panel: usize,
+    block: usize,
+    step: usize,
 }
 
-/// A range in parts of at most `len`.
-fn parts(range: Range<usize>, len: usize) -> impl Iterator<Item = Range<usize>> {
-    let end = range.end;
-    range.step_by(len).map(move |start| start..(start + len).min(end))
+impl Pieces {
+    fn new(panels: Range<usize>, blocks: usize, steps: usize) -> Self {
+        let (group, panel) = (panels.start, panels.start);
+        Pieces { panels, blocks, steps, group, panel, block: 0, step: 0 }
+    }
+}
+
+impl Iterator for Pieces {
+    type Item = Piece;
+
+    fn next(&mut self) -> Option<Piece> {
+        if self.panel >= self.panels.end || self.block >= self.blocks || self.step >= self.steps {
+            return None;
+        }
+        let end = (self.group + PANELS).min(self.panels.end);
+        let piece = Piece {
+            panels: self.panel..(self.panel + 2).min(end),
+            blocks: self.block..(self.block + ROWS / BLOCK).min(self.blocks),
+            steps: self.step..(self.step + PIECE).min(self.steps),
+            before: self.panel - self.group,
+        };
+        self.panel = piece.panels.end;
+        if self.panel < end {
+            return Some(piece);
+        }
+        (self.panel, self.step) = (self.group, piece.steps.end);
+        if self.step == self.steps {
+            (self.step, self.block) = (0, piece.blocks.end);
+        }
+        if self.block == self.blocks {
+            (self.block, self.group, self.panel) = (0, end, end);
+        }
+        Some(piece)
+    }
 }
 
 /// The weights of a piece on their way to tiles, `[panel][PIECE]`, a few at a time: tiles multiply while other units unpack.
