@@ -88,15 +88,16 @@ fn multiply(tiles: &Tiles, operands: &mut Operands, far: Far) {
                         }
                     }
                 }
-                for step in 0..PIECE {
+                let steps = inputs[0].iter().zip(inputs[1]).zip(weights.0.iter().zip(weights.1));
+                for ((first, second), (left, right)) in steps {
                     // SAFETY: a tile each.
                     unsafe {
-                        tiles.load::<6>(weights.0[step].0.as_ptr(), TILE_ROW);
-                        tiles.load::<4>(inputs[0][step].0.as_ptr(), TILE_ROW);
+                        tiles.load::<6>(left.0.as_ptr(), TILE_ROW);
+                        tiles.load::<4>(first.0.as_ptr(), TILE_ROW);
                         tiles.multiply::<0, 4, 6>();
-                        tiles.load::<7>(weights.1[step].0.as_ptr(), TILE_ROW);
+                        tiles.load::<7>(right.0.as_ptr(), TILE_ROW);
                         tiles.multiply::<1, 4, 7>();
-                        tiles.load::<5>(inputs[1][step].0.as_ptr(), TILE_ROW);
+                        tiles.load::<5>(second.0.as_ptr(), TILE_ROW);
                         tiles.multiply::<2, 5, 6>();
                         tiles.multiply::<3, 5, 7>();
                     }
