@@ -130,7 +130,7 @@ rounds: ## the demo model loaded and unloaded ROUNDS times [1000], 10,000 sessio
 	PLIMSOLL_ROUNDS=$(ROUNDS) $(CARGO) test --release --test rounds
 
 # Built as CI does: the places are named by functions, and what is inlined differs in incremental builds.
-oom: ## refuses every allocation of each call in turn, some ten minutes
+oom: ## refuses every allocation of each call in turn, some twenty minutes
 	PLIMSOLL_OOM=full CARGO_INCREMENTAL=0 $(CARGO) test --test oom
 
 PROPTEST_CASES ?= 20000
