@@ -4,6 +4,7 @@ use crate::answer::Writing;
 use crate::conversation::Prepared;
 use crate::error::{Error, ErrorCode, Result};
 use crate::guard::{BusyMark, Degraded, Grant, Verdict};
+use crate::model::text_error;
 use crate::request::Request;
 use crate::session::SessionInner;
 use crate::text::{StopMatcher, Stops, TextError};
@@ -122,10 +123,7 @@ pub(crate) fn launch(
 }
 
 fn of_stops(error: &TextError) -> Error {
-    match error {
-        TextError::NoMemory(_) => Error::caused(ErrorCode::OutOfMemory, error),
-        _ => Error::caused(ErrorCode::InvalidArgument, error),
-    }
+    text_error(ErrorCode::InvalidArgument, error)
 }
 
 /// Ends a job that was over before there was an engine to take it. Its leases go first.

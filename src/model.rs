@@ -142,11 +142,16 @@ impl Loaded {
 }
 
 pub(crate) fn tokenizer_error(error: TextError) -> Error {
-    Error::caused(ErrorCode::Tokenizer, &error)
+    text_error(ErrorCode::Tokenizer, &error)
 }
 
 pub(crate) fn template_error(error: TextError) -> Error {
-    Error::caused(ErrorCode::Template, &error)
+    text_error(ErrorCode::Template, &error)
+}
+
+/// An error of the text side: of memory, or with the code of the part that it came from.
+pub(crate) fn text_error(code: ErrorCode, error: &TextError) -> Error {
+    Error::caused(if matches!(error, TextError::NoMemory(_)) { ErrorCode::OutOfMemory } else { code }, error)
 }
 
 /// A handle on a loaded model. Clones share it; the model is gone when its last handle and its last session are. It may be

@@ -65,9 +65,7 @@ fn byte_level(vocab: &GgufVocab) -> Result<Parts, TextError> {
     let pre = pre::by_name(vocab.pre)
         .ok_or_else(|| TextError::Unsupported { what: "pre-tokeniser", name: quoted(vocab.pre) })?;
     let mut merges = Vec::new();
-    merges
-        .try_reserve_exact(vocab.merges.len())
-        .map_err(|_| TextError::Tokenizer("no memory for the merges".into()))?;
+    merges.try_reserve_exact(vocab.merges.len()).map_err(|_| TextError::NoMemory("the merges"))?;
     for (rank, merge) in vocab.merges.iter().enumerate() {
         match merge.split_once(' ') {
             Some((left, right)) => merges.push(Merge(left.to_owned(), right.to_owned())),
@@ -96,8 +94,7 @@ fn byte_level(vocab: &GgufVocab) -> Result<Parts, TextError> {
 /// The id of each token that is not empty.
 pub(super) fn ids(vocab: &GgufVocab) -> Result<Vocab, TextError> {
     let mut map = Vocab::default();
-    map.try_reserve(vocab.tokens.len())
-        .map_err(|_| TextError::Tokenizer("no memory for the vocabulary".into()))?;
+    map.try_reserve(vocab.tokens.len()).map_err(|_| TextError::NoMemory("the vocabulary"))?;
     for (id, token) in (0..).zip(vocab.tokens) {
         // Some files fill gaps with empty tokens: they have ids but no text.
         if !token.is_empty() && map.insert(token.clone(), id).is_some() {

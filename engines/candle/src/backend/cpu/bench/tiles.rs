@@ -26,6 +26,7 @@ struct Far {
     sums: bool,
 }
 
+/// Written once, so that they are pages of their own.
 struct Operands {
     inputs: Vec<Tile>,
     weights: Vec<Tile>,
@@ -35,9 +36,9 @@ struct Operands {
 pub(super) fn all(bench: &mut Bench<'_>) -> Result<(), BenchError> {
     let Some(amx) = bench.level.amx() else { return Ok(()) };
     let mut operands = Operands {
-        inputs: vec![Tile([0; TILE]); BLOCKS * STEPS],
-        weights: vec![Tile([0; TILE]); 2 * PIECE],
-        sums: vec![Tile([0; TILE]); BLOCKS * PANELS],
+        inputs: vec![Tile([0x3f; TILE]); BLOCKS * STEPS],
+        weights: vec![Tile([0x3f; TILE]); 2 * PIECE],
+        sums: vec![Tile([0x3f; TILE]); BLOCKS * PANELS],
     };
     let [near, inputs, both] =
         [(false, false), (true, false), (true, true)].map(|(inputs, sums)| Far { inputs, sums });
