@@ -134,10 +134,7 @@ impl Harness {
     /// The scene undisturbed: how many allocations, and which ways they come.
     fn count(&mut self, scene: &'static Scene) -> u64 {
         let died = child(|| {
-            let mut world = World::new(scene);
-            // What is made once per process is not what a call of a running program does.
-            assert_eq!(world.act(scene), 0, "{} does not work at all", scene.name);
-            world.undo(scene);
+            let mut world = warm(scene);
             world.prepare(scene);
             self.shared.record();
             let status = world.act(scene);
@@ -271,12 +268,18 @@ impl Harness {
     }
 }
 
+/// A world in which the scene was played once: what is made once per process is not what a call of a running program does, and
+/// would give its allocations other numbers than those they are counted with.
+fn warm(scene: &Scene) -> World {
+    let mut world = World::new(scene);
+    assert_eq!(world.act(scene), 0, "{} does not work at all", scene.name);
+    world.undo(scene);
+    world
+}
+
 /// Runs the cases from one on, in a child.
 fn run(shared: &Shared, scene: &'static Scene, cases: &[Case], from: usize) {
-    let mut world = World::new(scene);
-    // Allocations have the numbers that they were counted with: nothing is left that is made once per process.
-    world.act(scene);
-    world.undo(scene);
+    let mut world = warm(scene);
     for (index, case) in cases.iter().enumerate().skip(from) {
         shared.case.store(index, Ordering::SeqCst);
         // SAFETY: plain calls.

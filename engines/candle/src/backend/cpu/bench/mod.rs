@@ -2,8 +2,7 @@
 //!
 //! - `options`: the command line; `table`: what is printed, and which limit binds;
 //! - `limits`: raw reads and raw arithmetic (`peaks`), as many threads at once as the kernel has;
-//! - `products`, `attention`, `rows`, `sampling`: the kernels, called as a step calls them; `tiles`: what AMX leaves products
-//!   of their peak where operands come from caches.
+//! - `products`, `attention`, `rows`, `sampling`: the kernels, called as a step calls them.
 //!
 //! Kernel and limits take turns, and the best turn of each counts: what else the machine does only adds. One thread is timed
 //! by the time that it ran, several by the clock on the wall.
@@ -16,8 +15,6 @@ mod products;
 mod rows;
 mod sampling;
 mod table;
-#[cfg(target_arch = "x86_64")]
-mod tiles;
 
 use super::kernels::Level;
 use super::pool::Pool;
@@ -66,8 +63,6 @@ pub fn bench_kernels(arguments: impl Iterator<Item = String>, out: &mut dyn Writ
     let mut bench = Bench { options, level, pool, limits, out };
     bench.begin()?;
     products::all(&mut bench)?;
-    #[cfg(target_arch = "x86_64")]
-    tiles::all(&mut bench)?;
     attention::all(&mut bench)?;
     rows::all(&mut bench)?;
     sampling::all(&mut bench)
@@ -236,15 +231,6 @@ mod tests {
                 assert!(line["seconds"].as_f64().unwrap() > 0.0 && line["read"].as_f64().unwrap() > 0.0);
             }
         }
-    }
-
-    #[test]
-    fn tiles_are_measured_where_there_are_some() {
-        let lines = lines("--threads 1 --seconds 0 --set 1 --json --only tiles");
-        assert_eq!(
-            lines.len(),
-            if cfg!(target_arch = "x86_64") && Level::detect().amx().is_some() { 3 } else { 0 }
-        );
     }
 
     #[test]
