@@ -50,13 +50,10 @@ pub(super) struct Session {
     pub(super) closed: bool,
     /// When the monitor first saw that, and KV.
     pub(super) seen_closed: Cell<Option<Duration>>,
-    pub(super) reclaim: Option<Reclaim>,
-}
-
-/// A reclaim that was posted.
-pub(super) struct Reclaim {
-    answer: Receiver<u64>,
-    kv_before: u64,
+    /// The reclaim that was posted.
+    pub(super) reclaim: Option<Wait>,
+    /// KV bytes that reclaims brought back.
+    pub(super) returned: u64,
 }
 
 /// A reclaim to be posted once the lock is released.
@@ -72,6 +69,9 @@ pub(super) struct Post {
 pub(super) struct Wait {
     pub(super) key: SessionKey,
     pub(super) answer: Receiver<u64>,
+    /// What the session held, and [`Session::returned`], when it was posted.
+    held: u64,
+    returned: u64,
 }
 
 /// Which idle sessions and models go, and which answers to wait for, to cover a shortage.
@@ -154,6 +154,7 @@ impl Sessions {
             closed: false,
             seen_closed: Cell::new(None),
             reclaim: None,
+            returned: 0,
         };
         let at = self.slab.insert(session).ok_or(GuardError::TooManySessions { open: self.open })?;
         self.index.insert(key, at);
@@ -274,32 +275,33 @@ impl Sessions {
             return None;
         }
         let (answer_to, answer) = unbounded();
-        session.reclaim = Some(Reclaim { answer: answer.clone(), kv_before: session.kv });
+        let wait = Wait { key, answer, held: session.kv, returned: session.returned };
+        session.reclaim = Some(wait.clone());
         let engine = session.engine.upgrade();
         self.move_to(at, Place::Leaving, End::Last);
-        Some(Post { key, engine, answer_to, wait: Wait { key, answer } })
+        Some(Post { key, engine, answer_to, wait })
     }
 
     /// The answer a leaving session waits for.
     pub(super) fn waits_for(&self, key: SessionKey) -> Option<Wait> {
-        let reclaim = self.get(key)?.reclaim.as_ref()?;
-        Some(Wait { key, answer: reclaim.answer.clone() })
+        self.get(key)?.reclaim.clone()
     }
 
-    /// The answer to a reclaim has come: the session is no longer leaving. Several threads may wait for one answer; only
-    /// the first call counts.
+    /// The answer to a reclaim has come: the session is no longer leaving. Several threads may wait for one answer: the first
+    /// call moves the session, and all of them are told what came back.
     pub(super) fn settle(&mut self, wait: &Wait) -> Settled {
         let Some((at, session)) = self.slot(wait.key) else {
-            return Settled::default();
+            // A session stays in the table until all of its KV is back.
+            return Settled { freed: wait.held, evicted: false };
         };
-        let Some(reclaim) = session.reclaim.take_if(|reclaim| reclaim.answer.same_channel(&wait.answer))
-        else {
-            return Settled::default();
-        };
-        let freed = reclaim.kv_before.saturating_sub(session.kv);
-        let evicted = freed > 0 && !session.closed;
+        let reclaim = session.reclaim.take_if(|reclaim| reclaim.answer.same_channel(&wait.answer));
+        let first = if reclaim.is_some() { wait.held.saturating_sub(session.kv) } else { 0 };
+        session.returned = session.returned.saturating_add(first);
+        let freed = session.returned.saturating_sub(wait.returned).min(wait.held);
+        let evicted = first > 0 && !session.closed;
         session.evictions += u64::from(evicted);
         match (session.kv, session.closed) {
+            _ if reclaim.is_none() => {}
             (0, true) => self.remove(at),
             (0, false) => self.move_to(at, Place::Empty, End::Last),
             // What is left of a closed session is of use to nobody: it is asked for first.

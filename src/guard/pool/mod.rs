@@ -166,8 +166,9 @@ impl MemoryGuard {
         if self.pool.spare() == 0 {
             return 0;
         }
-        let before = self.clock.now().checked_sub(self.config.pool_timeout);
-        let freed = self.pool.free_while(|_, _, since| before.is_some_and(|before| since <= before));
+        // A clock that is younger than the timeout has seen nothing lie for so long.
+        let Some(before) = self.clock.now().checked_sub(self.config.pool_timeout) else { return 0 };
+        let freed = self.pool.free_while(|_, _, since| since <= before);
         if freed > 0 {
             self.pool.tidy();
         }

@@ -19,6 +19,8 @@ pub(super) const CONTEXT: u32 = 48;
 pub(super) enum Answers {
     /// It gives everything back and says so.
     AtOnce,
+    /// The same, and a round of the guard's timer comes before whoever asked for it.
+    Overtaken,
     /// It says that nothing is freed, as for a session that runs.
     Nothing,
     /// It keeps the message until [`FakeEngine::catch_up`].
@@ -148,6 +150,11 @@ impl Engine for FakeEngine {
         let answers = *self.answers.lock().unwrap();
         match answers {
             Answers::AtOnce => self.free(session, &freed),
+            Answers::Overtaken => {
+                self.free(session, &freed);
+                drop(freed);
+                self.guard.get().and_then(Weak::upgrade).unwrap().evict_idle();
+            }
             Answers::Nothing => freed.send(0).unwrap_or(()),
             Answers::Later => self.late.lock().unwrap().push((session, freed)),
             Answers::Dropped => {}

@@ -225,6 +225,19 @@ fn idle_sessions_lose_their_kv_after_the_timeout() {
 }
 
 #[test]
+fn whoever_asks_for_kv_is_told_what_came_back_though_another_saw_it_first() {
+    let world = World::new(exact(1_000, None), Region::Host);
+    let seats = holding(&world, &[300, 200]);
+    world.engine.answer(Answers::Overtaken);
+    assert_eq!(world.guard.evict_session(&seats[0]), 300);
+    assert_eq!(world.guard.evict_session(&seats[0]), 0);
+    assert_eq!(world.guard.evict_session(&seats[1]), 200);
+    let details = world.guard.stats().session_details;
+    assert_eq!(details.iter().map(|session| session.evictions).collect::<Vec<_>>(), [1, 1]);
+    world.check();
+}
+
+#[test]
 fn a_device_shortage_evicts_on_that_device_only() {
     let world = World::new(exact(1_000, Some(500)), Region::Device(0));
     let host_engine = FakeEngine::new(Region::Host);
