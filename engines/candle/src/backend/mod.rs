@@ -188,6 +188,20 @@ impl<B: Backend> Product<'_, B> {
     }
 }
 
+/// A feed-forward part: `down(activation(gate(x)) * up(x))`.
+pub struct GatedPart<'a, B: Backend> {
+    /// What the gate goes through.
+    pub activation: Activation,
+    /// Outputs of gate and up, at which their slots are packed.
+    pub width: usize,
+    /// The gate's product into [`Slot::Gate`], then the other into [`Slot::Up`].
+    pub products: [Product<'a, B>; 2],
+    /// The way back.
+    pub down: Product<'a, B>,
+    /// How the way back meets what is at its end.
+    pub how: Into,
+}
+
 /// A place where tensors live and operations run. One thread drives it; it may use its own inside.
 pub trait Backend: Send + Sized + 'static {
     /// A weight matrix `[rows (outputs), cols (inputs)]` in the layout the backend reads.
@@ -317,18 +331,17 @@ pub trait Backend: Send + Sized + 'static {
         products.iter().try_for_each(|product| product.alone(self, src, rows))
     }
 
-    /// `Gate = activation(gate) * up`, of products of the same inputs into [`Slot::Gate`] and [`Slot::Up`], both `width`
-    /// wide and packed so.
-    fn gated(
+    /// A feed-forward part of `src`. What is in [`Slot::Gate`] and [`Slot::Up`] afterwards is nobody's business.
+    fn feed_forward(
         &mut self,
-        activation: Activation,
-        products: [Product<'_, Self>; 2],
+        part: &GatedPart<'_, Self>,
         src: Slot,
-        width: usize,
         rows: usize,
     ) -> Result<(), EngineError> {
-        products.iter().try_for_each(|product| product.alone(self, src, rows))?;
-        self.gate(activation, width, rows)
+        part.products.iter().try_for_each(|product| product.alone(self, src, rows))?;
+        self.gate(part.activation, part.width, rows)?;
+        let Product { matrix, bias, dst } = part.down;
+        self.matmul(matrix, bias, Slot::Gate, dst, part.how, rows)
     }
 
     /// Prepares all rotations of this step's rows, one position each.

@@ -1,6 +1,6 @@
 //! A mixture of experts in place of the feed-forward part.
 
-use super::{Decoder, apply, gated};
+use super::{Decoder, gated};
 use crate::backend::{Backend, Into as How, Slot};
 use crate::weights::Mixture;
 use plimsoll_engine::EngineError;
@@ -27,13 +27,11 @@ impl Decoder {
                 continue;
             }
             backend.gather(tokens)?;
-            gated(backend, activation, expert, Slot::Routed, tokens.len())?;
-            apply(backend, &expert.down, Slot::Gate, Slot::Routed, How::Set, tokens.len())?;
+            gated(backend, activation, expert, (Slot::Routed, Slot::Routed, How::Set), tokens.len())?;
             backend.scatter(stream, tokens, weights)?;
         }
         let Some(shared) = &mixture.shared else { return Ok(()) };
-        gated(backend, activation, &shared.part, Slot::Normed, rows)?;
-        apply(backend, &shared.part.down, Slot::Gate, Slot::Routed, How::Set, rows)?;
+        gated(backend, activation, &shared.part, (Slot::Normed, Slot::Routed, How::Set), rows)?;
         backend.matmul(&shared.gate, None, Slot::Normed, Slot::Router, How::Set, rows)?;
         let (tokens, weights) = routing.share(backend.router(1, rows)?)?;
         backend.scatter(stream, tokens, weights)

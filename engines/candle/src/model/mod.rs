@@ -8,7 +8,7 @@ mod routing;
 pub(crate) use rope::rotations;
 pub(crate) use routing::Routing;
 
-use crate::backend::{Backend, Into as How, Product, Slot, Spans, StepSpec};
+use crate::backend::{Backend, GatedPart, Into as How, Product, Slot, Spans, StepSpec};
 use crate::weights::{FeedForward, Gated, LayerWeights, Linear, Weights};
 use layers::LayerFacts;
 use plimsoll_engine::EngineError;
@@ -154,7 +154,8 @@ impl Decoder {
         backend.rope(facts.rope, rows)?;
         backend.store_kv(index, spans)?;
         backend.attention(index, facts.attention, spans)?;
-        self.join(backend, &layer.o, Slot::Attended, layer.attn_post_norm.as_ref(), Slot::Hidden, rows)
+        let through = |backend: &mut B, dst, how| apply(backend, &layer.o, Slot::Attended, dst, how, rows);
+        self.join(backend, through, layer.attn_post_norm.as_ref(), Slot::Hidden, rows)
     }
 
     /// The feed-forward part of the first rows of `stream`, which is [`Slot::Hidden`] or [`Slot::Last`].
@@ -168,42 +169,44 @@ impl Decoder {
         backend.rms_norm(stream, &layer.ffn_norm, self.eps, Slot::Normed, rows)?;
         match &layer.feed_forward {
             FeedForward::Dense(part) => {
-                gated(backend, self.activation, part, Slot::Normed, rows)?;
-                self.join(backend, &part.down, Slot::Gate, layer.ffn_post_norm.as_ref(), stream, rows)
+                let through = |backend: &mut B, dst, how| {
+                    gated(backend, self.activation, part, (Slot::Normed, dst, how), rows)
+                };
+                self.join(backend, through, layer.ffn_post_norm.as_ref(), stream, rows)
             }
             FeedForward::Mixture(mixture) => self.mix(backend, mixture, stream, rows),
         }
     }
 
-    /// The way back into the residual stream, through a norm where the model has one there.
+    /// What `through` puts into a slot goes into the residual stream, through a norm where the model has one there.
     fn join<B: Backend>(
         &self,
         backend: &mut B,
-        linear: &Linear<B>,
-        src: Slot,
+        through: impl FnOnce(&mut B, Slot, How) -> Result<(), EngineError>,
         post_norm: Option<&B::Vector>,
         stream: Slot,
         rows: usize,
     ) -> Result<(), EngineError> {
         let Some(norm) = post_norm else {
-            return apply(backend, linear, src, stream, How::Add, rows);
+            return through(backend, stream, How::Add);
         };
-        apply(backend, linear, src, Slot::Normed, How::Set, rows)?;
+        through(backend, Slot::Normed, How::Set)?;
         backend.rms_norm(Slot::Normed, norm, self.eps, Slot::Normed, rows)?;
         backend.add(Slot::Normed, stream, rows)
     }
 }
 
-/// `Gate = activation(gate(src)) * up(src)`: all of a feed-forward part but its way back.
+/// A feed-forward part of `src`, into `dst`.
 fn gated<B: Backend>(
     backend: &mut B,
     activation: Activation,
     part: &Gated<B>,
-    src: Slot,
+    (src, dst, how): (Slot, Slot, How),
     rows: usize,
 ) -> Result<(), EngineError> {
     let products = [(&part.gate, Slot::Gate), (&part.up, Slot::Up)].map(product);
-    backend.gated(activation, products, src, part.width, rows)
+    let down = product((&part.down, dst));
+    backend.feed_forward(&GatedPart { activation, width: part.width, products, down, how }, src, rows)
 }
 
 fn product<'a, B: Backend>((linear, dst): (&'a Linear<B>, Slot)) -> Product<'a, B> {

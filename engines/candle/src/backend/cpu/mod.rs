@@ -38,7 +38,7 @@ pub(crate) mod tests;
 pub(crate) use kv::Block;
 pub(crate) use matrix::{Matrix, Vector};
 
-use super::{Attention, Backend, Fill, Into, Place, Product, Slot, Spans, StepSpec, check_spans};
+use super::{Attention, Backend, Fill, GatedPart, Into, Place, Product, Slot, Spans, StepSpec, check_spans};
 use arena::{Area, Arena, ArenaLayout, Made};
 use kernels::{Level, rms_norm, rope};
 use kv::Geometry;
@@ -288,22 +288,21 @@ impl Backend for CpuBackend {
         }
     }
 
-    fn gated(
+    fn feed_forward(
         &mut self,
-        activation: Activation,
-        products: [Product<'_, Self>; 2],
+        part: &GatedPart<'_, Self>,
         src: Slot,
-        width: usize,
         rows: usize,
     ) -> Result<(), EngineError> {
-        let [gate, up] = &products;
-        let shaped = gate.matrix.rows == width && (gate.dst, up.dst) == (Slot::Gate, Slot::Up);
+        let [gate, up] = &part.products;
+        let shaped = gate.matrix.rows == part.width && (gate.dst, up.dst) == (Slot::Gate, Slot::Up);
         fits(shaped, "a gate and its products")?;
-        if together::gated(self, activation, &products, src, rows)? {
-            return Ok(());
+        if !together::gated(self, part.activation, &part.products, src, rows)? {
+            part.products.iter().try_for_each(|product| product.alone(self, src, rows))?;
+            self.gate(part.activation, part.width, rows)?;
         }
-        products.iter().try_for_each(|product| product.alone(self, src, rows))?;
-        self.gate(activation, width, rows)
+        let Product { matrix, bias, dst } = part.down;
+        self.matmul(matrix, bias, Slot::Gate, dst, part.how, rows)
     }
 
     fn rope_prepare(&mut self, positions: &[u32]) -> Result<(), EngineError> {

@@ -161,9 +161,9 @@ pub(super) fn gated(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::Backend;
     use crate::backend::cpu::kernels::reference::Random;
     use crate::backend::cpu::tests::{matrix, spec, vector};
+    use crate::backend::{Backend, GatedPart};
     use plimsoll_formats::Dtype;
 
     /// Bits of rows of slots.
@@ -211,13 +211,17 @@ mod tests {
                     let products = || -> [Product<'_, CpuBackend>; 2] {
                         std::array::from_fn(|i| Product { matrix: &pair[i], bias: None, dst: gates[i].0 })
                     };
-                    let each =
-                        |product: &Product<'_, _>| product.alone(&mut backend, Slot::Normed, rows).unwrap();
-                    products().iter().for_each(each);
-                    backend.gate(activation, 72, rows).unwrap();
+                    let alone = |backend: &mut CpuBackend| {
+                        let each = |product: &Product<'_, _>| product.alone(backend, Slot::Normed, rows);
+                        products().iter().try_for_each(each).unwrap();
+                        backend.gate(activation, 72, rows).unwrap();
+                    };
+                    alone(&mut backend);
                     let want = bits(&mut backend, &gates, rows);
                     gates.iter().for_each(|(slot, _)| backend.slot(*slot, rows).fill(f32::NAN));
-                    backend.gated(activation, products(), Slot::Normed, 72, rows).unwrap();
+                    if !gated(&mut backend, activation, &products(), Slot::Normed, rows).unwrap() {
+                        alone(&mut backend);
+                    }
                     assert_eq!(bits(&mut backend, &gates, rows), want, "{dtypes:?} {rows} rows");
                 }
             }
@@ -235,6 +239,13 @@ mod tests {
         assert!(backend.matmul_many(twice, Slot::Normed, 1).is_err());
         assert!(backend.matmul_many([product(&wide, Slot::Query)], Slot::Normed, 1).is_err());
         let unlike = [product(&wide, Slot::Gate), product(&narrow, Slot::Up)];
-        assert!(backend.gated(Activation::Silu, unlike, Slot::Normed, 71, 1).is_err());
+        let part = GatedPart {
+            activation: Activation::Silu,
+            width: 71,
+            products: unlike,
+            down: product(&narrow, Slot::Hidden),
+            how: Into::Set,
+        };
+        assert!(backend.feed_forward(&part, Slot::Normed, 1).is_err());
     }
 }
