@@ -9,7 +9,7 @@ use super::kernels::Amx;
 use super::kernels::{F32, Format, Level, PANEL, few, fill_panel, products};
 use super::matrix::{Matrix, Stored};
 #[cfg(target_arch = "x86_64")]
-use super::packed::amx::{self, Tiled};
+use super::packed::amx::{self, GatedTiles, Tiled};
 use super::packed::inputs::{Form, prepare};
 #[cfg(target_arch = "x86_64")]
 use super::packed::many_bytes::amx::{self as tile_bytes, TileBytes};
@@ -291,6 +291,24 @@ impl<'a> Job<'a> {
             #[cfg(target_arch = "x86_64")]
             Given::Tiles(amx, inputs) => amx::products(*amx, weights, panels, inputs, target, scratch()),
         }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Job<'_> {
+    /// The gated products of some panels into tiles, where the inputs are in tiles too.
+    pub(super) fn gated(
+        &self,
+        weights: [&Packed; 2],
+        panels: Range<usize>,
+        thread: usize,
+        target: &GatedTiles<'_>,
+    ) {
+        let Given::Tiles(amx, inputs) = &self.given else {
+            unreachable!("gated products on tiles have inputs on tiles");
+        };
+        // SAFETY: a thread runs one task at a time.
+        amx::gated(*amx, weights, panels, inputs, target, unsafe { self.scratch.of(thread) });
     }
 }
 

@@ -28,6 +28,8 @@ mod pool;
 mod target;
 #[cfg(target_arch = "x86_64")]
 mod tiled;
+#[cfg(target_arch = "x86_64")]
+mod tiled_part;
 mod together;
 
 #[cfg(test)]
@@ -297,6 +299,10 @@ impl Backend for CpuBackend {
         let [gate, up] = &part.products;
         let shaped = gate.matrix.rows == part.width && (gate.dst, up.dst) == (Slot::Gate, Slot::Up);
         fits(shaped, "a gate and its products")?;
+        #[cfg(target_arch = "x86_64")]
+        if tiled_part::tiled_part(self, part, src, rows)? {
+            return Ok(());
+        }
         if !together::gated(self, part.activation, &part.products, src, rows)? {
             part.products.iter().try_for_each(|product| product.alone(self, src, rows))?;
             self.gate(part.activation, part.width, rows)?;

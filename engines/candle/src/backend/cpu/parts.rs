@@ -22,6 +22,11 @@ impl<'a> Parts<'a> {
         Parts { start: slice.as_mut_ptr(), len: slice.len(), slice: PhantomData }
     }
 
+    /// Values of the slice.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
     /// A part of the slice.
     ///
     /// # Safety

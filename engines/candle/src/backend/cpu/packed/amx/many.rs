@@ -3,7 +3,6 @@
 use super::weights::{Kind, PARTS, Scales, unpack, unpack_part};
 use super::{BLOCK, Job, PANELS, PIECE, ROWS, SUMS, WEIGHTS, inputs, multiply};
 use crate::backend::cpu::kernels::{TILE, TILE_ROW, Tiles};
-use crate::backend::cpu::packed::PANEL_ROWS;
 use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
 use std::ops::Range;
 
@@ -113,9 +112,9 @@ impl<'a> Unpacking<'a> {
         let cells_of_steps = |steps: usize| steps * inputs::STEP / K::CELL.inputs * K::CELL.bytes;
         let ahead = match end < job.steps {
             true => cells_of_steps(PIECE),
-            false => (PANELS * job.weights.panel_bytes()).saturating_sub(cells_of_steps(start)),
+            false => job.operands.bytes_of(PANELS).saturating_sub(cells_of_steps(start)),
         };
-        let cells = |panel: usize| &job.weights.panel(panel)[cells_of_steps(start)..];
+        let cells = |panel: usize| &job.operands.panel(panel)[cells_of_steps(start)..];
         Unpacking {
             cells: [cells(piece.panels.start), cells(piece.panels.end - 1)],
             ahead,
@@ -189,7 +188,7 @@ unsafe fn piece_of<K: Kind>(
     let both = piece.panels.len() == 2;
     let from = match K::IS_TILE {
         true => {
-            let cells = |panel: usize| job.weights.panel(panel)[start * TILE..].as_ptr();
+            let cells = |panel: usize| job.operands.panel(panel)[start * TILE..].as_ptr();
             [cells(piece.panels.start), cells(piece.panels.end - 1)]
         }
         false => {
@@ -229,15 +228,11 @@ unsafe fn piece_of<K: Kind>(
         if end < job.steps {
             continue;
         }
-        for (at, sums) in sums.as_chunks::<SUMS>().0.iter().enumerate() {
-            let (first, panel) = ((block + at / 2) * BLOCK, piece.panels.start + at % 2);
-            if at / 2 > usize::from(two) || panel >= piece.panels.end {
-                continue;
-            }
-            let count = BLOCK.min(job.inputs.rows() - first);
-            for (row, sums) in sums.as_chunks::<PANEL_ROWS>().0.iter().take(count).enumerate() {
-                job.target.put_panel(job.weights, panel, first + row, sums);
-            }
+        for (at, sums) in
+            sums.as_chunks_mut::<{ 2 * SUMS }>().0.iter_mut().take(1 + usize::from(two)).enumerate()
+        {
+            // SAFETY: the caller's promise; the panels are the task's.
+            unsafe { job.operands.put(piece.panels.clone(), block + at, job.inputs.rows(), sums) };
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Products of several activation rows with panels, on AMX tiles.
 //!
 //! - `inputs`: activations as tiles; `weights`: the weights of a cell as tiles;
-//! - `many`: the way of more than 32 rows; `multiply`: the innermost products of both ways.
+//! - `many`: the way of more than 32 rows; `multiply`: the innermost products of both ways;
+//! - `operands`: whose panels are multiplied and where the products go; `gated`: straight into tiles.
 //!
 //! Up to 32 rows, a panel's sums stay in registers while its weights go by: each weight is unpacked once and multiplied at
 //! once. With more rows, weights of two panels are unpacked in pieces of 256 inputs, 16 KiB, which stay in the first-level
@@ -13,14 +14,17 @@
 //! inputs. bf16 and f16 weights are taken as they are; f16 ones, and bf16 ones where all is to be exact, with activations of 16
 //! bits in two planes.
 
+mod gated;
 mod inputs;
 mod many;
 mod multiply;
+mod operands;
 mod weights;
 
 #[cfg(test)]
 mod tests;
 
+pub(crate) use gated::GatedTiles;
 pub(crate) use inputs::{BLOCK, Tiled, block_len, most_block_len, prepare};
 
 use super::{PANEL_ROWS, Packed};
@@ -28,6 +32,7 @@ use crate::backend::cpu::kernels::{Amx, TILE, TILE_ROW, Tiles};
 use crate::backend::cpu::matmul::Target;
 use many::{Beside, many};
 use multiply::{multiply, shifted};
+use operands::Operands;
 use plimsoll_formats::Dtype;
 use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
 use std::ops::Range;
@@ -71,6 +76,49 @@ pub(crate) fn products(
     target: &Target<'_>,
     scratch: &mut [f32],
 ) {
+    let steps = check(weights, inputs, scratch);
+    let tiles = Tiles::new(amx);
+    let job = Job { tiles: &tiles, operands: Operands::One(weights, target), inputs, steps };
+    // SAFETY: the processor has AMX and so all of the features below it; sizes are checked above.
+    with_kind!(weights.dtype(), inputs.planes(), K => unsafe {
+        match inputs.rows() {
+            0 => {}
+            1..=BLOCK => few::<K, 1>(&job, (weights, target), panels, scratch),
+            17..=FEW => few::<K, 2>(&job, (weights, target), panels, scratch),
+            _ => many::<K>(&job, panels, scratch),
+        }
+    });
+}
+
+/// Whether [`gated`] takes these weights and so many rows.
+pub(crate) fn gates(weights: [&Packed; 2], rows: usize) -> bool {
+    let [gate, up] = weights.map(|weights| (weights.dtype(), weights.rows(), weights.cols()));
+    rows > FEW && gate == up
+}
+
+/// `activation(gate) * up` of the inputs' products with a range of panels of both matrices, which [`gates`] has found to be
+/// alike. The range begins and ends with a multiple of [`GatedTiles::TOGETHER`]; the rest is as in [`products`].
+pub(crate) fn gated(
+    amx: Amx,
+    weights: [&Packed; 2],
+    panels: Range<usize>,
+    inputs: &Tiled<'_>,
+    target: &GatedTiles<'_>,
+    scratch: &mut [f32],
+) {
+    let [gate, up] = weights;
+    let steps = check(gate, inputs, scratch);
+    assert!(gates(weights, inputs.rows()) && target.holds(inputs.rows()) && target.width() == gate.rows());
+    let tiles = Tiles::new(amx);
+    let job = Job { tiles: &tiles, operands: Operands::Gated([gate, up], target), inputs, steps };
+    // Panels of both in turn.
+    let panels = 2 * panels.start..2 * panels.end;
+    // SAFETY: as in `products`.
+    with_kind!(gate.dtype(), inputs.planes(), K => unsafe { many::<K>(&job, panels, scratch) });
+}
+
+/// Checks that the inputs and the scratch suit the weights. Returns the tiles along the weights' inputs.
+fn check(weights: &Packed, inputs: &Tiled<'_>, scratch: &[f32]) -> usize {
     let steps = weights.cell().count(weights.cols()) * weights.cell().inputs / inputs::STEP;
     assert!(
         inputs.steps() >= steps
@@ -80,25 +128,14 @@ pub(crate) fn products(
         scratch.as_ptr().addr().is_multiple_of(TILE_ROW)
             && scratch_len(inputs.rows()).is_some_and(|len| len <= scratch.len())
     );
-    let tiles = Tiles::new(amx);
-    let job = Job { tiles: &tiles, weights, inputs, target, steps };
-    // SAFETY: the processor has AMX and so all of the features below it; sizes are checked above.
-    with_kind!(weights.dtype(), inputs.planes(), K => unsafe {
-        match inputs.rows() {
-            0 => {}
-            1..=BLOCK => few::<K, 1>(&job, panels, scratch),
-            17..=FEW => few::<K, 2>(&job, panels, scratch),
-            _ => many::<K>(&job, panels, scratch),
-        }
-    });
+    steps
 }
 
-/// The operands of a product.
+/// A product.
 struct Job<'a> {
     tiles: &'a Tiles,
-    weights: &'a Packed,
+    operands: Operands<'a>,
     inputs: &'a Tiled<'a>,
-    target: &'a Target<'a>,
     /// Tiles along the weights' inputs.
     steps: usize,
 }
@@ -108,8 +145,13 @@ struct Job<'a> {
 /// # Safety
 /// The processor has the features; scratch and inputs are as [`products`] wants them.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx512vbmi,fma,f16c")]
-unsafe fn few<K: Kind, const R: usize>(job: &Job<'_>, panels: Range<usize>, scratch: &mut [f32]) {
-    let (weights, inputs, tiles) = (job.weights, job.inputs, job.tiles);
+unsafe fn few<K: Kind, const R: usize>(
+    job: &Job<'_>,
+    (weights, target): (&Packed, &Target<'_>),
+    panels: Range<usize>,
+    scratch: &mut [f32],
+) {
+    let (inputs, tiles) = (job.inputs, job.tiles);
     let (sums, unpacked) = scratch.split_at_mut(R * SUMS);
     let blocks = [inputs.block(0, 0).as_ptr().cast::<u8>(), inputs.block(R - 1, 0).as_ptr().cast()];
     let per_step = inputs.planes() * TILE;
@@ -156,7 +198,7 @@ unsafe fn few<K: Kind, const R: usize>(job: &Job<'_>, panels: Range<usize>, scra
             }
         }
         for (row, sums) in sums.as_chunks::<PANEL_ROWS>().0.iter().take(inputs.rows()).enumerate() {
-            job.target.put_panel(weights, panel, row, sums);
+            target.put_panel(weights, panel, row, sums);
         }
     }
 }
