@@ -84,7 +84,9 @@ pub(super) fn check_ids(ids: impl Iterator<Item = u32> + Clone, count: usize) ->
             limit: u64::from(limit) - 1,
         });
     }
-    let mut seen = vec![false; largest as usize + 1];
+    let mut seen = Vec::new();
+    seen.try_reserve_exact(largest as usize + 1).map_err(|_| TextError::NoMemory("the vocabulary"))?;
+    seen.resize(largest as usize + 1, false);
     for id in ids {
         if std::mem::replace(&mut seen[id as usize], true) {
             return Err(TextError::Tokenizer(format!("two tokens have the id {id}")));

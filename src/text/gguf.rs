@@ -87,7 +87,7 @@ fn byte_level(vocab: &GgufVocab) -> Result<Parts, TextError> {
         prefix,
         suffix,
         decoding: Decoding::byte_level(),
-        listed: listed(vocab),
+        listed: listed(vocab)?,
     })
 }
 
@@ -142,11 +142,11 @@ pub(super) fn affixes(vocab: &GgufVocab, bos: bool, eos: bool) -> Result<(Vec<u3
     Ok((affix("bos", vocab.bos, vocab.add_bos, bos)?, affix("eos", vocab.eos, vocab.add_eos, eos)?))
 }
 
-/// What each id is.
-pub(super) fn listed(vocab: &GgufVocab) -> Vec<Listed> {
+/// What each id is. There is room for one more.
+pub(super) fn listed(vocab: &GgufVocab) -> Result<Vec<Listed>, TextError> {
     let tokens = (0..).zip(vocab.tokens.iter().zip(vocab.token_types));
     let tokens = tokens.filter(|(_, (token, _))| !token.is_empty());
-    let listed = tokens.filter_map(|(id, (_, kind))| {
+    let found = tokens.filter_map(|(id, (_, kind))| {
         let kind = match *kind {
             CONTROL => Kind::Special,
             BYTE => Kind::Byte,
@@ -154,7 +154,10 @@ pub(super) fn listed(vocab: &GgufVocab) -> Vec<Listed> {
         };
         Some(Listed { id, kind, shown: None })
     });
-    listed.collect()
+    let mut listed = Vec::new();
+    listed.try_reserve_exact(found.clone().count() + 1).map_err(|_| TextError::NoMemory("the vocabulary"))?;
+    listed.extend(found);
+    Ok(listed)
 }
 
 pub(super) const TEXT: i32 = 1;

@@ -66,7 +66,7 @@ fn parts(
     let whitespace = Whitespace { rules, prefix, collapse: vocab.remove_extra_whitespaces.unwrap_or(false) };
     let growth = whitespace.growth();
     let leading = if prefix { LeadingSpaces::Drop(1) } else { LeadingSpaces::Keep };
-    let mut listed = gguf::listed(vocab);
+    let mut listed = gguf::listed(vocab)?;
     if let Err(place) = listed.binary_search_by_key(&unknown, |listed| listed.id)
         && (unknown as usize) < vocab.tokens.len()
     {

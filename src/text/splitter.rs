@@ -71,6 +71,7 @@ impl Splitter {
             let (got, limit) = (self.steps.len() as u64 + 1, MAX_STEPS as u64);
             return Err(TextError::TooLarge { what: "pre-tokeniser steps", got, limit });
         }
+        self.steps.try_reserve(1).map_err(|_| TextError::NoMemory("the pre-tokeniser"))?;
         let (step, factor) = match step {
             PreTokenizerWrapper::Sequence(steps) => {
                 return steps.into_iter().try_for_each(|step| self.push(step, growth));

@@ -5,6 +5,7 @@
 //! - `pool`, `parts`: threads, and how they share a slice;
 //! - `packed`: weights in panels and their products;
 //! - `kernels`, `matmul`, `attention`: the other arithmetic;
+//! - `together`, `tiled_part`: several products in one run, and feed-forward parts whole;
 //! - `bench`: times them one by one, for `make bench-kernels`.
 //!
 //! A step allocates nothing, but where more than [`matmul::FEW_ROWS`] rows meet f32 weights, or 16-bit ones on a processor
