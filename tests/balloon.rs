@@ -94,6 +94,12 @@ fn run(runtime: &Runtime, model: &Model, mut blow: impl FnMut(bool)) -> Vec<Dura
             thread::sleep(Duration::from_millis(30));
             blow(true);
             seen.push(until(true));
+            // The first stays until a request has begun under it, which takes its time on a busy machine.
+            let since = Instant::now();
+            while degraded.load(SeqCst) == 0 {
+                assert!(since.elapsed() < Duration::from_secs(20), "nobody was given less in 20 s");
+                thread::sleep(Duration::from_millis(1));
+            }
             thread::sleep(Duration::from_millis(50));
             runtime.guard().check_integrity().unwrap();
             blow(false);
@@ -102,7 +108,6 @@ fn run(runtime: &Runtime, model: &Model, mut blow: impl FnMut(bool)) -> Vec<Dura
         drop(ends);
         assert!(members.into_iter().all(|member| member.join().unwrap() > 0));
     });
-    assert!(degraded.load(SeqCst) > 0, "nobody was given less");
     let stats = runtime.memory();
     assert!(stats.pressure_changes >= 2 * BALLOONS as u64);
     assert_eq!((stats.pressure, stats.request_bytes, stats.active_sessions), (Pressure::Low, 0, 0));
