@@ -23,6 +23,7 @@ impl<'a> Parts<'a> {
     }
 
     /// Values of the slice.
+    #[cfg(target_arch = "x86_64")]
     pub(super) fn len(&self) -> usize {
         self.len
     }
