@@ -312,11 +312,14 @@ impl Job<'_> {
     }
 }
 
-/// Runs `task` over stretches of so many panels, with the thread it runs on.
+/// Runs `task` over stretches of so many panels, with the thread it runs on. Panels go by twos, as in the kernels and in the lines of
+/// tiles; only the last may be left over.
 pub(super) fn stretches(workers: Workers<'_>, all: usize, task: &(dyn Fn(Range<usize>, usize) + Sync)) {
-    let stretch = all.div_ceil(workers.threads * TASKS).max(1);
-    workers.pool.run(all.div_ceil(stretch), &|number, thread| {
-        task(number * stretch..((number + 1) * stretch).min(all), thread);
+    let pairs = all.div_ceil(2);
+    let tasks = (workers.threads * TASKS).min(pairs);
+    workers.pool.run(tasks, &|number, thread| {
+        let [start, end] = [number, number + 1].map(|number| (2 * (number * pairs / tasks)).min(all));
+        task(start..end, thread);
     });
 }
 

@@ -285,3 +285,29 @@ fn operands_that_do_not_fit_are_refused() {
     let many = sequences(&mut other, &[(30, 0), (21, 0)]);
     is_execution(other.attention(0, everything, &many));
 }
+
+#[test]
+fn stretches_cover_all_panels_once_by_twos_and_evenly() {
+    for threads in [1, 2, 3] {
+        let pool = pool::Pool::new(threads).unwrap();
+        let workers = matmul::Workers { level: Level::detect(), pool: &pool, threads, exact: false };
+        for all in (0..80).chain([304, 9496]) {
+            let seen = std::sync::Mutex::new(Vec::new());
+            matmul::stretches(workers, all, &|panels, thread| {
+                assert!(thread < threads);
+                seen.lock().unwrap().push(panels);
+            });
+            let mut seen = seen.into_inner().unwrap();
+            seen.sort_by_key(|panels| panels.start);
+            let ends = seen.iter().scan(0, |end, panels| Some(std::mem::replace(end, panels.end)));
+            assert!(
+                ends.zip(&seen).all(|(end, panels)| end == panels.start && end % 2 == 0),
+                "{all}: {seen:?}"
+            );
+            assert_eq!(seen.last().map_or(0, |panels| panels.end), all);
+            let lengths = || seen.iter().map(|panels| panels.len().next_multiple_of(2));
+            assert!(lengths().max().unwrap_or(0) <= lengths().min().unwrap_or(0) + 2, "{all}: {seen:?}");
+            assert!(lengths().all(|length| length > 0), "{all}: {seen:?}");
+        }
+    }
+}

@@ -71,8 +71,7 @@ pub(super) fn tiled_part(
     let Some(target) = GatedTiles::new(level, part.activation, width, &mut tiles[..len]) else {
         return Err(EngineError::PriceOverflow);
     };
-    stretches(workers, gate.panels() / GatedTiles::TOGETHER, &|lines, thread| {
-        let panels = lines.start * GatedTiles::TOGETHER..lines.end * GatedTiles::TOGETHER;
+    stretches(workers, gate.panels(), &|panels, thread| {
         job.gated(weights.products, panels, thread, &target);
     });
     backend.arena.keep_inputs(Some(Made { slot: src, rows, cols, form: Form::Tiles }));

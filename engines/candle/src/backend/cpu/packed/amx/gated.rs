@@ -22,9 +22,6 @@ pub(crate) struct GatedTiles<'a> {
 }
 
 impl<'a> GatedTiles<'a> {
-    /// Panels whose outputs share lines of tiles.
-    pub(crate) const TOGETHER: usize = 2;
-
     /// Values for rows of a width; `None` where tiles would have to be filled up, and on overflow.
     pub(crate) fn len(rows: usize, width: usize) -> Option<usize> {
         let whole = width.is_multiple_of(MOST_INPUTS);

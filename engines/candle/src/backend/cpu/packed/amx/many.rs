@@ -1,5 +1,6 @@
 //! More rows than have their sums in registers.
 
+use super::sums::{Change, Sums};
 use super::weights::{Kind, PARTS, Scales, unpack, unpack_part};
 use super::{BLOCK, Job, PANELS, PIECE, ROWS, SUMS, WEIGHTS, inputs, multiply};
 use crate::backend::cpu::kernels::{TILE, TILE_ROW, Tiles};
@@ -36,8 +37,8 @@ struct Piece {
     blocks: Range<usize>,
     /// At most [`PIECE`].
     steps: Range<usize>,
-    /// How many panels before these have sums that wait.
-    before: usize,
+    /// All panels whose sums wait with these.
+    group: Range<usize>,
 }
 
 /// A product's parts: those of the same sums follow each other at a distance of [`PANELS`]. Of its own, since adapters of the
@@ -73,7 +74,7 @@ impl Iterator for Pieces {
             panels: self.panel..(self.panel + 2).min(end),
             blocks: self.block..(self.block + ROWS / BLOCK).min(self.blocks),
             steps: self.step..(self.step + PIECE).min(self.steps),
-            before: self.panel - self.group,
+            group: self.group..end,
         };
         self.panel = piece.panels.end;
         if self.panel < end {
@@ -199,88 +200,77 @@ unsafe fn piece_of<K: Kind>(
     let pairs = piece.blocks.len().div_ceil(2);
     // Rounded up, so that all is done with the last rows.
     let share = next.as_ref().map_or(0, |next| next.all.div_ceil(pairs * (end - start)));
-    let begin = start == 0;
-    let sums = &mut sums[piece.before * 2 * pairs * SUMS..];
     let mut beside = Beside { unpacking: next, share };
-    for (pair, sums) in sums.chunks_exact_mut(4 * SUMS).take(pairs).enumerate() {
+    let mut held: Option<Held<'_>> = None;
+    let sums: &mut [Sums] = sums.as_chunks_mut().0;
+    let before = piece.panels.start - piece.group.start;
+    for (pair, sums) in sums[before / 2 * pairs..].iter_mut().take(pairs).enumerate() {
         let block = piece.blocks.start + 2 * pair;
-        let two = block + 1 < piece.blocks.end;
-        let other = if two { block + 1 } else { block };
-        let rows =
-            [job.inputs.block(block, start).as_ptr().cast(), job.inputs.block(other, start).as_ptr().cast()];
-        // SAFETY: blocks and pieces have so many steps; there is room for four tiles of sums.
+        let blocks = block..(block + 2).min(piece.blocks.end);
+        let last = job.inputs.block(blocks.end - 1, start);
+        let rows = [job.inputs.block(block, start).as_ptr().cast(), last.as_ptr().cast()];
+        let mut change = Change {
+            out: match &mut held {
+                Some(held) => Some(&mut *held.sums),
+                None => None,
+            },
+            new: if start == 0 { None } else { Some(sums) },
+        };
+        let (beside, change) = (&mut beside, Some(&mut change));
+        // SAFETY: blocks and pieces have so many steps.
         unsafe {
-            match (two, both) {
-                (true, true) => {
-                    tile_sums::<K, 2, 2>(job.tiles, rows, from, end - start, &mut beside, sums, begin)
-                }
-                (true, false) => {
-                    tile_sums::<K, 2, 1>(job.tiles, rows, from, end - start, &mut beside, sums, begin)
-                }
-                (false, true) => {
-                    tile_sums::<K, 1, 2>(job.tiles, rows, from, end - start, &mut beside, sums, begin)
-                }
-                (false, false) => {
-                    tile_sums::<K, 1, 1>(job.tiles, rows, from, end - start, &mut beside, sums, begin)
-                }
+            match (blocks.len() == 2, both) {
+                (true, true) => multiply::<K, 2, 2>(job.tiles, rows, from, end - start, beside, change),
+                (true, false) => multiply::<K, 2, 1>(job.tiles, rows, from, end - start, beside, change),
+                (false, true) => multiply::<K, 1, 2>(job.tiles, rows, from, end - start, beside, change),
+                (false, false) => multiply::<K, 1, 1>(job.tiles, rows, from, end - start, beside, change),
             }
         }
-        if end < job.steps {
-            continue;
-        }
-        for (at, sums) in
-            sums.as_chunks_mut::<{ 2 * SUMS }>().0.iter_mut().take(1 + usize::from(two)).enumerate()
+        if let Some(done) = held.replace(Held { blocks, sums })
+            && end == job.steps
         {
             // SAFETY: the caller's promise; the panels are the task's.
-            unsafe { job.operands.put(piece.panels.clone(), block + at, job.inputs.rows(), sums) };
+            unsafe { done.put(job, piece.panels.start) };
         }
+    }
+    if let Some(mut done) = held {
+        done.store(job.tiles);
+        if end == job.steps {
+            // SAFETY: as above.
+            unsafe { done.put(job, piece.panels.start) };
+        }
+    }
+    if end == job.steps && piece.panels.end == piece.group.end {
+        // SAFETY: as above.
+        unsafe { job.operands.put_rows(piece.group.clone(), piece.blocks.clone(), job.inputs.rows(), sums) };
     }
 }
 
-/// Adds the products of a piece to the sums of `R` blocks and `N` panels, or begins them.
-///
-/// # Safety
-/// As [`multiply`]; there are four tiles of sums.
-#[inline(always)]
-unsafe fn tile_sums<K: Kind, const R: usize, const N: usize>(
-    tiles: &Tiles,
-    rows: [*const u8; 2],
-    from: [*const u8; 2],
-    steps: usize,
-    beside: &mut Beside<'_>,
-    sums: &mut [f32],
-    begin: bool,
-) {
-    let sums = sums[..4 * SUMS].as_mut_ptr().cast::<u8>();
-    // SAFETY: the caller's promise.
-    unsafe {
-        if begin {
-            tiles.zero::<0>();
-            tiles.zero::<1>();
-            tiles.zero::<2>();
-            tiles.zero::<3>();
-        } else {
-            tiles.load::<0>(sums, TILE_ROW);
-            if N == 2 {
-                tiles.load::<1>(sums.add(TILE), TILE_ROW);
-            }
-            if R == 2 {
-                tiles.load::<2>(sums.add(2 * TILE), TILE_ROW);
-            }
-            if R == 2 && N == 2 {
-                tiles.load::<3>(sums.add(3 * TILE), TILE_ROW);
-            }
-        }
-        multiply::<K, R, N>(tiles, rows, from, steps, beside);
-        tiles.store::<0>(sums, TILE_ROW);
-        if N == 2 {
-            tiles.store::<1>(sums.add(TILE), TILE_ROW);
-        }
-        if R == 2 {
-            tiles.store::<2>(sums.add(2 * TILE), TILE_ROW);
-        }
-        if R == 2 && N == 2 {
-            tiles.store::<3>(sums.add(3 * TILE), TILE_ROW);
+/// One or two blocks of rows whose sums are in registers, or just were, and the place of these.
+struct Held<'a> {
+    blocks: Range<usize>,
+    sums: &'a mut Sums,
+}
+
+impl Held<'_> {
+    #[inline(always)]
+    fn store(&mut self, tiles: &Tiles) {
+        let mut change = Change { out: Some(self.sums), new: None };
+        change.leave::<0>(tiles);
+        change.leave::<1>(tiles);
+        change.leave::<2>(tiles);
+        change.leave::<3>(tiles);
+    }
+
+    /// Puts the products where they belong, once the sums are complete.
+    ///
+    /// # Safety
+    /// As [`super::few`].
+    #[inline(always)]
+    unsafe fn put(self, job: &Job<'_>, first_panel: usize) {
+        for (block, sums) in self.blocks.zip(self.sums.as_chunks_mut().0) {
+            // SAFETY: the caller's promise.
+            unsafe { job.operands.put_block(first_panel, block, sums) };
         }
     }
 }

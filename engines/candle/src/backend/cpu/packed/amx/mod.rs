@@ -19,6 +19,7 @@ mod inputs;
 mod many;
 mod multiply;
 mod operands;
+mod sums;
 mod weights;
 
 #[cfg(test)]
@@ -97,7 +98,8 @@ pub(crate) fn gates(weights: [&Packed; 2], rows: usize) -> bool {
 }
 
 /// `activation(gate) * up` of the inputs' products with a range of panels of both matrices, which [`gates`] has found to be
-/// alike. The range begins and ends with a multiple of [`GatedTiles::TOGETHER`]; the rest is as in [`products`].
+/// alike. The range begins and ends with an even panel, since two panels' outputs share lines of tiles; the rest is as in
+/// [`products`].
 pub(crate) fn gated(
     amx: Amx,
     weights: [&Packed; 2],
@@ -185,7 +187,7 @@ unsafe fn few<K: Kind, const R: usize>(
                         }
                     };
                     let rows = shifted(blocks, step * per_step);
-                    multiply::<K, R, 1>(tiles, rows, [from, from], 1, &mut nothing);
+                    multiply::<K, R, 1>(tiles, rows, [from, from], 1, &mut nothing, None);
                 }
                 step += 1;
             }

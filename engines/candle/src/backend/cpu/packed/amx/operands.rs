@@ -1,5 +1,6 @@
 //! Whose panels are multiplied, and where the products go.
 
+use super::sums::Sums;
 use super::{BLOCK, GatedTiles, PANEL_ROWS, Packed, SUMS, Target};
 use std::ops::Range;
 
@@ -31,30 +32,41 @@ impl<'a> Operands<'a> {
         }
     }
 
-    /// Puts the products of one or two panels for a block of rows, of which there are `rows` in all: `[panel][row][output]`.
+    /// Puts complete sums of two panels for a block of rows where they belong, if that is tiles.
     ///
     /// # Safety
     /// The processor has AVX-512 F, VL and BF16; the panels' outputs are the task's.
     #[inline(always)]
-    pub(super) unsafe fn put(
+    pub(super) unsafe fn put_block(&self, first_panel: usize, block: usize, sums: &mut [f32; 2 * SUMS]) {
+        if let Operands::Gated(_, target) = self {
+            // SAFETY: the caller's promise.
+            unsafe { target.put(first_panel / 2, block, sums) };
+        }
+    }
+
+    /// Puts complete sums of several panels for blocks of rows where they belong, if that is rows: `[two panels][two blocks]`. Row
+    /// by row, since rows are pages apart: a panel's part of each costs more to look up than to write.
+    ///
+    /// # Safety
+    /// As [`Operands::put_block`].
+    #[inline(always)]
+    pub(super) unsafe fn put_rows(
         &self,
         panels: Range<usize>,
-        block: usize,
+        blocks: Range<usize>,
         rows: usize,
-        sums: &mut [f32; 2 * SUMS],
+        sums: &[Sums],
     ) {
-        match self {
-            Operands::One(weights, target) => {
-                let first = block * BLOCK;
-                for (panel, sums) in panels.zip(sums.as_chunks::<SUMS>().0) {
-                    let rows = first..rows.min(first + BLOCK);
-                    for (row, sums) in rows.zip(sums.as_chunks::<PANEL_ROWS>().0) {
-                        target.put_panel(weights, panel, row, sums);
-                    }
-                }
+        let Operands::One(weights, target) = self else { return };
+        let pairs = blocks.len().div_ceil(2);
+        for row in blocks.start * BLOCK..rows.min(blocks.end * BLOCK) {
+            let within = row - blocks.start * BLOCK;
+            let (block, line) = (within / BLOCK, within % BLOCK);
+            for (number, panel) in panels.clone().enumerate() {
+                let sums =
+                    &sums[number / 2 * pairs + block / 2].as_chunks::<SUMS>().0[block % 2 * 2 + number % 2];
+                target.put_panel(weights, panel, row, &sums.as_chunks::<PANEL_ROWS>().0[line]);
             }
-            // SAFETY: the caller's promise.
-            Operands::Gated(_, target) => unsafe { target.put(panels.start / 2, block, sums) },
         }
     }
 }

@@ -54,9 +54,10 @@ pub(crate) fn products(
     let Some(kernel) = kernel else { return };
     let job = Job { tiles: &tiles, kernel, weights, inputs };
     let mut scratch = Scratch::new();
+    // Set by the first piece of each panel.
+    let mut sums = [[[0.0; PANEL_ROWS]; MOST]; PANELS];
     for first in panels.clone().step_by(PANELS) {
         let some = first..(first + PANELS).min(panels.end);
-        let mut sums = [[[0.0; PANEL_ROWS]; MOST]; PANELS];
         job.sum(some.clone(), &plan, &mut sums, &mut scratch);
         for (panel, sums) in some.zip(&sums) {
             for (block, sums) in sums.chunks(blocks.rows).enumerate().take(blocks.count) {
