@@ -20,6 +20,6 @@ rm -rf "$out" && mkdir -p "$out"
 for part in ${PARTS:-header library programs chat bench cpp go docs abi install rust valgrind}; do . "ctests/$part.sh"; done
 
 echo
-[ $skipped -eq 0 ] || echo "$skipped SKIPPED for want of a tool"
+[ $skipped -eq 0 ] || echo "$skipped SKIPPED for want of a tool or of time"
 echo "$passed passed, $failed failed"
 [ $failed -eq 0 ]

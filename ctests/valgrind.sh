@@ -1,6 +1,8 @@
 # The programs again, under valgrind. Sourced by run.sh.
 # Valgrind runs one thread at a time; without --fair-sched a spinning thread may keep the others out for seconds.
 memcheck="valgrind --fair-sched=yes --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite,indirect --show-leak-kinds=definite,indirect"
+# Half an hour on a slow machine.
+checked() { if scripts/late.sh; then skip "$1: IT WOULD NOT END IN TIME; run make test"; else test_that "$@"; fi; }
 under_memcheck() { LD_LIBRARY_PATH=$check_lib timeout 900 $memcheck "$@"; }
 if ! have valgrind; then
     skip "valgrind: NOT INSTALLED, so no program was checked for leaks and bad accesses"
@@ -11,20 +13,20 @@ else
         grep -q 'plimsoll_config_new' "$out/leak.txt"; then
         ok "valgrind: reports the planted leak"
         for program in $programs panic; do
-            test_that "valgrind: $program" under_memcheck "$out/$program"
+            checked "valgrind: $program" under_memcheck "$out/$program"
         done
         for program in ${cpp_programs:-}; do
-            test_that "valgrind: cpp $program" under_memcheck "$out/cpp/$program"
+            checked "valgrind: cpp $program" under_memcheck "$out/cpp/$program"
         done
-        test_that "valgrind: bench" under_memcheck "$bin/bench" --model tests/golden/models/llama3 --new 4 --reps 1 \
+        checked "valgrind: bench" under_memcheck "$bin/bench" --model tests/golden/models/llama3 --new 4 --reps 1 \
             --cells prefill-16,decode-32,batch-4,arrival-16,turn-16
         suite=$(${CARGO:-cargo} test -p plimsoll-plugin --test conformance --no-run --message-format=json 2>"$out/log2" |
             grep -oE '"executable":"[^"]*/conformance-[^"]*"' | cut -d '"' -f 4)
-        test_that "valgrind: the conformance suite on the example engine" under_memcheck "$suite"
-        test_that "valgrind: plugin_engine" under_memcheck "$bin/plugin_engine"
-        test_that "valgrind: chat" under_memcheck "$bin/chat" --model "$chat_model" --threads 2 --json \
+        checked "valgrind: the conformance suite on the example engine" under_memcheck "$suite"
+        checked "valgrind: plugin_engine" under_memcheck "$bin/plugin_engine"
+        checked "valgrind: chat" under_memcheck "$bin/chat" --model "$chat_model" --threads 2 --json \
             -p "hello" --max-tokens 8 --ignore-eos
-        test_that "valgrind: chat-cpp" under_memcheck "$bin/chat-cpp" --model "$chat_model" --threads 2 --json \
+        checked "valgrind: chat-cpp" under_memcheck "$bin/chat-cpp" --model "$chat_model" --threads 2 --json \
             -p "hello" --max-tokens 8 --ignore-eos
     else
         fail "valgrind: does not report the planted leak (exit status $leak_status), so it proves nothing"

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Runs each fuzz target for some seconds from its seeds, under AddressSanitizer. Usage: fuzz/run.sh [TARGET...]
 #   FUZZ_SECONDS   seconds for each target [60]
-# Needs nightly Rust and cargo-fuzz; says loudly what it skips. The last line is the count of passed and failed targets.
+#   PROOFS_UNTIL   from when on no further target is begun, nor cargo-fuzz built (scripts/late.sh)
+# Needs nightly Rust and cargo-fuzz, which `make fuzz` builds; says loudly what it skips. The last line is the count of passed,
+# failed and skipped targets.
 set -u
 cd "$(dirname "$0")/.."
 seconds=${FUZZ_SECONDS:-60}
@@ -17,11 +19,20 @@ skip() {
     exit 0
 }
 rustup run nightly rustc --version >/dev/null 2>&1 || skip "no nightly Rust (rustup toolchain install nightly)"
-command -v "$tool" >/dev/null 2>&1 || skip "no cargo-fuzz (make deps)"
+scripts/late.sh && skip "it would not end in time; run make fuzz"
+# The Makefile knows which version, and builds it once.
+[ -z "${CARGO_FUZZ:-}" ] || [ -x "$tool" ] || make --no-print-directory "$tool" || exit
+command -v "$tool" >/dev/null 2>&1 || skip "no cargo-fuzz (make fuzz builds it)"
 
 passed=0
 failed=0
+skipped=0
 for target in $targets; do
+    if scripts/late.sh; then
+        printf '\n!!! FUZZING %s IS SKIPPED: it would not end in time; run make fuzz !!!\n\n' "$target"
+        skipped=$((skipped + 1))
+        continue
+    fi
     mkdir -p "fuzz/corpus/$target" "fuzz/artifacts/$target"
     options=(-max_total_time="$seconds" -timeout=20 -rss_limit_mb=3000 -malloc_limit_mb=512 -print_final_stats=1)
     # Headers, not weights: long inputs only slow the search.
@@ -42,5 +53,5 @@ for target in $targets; do
     tail -40 "$log"
     failed=$((failed + 1))
 done
-printf '%d passed, %d failed\n' "$passed" "$failed"
+printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
 [ "$failed" -eq 0 ]
