@@ -112,7 +112,7 @@ def rows(results, engines, cells):
                 bounds = {
                     measured["round"]: limits.bound(shape, cell, weights, bytes_of(results, shape, weights), measured)
                     for measured in results["limits"]
-                    if measured["shape"] == shape and bytes_of(results, shape, weights)
+                    if measured["shape"] == shape and measured["cell"] == cell.name and bytes_of(results, shape, weights)
                 }
                 if found := row(results["samples"], shape, cell, weights, peers, bounds):
                     made.append(found)

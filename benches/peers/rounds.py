@@ -26,14 +26,14 @@ def say(*what):
     print(time.strftime("%H:%M:%S"), *what, file=sys.stderr, flush=True)
 
 
-def cells_of(job, cells):
-    """The cells that the engine and the form of its weights are for."""
-    return [c for c in cells if c.kind in job.engine.kinds and c.name.startswith(job.weights.cells)]
+def takes(job, cell):
+    """Whether the engine and the form of its weights are for the cell."""
+    return cell.kind in job.engine.kinds and cell.name.startswith(job.weights.cells)
 
 
-def plan(job, cells, best):
-    """Pairs of a way and the cells to run in it: those whose best way it is, and those whose best way is not known."""
-    return [(way, chosen) for way in job.engine.ways if (chosen := [c for c in cells if best.get(c.name, way) == way])]
+def ways(job, cell, best):
+    """The ways to run a cell: the best one where it is known, else all."""
+    return [way for way in job.engine.ways if best.get(cell.name, way) == way]
 
 
 def fastest(samples):
@@ -66,21 +66,28 @@ class Rounds:
         """Yields after each round, so that what there is can be written."""
         for number in range(count):
             for shape in dict.fromkeys(job.shape for job in self.jobs):
-                measured = limits.measure(self.program, self.pinned, self.log)
-                self.results["limits"].append(measured | {"round": number, "shape": shape})
-                say(f"round {number + 1} of {count}, {shape}: read {measured['read'] / 1e9:.1f} GB/s")
-                for job in [job for job in self.jobs if job.shape == shape]:
-                    self.step(job, number)
+                for cell in self.cells:
+                    self.turn(shape, cell, number)
             self.results["rounds"] = number + 1
             yield
 
-    def step(self, job, number):
-        """One round of one job, which is left out from then on when it fails."""
-        cells, samples, failed = cells_of(job, self.cells), [], []
-        known = self.best[job]
-        for way, chosen in plan(job, cells, known):
+    def turn(self, shape, cell, number):
+        """One cell of all engines, one after the other: seconds lie between what is compared, not minutes."""
+        jobs = [job for job in self.jobs if job.shape == shape and takes(job, cell)]
+        if not jobs:
+            return
+        measured = limits.measure(self.program, self.pinned, self.log)
+        self.results["limits"].append(measured | {"round": number, "shape": shape, "cell": cell.name})
+        say(f"round {number + 1}, {shape}, {cell.name}: read {measured['read'] / 1e9:.1f} GB/s")
+        for job in jobs:
+            self.step(job, cell, number)
+
+    def step(self, job, cell, number):
+        """One cell of one job, which is left out from then on when it fails."""
+        samples, failed = [], []
+        for way in ways(job, cell, self.best[job]):
             try:
-                run = job.engine.run(job.model, job.weights, chosen, way, self.pinned, self.log)
+                run = job.engine.run(job.model, job.weights, [cell], way, self.pinned, self.log)
             except Failed as reason:
                 failed.append(f"{job.title}, {way}: {reason}")
                 say("FAILED", failed[-1])
@@ -89,17 +96,15 @@ class Rounds:
                 sample = {"shape": job.shape, "engine": job.engine.name, "weights": job.weights.name, "way": way}
                 sample |= asdict(record) | {"speed": record.speed, "round": number, "peak_bytes": run.peak_bytes}
                 samples.append(sample | {"extra": run.extra})
-        best = fastest(samples)
-        missing = [cell.name for cell in cells if cell.name not in best]
-        if missing and not failed:
-            failed.append(f"{job.title}: no result for {', '.join(missing)}")
+        if not samples and not failed:
+            failed.append(f"{job.title}: no result for {cell.name}")
             say("FAILED", failed[-1])
-        for sample in samples:
-            if best[sample["cell"]] == sample["way"]:
-                say(f"  {job.title:40} {sample['cell']:14} {sample['speed']:10.1f} tokens/s")
+        if samples:
+            speed = max(sample["speed"] for sample in samples)
+            say(f"  {job.title:40} {cell.name:14} {speed:10.1f} tokens/s")
+        else:
+            # A way that does not work leaves the others; a cell without any ends the job.
+            self.jobs.remove(job)
         self.results["samples"] += samples
         self.results["failures"] += failed
-        # A way that does not work leaves the others; a cell without any ends the job.
-        if missing:
-            self.jobs.remove(job)
-        self.best[job] = best | known
+        self.best[job] = fastest(samples) | self.best[job]

@@ -82,7 +82,7 @@ def own(results, shape):
 
 def limits(results):
     """What the machine allowed, the best of each round."""
-    names = [name for name in results["limits"][0] if name not in ("threads", "round", "shape")]
+    names = [name for name in results["limits"][0] if name not in ("threads", "round", "shape", "cell")]
     units = {"read": ("GB/s", 1e9)}
     lines = []
     for name in names:

@@ -4,6 +4,7 @@ import json
 import pathlib
 import tempfile
 import unittest
+import unittest.mock
 import xml.etree.ElementTree
 
 import chart
@@ -11,11 +12,11 @@ import limits
 import table
 from cells import cell
 from compare import by_round, median, ratio_of, rows
-from engines.engine import Engine, Run, Weights
+from engines.engine import Engine, Record, Run, Weights
 from engines.openvino import OpenVino
 from engines.plimsoll import Plimsoll
 from report import cells_in, joined, write
-from rounds import Job, Rounds, fastest, known_ways, plan
+from rounds import Job, Rounds, fastest, known_ways, ways
 from shapes import SHAPES, parameters
 
 MACHINE = {"read": 30e9, "vnni_int8": 1.5e12, "avx512_f32": 0.3e12, "avx512_f16": 0.6e12}
@@ -39,7 +40,7 @@ def results():
     samples = [sample("Fake", "int4", speed, number) for number, speed in enumerate((20, 10, 10))]
     samples += [sample("plimsoll", "Q4_0", speed, number) for number, speed in enumerate((30, 15))]
     samples += [sample("Fake", "int8", 1000, 0)]
-    measured = [MACHINE | {"round": number, "shape": LLAMA} for number in range(3)]
+    measured = [MACHINE | {"round": number, "shape": LLAMA, "cell": "decode"} for number in range(3)]
     sizes = {f"{LLAMA} plimsoll Q4_0": 750_000_000}
     return {"samples": samples, "limits": measured, "weight_bytes": sizes, "failures": ["gone: why"]}
 
@@ -125,13 +126,14 @@ class Bounds(unittest.TestCase):
         self.assertAlmostEqual(many, 1.5e12 / (2 * 1_235_746_816))
 
 
+class Ways(Fake):
+    ways = ({"a": 1}, {"a": 2})
+
+
 class Turns(unittest.TestCase):
     def test_all_ways_first_then_the_fastest_of_each_cell(self):
-        class Ways(Fake):
-            ways = ({"a": 1}, {"a": 2})
-
-        job, cells = Job("", Ways(None), Ways.weights[0], ""), [cell("decode", 128), cell("prefill-512", 128)]
-        self.assertEqual(plan(job, cells, {}), [({"a": 1}, cells), ({"a": 2}, cells)])
+        job, decode, prefill = Job("", Ways(None), Ways.weights[0], ""), cell("decode", 128), cell("prefill-512", 128)
+        self.assertEqual(ways(job, decode, {}), [{"a": 1}, {"a": 2}])
         best = fastest(
             [
                 sample("Fake", "int4", 5, 0, way={"a": 1}),
@@ -139,19 +141,33 @@ class Turns(unittest.TestCase):
                 sample("Fake", "int4", 9, 0, "prefill-512", {"a": 1}),
             ]
         )
-        self.assertEqual(plan(job, cells, best), [({"a": 1}, cells[1:]), ({"a": 2}, cells[:1])])
+        self.assertEqual(ways(job, decode, best), [{"a": 2}])
+        self.assertEqual(ways(job, prefill, best), [{"a": 1}])
 
     def test_ways_of_an_earlier_run_are_taken_where_it_tells_them(self):
-        class Ways(Fake):
-            ways = ({"a": 1}, {"a": 2})
-
         job = Job(LLAMA, Ways(None), Ways.weights[0], "")
         earlier = [sample("Fake", "int4", 5, 0, way={"a": 1}), sample("Fake", "int4", 6, 0, way={"a": 2})]
         earlier += [sample("Fake", "int8", 7, 0, way={"a": 1}), sample("Fake", "int4", 9, 0, way={"b": 1})]
         known = known_ways(job, earlier)
         self.assertEqual(known, {"decode": {"a": 2}})
-        cells = [cell(name, 128) for name in ("decode", "decode-2048")]
-        self.assertEqual(plan(job, cells, known), [({"a": 1}, cells[1:]), ({"a": 2}, cells)])
+        self.assertEqual(ways(job, cell("decode", 128), known), [{"a": 2}])
+        self.assertEqual(ways(job, cell("decode-2048", 128), known), [{"a": 1}, {"a": 2}])
+
+    def test_engines_take_turns_cell_by_cell(self):
+        ran = []
+
+        class Noting(Ways):
+            def run(self, model, weights, cells, way, *_):
+                ran.append((model, cells[0].name, way["a"]))
+                return Run([Record(cells[0].name, way["a"], 1.0)])
+
+        jobs = [Job(LLAMA, Noting(None), Noting.weights[0], model) for model in ("one", "other")]
+        rounds = Rounds(jobs, [cell(name, 128) for name in ("decode", "decode-2048", "arrival-512")], None, None, None)
+        with unittest.mock.patch("limits.measure", return_value=MACHINE):
+            self.assertEqual(len(list(rounds.run(2))), 2)
+        first = [(model, name, way) for name in ("decode", "decode-2048") for model in ("one", "other") for way in (1, 2)]
+        self.assertEqual(ran, first + [(model, name, 2) for model, name, way in first if way == 2])
+        self.assertEqual([value["cell"] for value in rounds.results["limits"]], ["decode", "decode-2048"] * 2)
 
     def test_an_engine_that_fails_is_named_and_left_out(self):
         from process import Failed
@@ -165,8 +181,9 @@ class Turns(unittest.TestCase):
                 return Run()
 
         for engine in (Broken(None), Silent(None)):
-            rounds = Rounds([Job(LLAMA, engine, engine.weights[0], "")], [cell("decode", 128)], None, None, None)
-            rounds.step(rounds.jobs[0], 0)
+            decode = cell("decode", 128)
+            rounds = Rounds([Job(LLAMA, engine, engine.weights[0], "")], [decode], None, None, None)
+            rounds.step(rounds.jobs[0], decode, 0)
             self.assertEqual(rounds.jobs, [])
             self.assertEqual(len(rounds.results["failures"]), 1)
 
@@ -174,7 +191,8 @@ class Turns(unittest.TestCase):
 class Runs(unittest.TestCase):
     def second(self):
         slow = {"samples": [sample("OpenVINO", "int4", 5, 0)], "weight_bytes": {"other": 1}, "failures": ["gone: why", "late"]}
-        return whole() | slow | {"limits": [MACHINE | {"round": 0, "shape": LLAMA}], "rounds": 1, "versions": ["other==2"]}
+        measured = [MACHINE | {"round": 0, "shape": LLAMA, "cell": "decode"}]
+        return whole() | slow | {"limits": measured, "rounds": 1, "versions": ["other==2"]}
 
     def test_ratios_are_never_taken_between_runs(self):
         both = joined([whole(), self.second()])
