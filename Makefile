@@ -31,7 +31,7 @@ COMMON := $(wildcard examples/common/*.c)
 # The programs find the library beside their own folder, wherever the two are moved together.
 LINK := -Lbuild/lib -lplimsoll -Wl,-rpath,'$$ORIGIN/../lib' -Wl,--enable-new-dtags -lm -lpthread
 
-.PHONY: help build library check-library chat bench overload install uninstall test deps loom miri oom rounds model bench-guard bench-attacks sim sim-million bench-kernels bench-peers test-peers fuzz score accuracy header abi-accept fmt lint licences clean
+.PHONY: help build library check-library chat bench overload install uninstall test deps loom miri oom rounds model bench-guard bench-attacks sim sim-million bench-kernels bench-tiles bench-peers test-peers fuzz score accuracy header abi-accept fmt lint licences clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -112,8 +112,7 @@ deps: ## compilers and checkers that tests use, by apt when root; else says what
 # Seconds for each fuzz target: enough to show that they run, or what CI gives them.
 FUZZ_SECONDS ?= $(if $(CI),30,10)
 fuzz: ## fuzz targets from their seeds, FUZZ_SECONDS each; needs nightly Rust
-	@if rustup run nightly rustc --version >/dev/null 2>&1; then $(MAKE) --no-print-directory build/tools/bin/cargo-fuzz; fi
-	FUZZ_SECONDS=$(FUZZ_SECONDS) CARGO_FUZZ=$(CURDIR)/build/tools/bin/cargo-fuzz fuzz/run.sh
+	FUZZ_SECONDS=$(FUZZ_SECONDS) CARGO_FUZZ=build/tools/bin/cargo-fuzz fuzz/run.sh
 
 build/tools/bin/cargo-fuzz:
 	$(CARGO) install --quiet cargo-fuzz --version $(CARGO_FUZZ_VERSION) --locked --root build/tools
@@ -156,6 +155,11 @@ sim-million: ## a million simulated requests of each kind of clients, all promis
 
 bench-kernels: ## each kernel beside raw reads and raw arithmetic of the same process; ARGS="--help" shows what to choose
 	@$(CARGO) bench --quiet -p plimsoll-candle --features kernel-bench --bench kernels -- $(ARGS)
+
+bench-tiles: ## what the parts of a product on AMX tiles take, alone and together; ARGS="SECONDS [CPU]"
+	@mkdir -p build/bin
+	$(CC) $(CFLAGS) $(STRICT) -O3 -march=sapphirerapids benches/tiles/parts.c -o build/bin/tile-parts
+	@build/bin/tile-parts $(ARGS)
 
 bench-peers: build ## plimsoll beside its peers, which it installs in build/peers; ARGS="--help" shows what to choose
 	python3 benches/peers/run.py $(ARGS)
