@@ -109,6 +109,7 @@ fn greedy_answers_are_equal_and_come_in_turns() {
 fn a_price_is_that_of_one_answer_as_often() {
     let rig = Rig::new(PLENTY);
     let model = rig.golden("llama3");
+    let none_open = Books::of(&rig.runtime);
     for answers in [1_u32, 2, 5, MAX_ANSWERS] {
         let (open, times) = (session(&model), u64::from(answers));
         let mut held = 0;
@@ -147,6 +148,9 @@ fn a_price_is_that_of_one_answer_as_often() {
             assert_eq!(held, u64::from((turn + 1) * 32 - 1).div_ceil(16) * BLOCK);
             assert_eq!(Books::of(&rig.runtime).kv, held, "only the first answer's KV is kept");
         }
+        // The engine gives a closed session's KV back in its own time.
+        drop(open);
+        rig.assert_back(&none_open, "the session is closed");
     }
 }
 
