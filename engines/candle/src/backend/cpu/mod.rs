@@ -5,7 +5,7 @@
 //! - `pool`, `parts`: threads, and how they share a slice;
 //! - `packed`: weights in panels and their products;
 //! - `kernels`, `matmul`, `attention`: the other arithmetic;
-//! - `together`, `tiled_part`: several products in one run, and feed-forward parts whole;
+//! - `together`, `gated_part`: several products in one run, and feed-forward parts whole;
 //! - `bench`: times them one by one, for `make bench-kernels`.
 //!
 //! A step allocates nothing, but where more than [`matmul::FEW_ROWS`] rows meet f32 weights, or 16-bit ones on a processor
@@ -30,7 +30,7 @@ mod target;
 #[cfg(target_arch = "x86_64")]
 mod tiled;
 #[cfg(target_arch = "x86_64")]
-mod tiled_part;
+mod gated_part;
 mod together;
 
 #[cfg(test)]
@@ -301,7 +301,7 @@ impl Backend for CpuBackend {
         let shaped = gate.matrix.rows == part.width && (gate.dst, up.dst) == (Slot::Gate, Slot::Up);
         fits(shaped, "a gate and its products")?;
         #[cfg(target_arch = "x86_64")]
-        if tiled_part::tiled_part(self, part, src, rows)? {
+        if gated_part::gated_part(self, part, src, rows)? {
             return Ok(());
         }
         if !together::gated(self, part.activation, &part.products, src, rows)? {

@@ -39,7 +39,7 @@ impl<'a> Weights<'a> {
 ///
 /// # Errors
 /// Those of products alone.
-pub(super) fn tiled_part(
+pub(super) fn gated_part(
     backend: &mut CpuBackend,
     part: &GatedPart<'_, CpuBackend>,
     src: Slot,
@@ -135,7 +135,7 @@ mod tests {
                             backend.slot(slot, rows).fill(f32::NAN);
                         }
                         if tiled {
-                            assert!(tiled_part(backend, &part, Slot::Normed, rows).unwrap());
+                            assert!(gated_part(backend, &part, Slot::Normed, rows).unwrap());
                         } else {
                             let each = |product: &Product<'_, _>| product.alone(backend, Slot::Normed, rows);
                             part.products.iter().try_for_each(each).unwrap();
@@ -176,7 +176,7 @@ mod tests {
                 how: Into::Set,
             };
             backend.slot(Slot::Normed, rows).fill(1.0);
-            tiled_part(&mut backend, &part, Slot::Normed, rows).unwrap()
+            gated_part(&mut backend, &part, Slot::Normed, rows).unwrap()
         };
         // Two types, a bias, few rows, a width that is no whole number of cells, a way back in f32.
         assert!(!takes(512, &gate, &up, None, &down, 64));
