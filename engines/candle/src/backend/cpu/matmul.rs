@@ -6,10 +6,11 @@
 
 #[cfg(target_arch = "x86_64")]
 use super::kernels::Amx;
+use super::gated_part::Gated;
 use super::kernels::{F32, Format, Level, PANEL, few, fill_panel, products};
 use super::matrix::{Matrix, Stored};
 #[cfg(target_arch = "x86_64")]
-use super::packed::amx::{self, GatedTiles, Tiled};
+use super::packed::amx::{self, Tiled};
 use super::packed::inputs::{Form, prepare};
 #[cfg(target_arch = "x86_64")]
 use super::packed::many_bytes::amx::{self as tile_bytes, TileBytes};
@@ -294,21 +295,21 @@ impl<'a> Job<'a> {
     }
 }
 
-#[cfg(target_arch = "x86_64")]
 impl Job<'_> {
-    /// The gated products of some panels into tiles, where the inputs are in tiles too.
-    pub(super) fn gated(
-        &self,
-        weights: [&Packed; 2],
-        panels: Range<usize>,
-        thread: usize,
-        target: &GatedTiles<'_>,
-    ) {
-        let Given::Tiles(amx, inputs) = &self.given else {
-            unreachable!("gated products on tiles have inputs on tiles");
-        };
+    /// The gated products of some panels into the form that the inputs have too.
+    pub(super) fn gated(&self, weights: [&Packed; 2], panels: Range<usize>, thread: usize, target: &Gated<'_>) {
         // SAFETY: a thread runs one task at a time.
-        amx::gated(*amx, weights, panels, inputs, target, unsafe { self.scratch.of(thread) });
+        let scratch = unsafe { self.scratch.of(thread) };
+        match (&self.given, target) {
+            (Given::Bytes(inputs), Gated::Bytes(target)) => {
+                many_bytes::gated(self.level, weights, panels, inputs, target, scratch);
+            }
+            #[cfg(target_arch = "x86_64")]
+            (Given::Tiles(amx, inputs), Gated::Tiles(target)) => {
+                amx::gated(*amx, weights, panels, inputs, target, scratch);
+            }
+            _ => unreachable!("gated products have inputs of their own form"),
+        }
     }
 }
 

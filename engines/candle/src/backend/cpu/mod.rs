@@ -17,6 +17,7 @@ mod attention;
 #[cfg(any(test, feature = "kernel-bench"))]
 pub(crate) mod bench;
 mod buffer;
+mod gated_part;
 pub(crate) mod kernels;
 mod kv;
 mod map;
@@ -29,8 +30,6 @@ mod pool;
 mod target;
 #[cfg(target_arch = "x86_64")]
 mod tiled;
-#[cfg(target_arch = "x86_64")]
-mod gated_part;
 mod together;
 
 #[cfg(test)]
@@ -300,7 +299,6 @@ impl Backend for CpuBackend {
         let [gate, up] = &part.products;
         let shaped = gate.matrix.rows == part.width && (gate.dst, up.dst) == (Slot::Gate, Slot::Up);
         fits(shaped, "a gate and its products")?;
-        #[cfg(target_arch = "x86_64")]
         if gated_part::gated_part(self, part, src, rows)? {
             return Ok(());
         }

@@ -28,6 +28,11 @@ impl<'a> Parts<'a> {
         self.len
     }
 
+    /// The address of the first value.
+    pub(super) fn start(&self) -> *mut f32 {
+        self.start
+    }
+
     /// A part of the slice.
     ///
     /// # Safety

@@ -47,28 +47,57 @@ impl<'a> Target<'a> {
     /// Puts a panel's products for one row, as far as the matrix has rows there.
     #[inline(always)]
     pub(super) fn put_panel(&self, weights: &Packed, panel: usize, row: usize, products: &[f32; PANEL_ROWS]) {
-        let first = panel * PANEL_ROWS;
-        if weights.rows() - first < PANEL_ROWS {
-            self.put_outputs(row, first, &products[..weights.rows() - first]);
-            return;
-        }
-        // All of a panel at once, without a loop.
-        let at = row * self.width + first;
+        self.put_panels(weights, panel..panel + 1, row, std::iter::once(products));
+    }
+
+    /// Puts the products of consecutive panels for one row, as far as the matrix has rows there.
+    #[inline(always)]
+    pub(super) fn put_panels<'p>(
+        &self,
+        weights: &Packed,
+        panels: Range<usize>,
+        row: usize,
+        products: impl IntoIterator<Item = &'p [f32; PANEL_ROWS]>,
+    ) {
+        let mut products = products.into_iter();
+        let outputs = panels.start * PANEL_ROWS..(panels.end * PANEL_ROWS).min(weights.rows());
+        let bias = self.bias.map(|bias| &bias[outputs.clone()]);
+        let at = row * self.width;
         // SAFETY: an output belongs to one task.
-        let values = unsafe { self.out.part(at..at + PANEL_ROWS) };
-        let Some(values) = values.first_chunk_mut::<PANEL_ROWS>() else { return };
-        let mut sums = *products;
-        if let Some(bias) = self.bias.and_then(|bias| bias[first..].first_chunk::<PANEL_ROWS>()) {
-            for (sum, bias) in sums.iter_mut().zip(bias) {
-                *sum += bias;
+        let values = unsafe { self.out.part(at + outputs.start..at + outputs.end) };
+        let (whole, rest) = values.as_chunks_mut::<PANEL_ROWS>();
+        let rest = rest.len();
+        // All of a panel at once, without a loop.
+        for (index, (value, products)) in whole.iter_mut().zip(&mut products).enumerate() {
+            let mut sums = *products;
+            if let Some(bias) = bias.and_then(|bias| bias.as_chunks::<PANEL_ROWS>().0.get(index)) {
+                for (sum, bias) in sums.iter_mut().zip(bias) {
+                    *sum += bias;
+                }
             }
-        }
-        if self.how == Into::Add {
-            for (sum, value) in sums.iter_mut().zip(&*values) {
-                *sum += *value;
+            if self.how == Into::Add {
+                for (sum, value) in sums.iter_mut().zip(&*value) {
+                    *sum += *value;
+                }
             }
+            *value = sums;
         }
-        *values = sums;
+        if let (1.., Some(products)) = (rest, products.next()) {
+            self.put_outputs(row, outputs.end - rest, &products[..rest]);
+        }
+    }
+
+    /// Asks for a cache line of outputs that will be written.
+    #[inline(always)]
+    pub(super) fn fetch(&self, row: usize, output: usize) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: every x86-64 has it, and it is a hint, for any address.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_ET0>(self.out.start().wrapping_add(row * self.width + output).cast());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = (row, output);
     }
 
     /// A row's outputs in a range.

@@ -36,7 +36,7 @@ pub(crate) struct Groups {
     /// Groups.
     pub(crate) count: usize,
     /// Runs of each row.
-    runs: usize,
+    pub(super) runs: usize,
 }
 
 impl Groups {
@@ -174,25 +174,68 @@ fn put_rows(
             let runs = main.chunks_exact_mut(rows * MAIN).zip(halves.chunks_exact_mut(rows * HALVES));
             for (run, (main, halves)) in runs.enumerate() {
                 let number = number * FEW + run;
-                let Run { scale, sums, codes } = match whole.get(number) {
+                let run = match whole.get(number) {
                     Some(values) => quantise(values),
                     None => quantise(&run_of(input, number)),
                 };
-                for (words, code) in main.chunks_exact_mut(rows).zip(codes) {
-                    words[row] = code;
-                }
-                let start = |sum: i32| (-128 * sum).cast_unsigned();
-                let share = |sum: i32| (scale * sum as f32).to_bits();
-                let all = sums[0] + sums[1];
-                main[8 * rows + row] = scale.to_bits();
-                main[9 * rows + row] = start(all);
-                main[10 * rows + row] = share(all);
-                for half in 0..2 {
-                    halves[half * rows + row] = start(sums[half]);
-                    halves[(2 + half) * rows + row] = share(sums[half]);
-                }
+                put_run(run, rows, row, main, halves);
             }
         }
+    }
+}
+
+/// Puts a row's run among those of its group: `main` and `halves` are the group's words of that run.
+#[inline(always)]
+fn put_run(run: Run, rows: usize, row: usize, main: &mut [u32], halves: &mut [u32]) {
+    let Run { scale, sums, codes } = run;
+    for (words, code) in main.chunks_exact_mut(rows).zip(codes) {
+        words[row] = code;
+    }
+    let start = |sum: i32| (-128 * sum).cast_unsigned();
+    let share = |sum: i32| (scale * sum as f32).to_bits();
+    let all = sums[0] + sums[1];
+    main[8 * rows + row] = scale.to_bits();
+    main[9 * rows + row] = start(all);
+    main[10 * rows + row] = share(all);
+    for half in 0..2 {
+        halves[half * rows + row] = start(sums[half]);
+        halves[(2 + half) * rows + row] = share(sums[half]);
+    }
+}
+
+per_level! {
+    fn put_runs_by_level[_simd](values: &[[f32; RUN]], main: &mut [f32], halves: &mut [f32]) {
+        all_runs(values, main, halves, quantise);
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
+fn put_runs_avx512(values: &[[f32; RUN]], main: &mut [f32], halves: &mut [f32]) {
+    // A closure has the instructions of the function that it is in.
+    all_runs(values, main, halves, |values| super::inputs_x86::quantise(values));
+}
+
+/// Makes one run of all rows of a group: `main` and `halves` are the group's values of that run.
+pub(super) fn put_runs(level: Level, values: &[[f32; RUN]], main: &mut [f32], halves: &mut [f32]) {
+    match level.set() {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the level is the proof that the processor has the instructions.
+        Set::Avx512(_) | Set::Vnni(_) | Set::Amx(_) => unsafe { put_runs_avx512(values, main, halves) },
+        _ => put_runs_by_level(level, values, main, halves),
+    }
+}
+
+#[inline(always)]
+fn all_runs(
+    values: &[[f32; RUN]],
+    main: &mut [f32],
+    halves: &mut [f32],
+    quantise: impl Fn(&[f32; RUN]) -> Run,
+) {
+    let (main, halves) = (as_words(main), as_words(halves));
+    for (row, of_row) in values.iter().enumerate() {
+        put_run(quantise(of_row), values.len(), row, main, halves);
     }
 }
 

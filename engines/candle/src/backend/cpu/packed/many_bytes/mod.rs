@@ -4,6 +4,7 @@
 //! - `piece`: 256 inputs of a panel, unpacked to codes of one byte, the same for all types;
 //! - `tile`: the products of a piece with a group, for a level; `vnni`, `narrow` and `plain` are their bodies;
 //! - `direct`: both at once, for few rows;
+//! - `gated`: two products whose outputs become the inputs of a third;
 //! - `amx`: the same on tiles of whole numbers.
 //!
 //! A few panels at a time are unpacked piece by piece and multiplied with every group while they lie in the first-level cache;
@@ -14,6 +15,7 @@
 pub(crate) mod amx;
 #[cfg(target_arch = "x86_64")]
 mod direct;
+mod gated;
 pub(crate) mod inputs;
 #[cfg(target_arch = "x86_64")]
 mod inputs_x86;
@@ -30,6 +32,8 @@ mod vnni;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use gated::GatedBytes;
+
 use super::Packed;
 use super::inputs::RUN;
 use super::layout::{MOST_INPUTS, PANEL_ROWS};
@@ -37,6 +41,8 @@ use crate::backend::cpu::kernels::Level;
 use crate::backend::cpu::matmul::Target;
 use inputs::{Bytes, MOST_ROWS};
 use piece::{Piece, RUNS, Rows};
+use gated::PAIR;
+use std::array::from_fn;
 use std::ops::Range;
 use tile::{Kernels, Operands};
 
@@ -77,10 +83,53 @@ fn products_with(
     target: &Target<'_>,
     scratch: &mut [f32],
 ) {
-    let groups = inputs.groups();
-    if let (Some(direct), 1) = (kernels.direct, groups.count) {
+    if let (Some(direct), 1) = (kernels.direct, inputs.groups().count) {
         return directly(kernels, direct, weights, panels, inputs, target);
     }
+    let stretch = |number: usize| {
+        let from = panels.start + number * PANELS;
+        let count = PANELS.min(panels.end - from);
+        Stretch { panels: from_fn(|index| (weights, from + index.min(count - 1))), count }
+    };
+    multiply(kernels, inputs, panels.len().div_ceil(PANELS), stretch, Outlet::Rows(target), scratch);
+}
+
+/// Whether [`gated`] multiplies so many rows with these matrices: they are of one kind.
+pub(crate) fn gates(weights: [&Packed; 2], rows: usize) -> bool {
+    let [gate, up] = weights.map(|weights| (weights.dtype(), weights.rows(), weights.cols()));
+    rows > MOST_ROWS && gate == up
+}
+
+/// `activation(gate) * up` of the inputs' products with a range of panels of both matrices, which [`gates`] has found to be
+/// alike and the target to be as wide. The range begins and ends with an even panel; the rest is as in [`products`].
+pub(crate) fn gated(
+    level: Level,
+    [gate, up]: [&Packed; 2],
+    panels: Range<usize>,
+    inputs: &Bytes<'_>,
+    target: &GatedBytes<'_>,
+    scratch: &mut [f32],
+) {
+    assert!(panels.start.is_multiple_of(PAIR) && panels.len().is_multiple_of(PAIR), "pairs of panels");
+    assert!(target.takes(inputs, gate.rows()), "a target for these rows and outputs");
+    let Some(kernels) = Kernels::of(level, gate.dtype(), inputs.groups().rows) else { return };
+    let stretch = |number: usize| {
+        let from = panels.start + number * PAIR;
+        Stretch { panels: [(gate, from), (gate, from + 1), (up, from), (up, from + 1)], count: PANELS }
+    };
+    multiply(&kernels, inputs, panels.len() / PAIR, stretch, Outlet::Inputs(target), scratch);
+}
+
+/// Multiplies so many stretches, one after the other, with all groups.
+fn multiply<'a>(
+    kernels: &Kernels,
+    inputs: &Bytes<'_>,
+    stretches: usize,
+    stretch: impl Fn(usize) -> Stretch<'a>,
+    outlet: Outlet<'_>,
+    scratch: &mut [f32],
+) {
+    let groups = inputs.groups();
     let (pieces, sums) =
         scratch.split_at_mut(scratch.len().min(PANELS * size_of::<Piece>() / size_of::<f32>()));
     // SAFETY: pieces are plain floats and bytes, for which any bits will do; `align_to_mut` minds size and alignment.
@@ -89,19 +138,13 @@ fn products_with(
     if pieces.len() < PANELS || held == 0 {
         return;
     }
+    // As even as can be: to unpack weights once more for a single group would cost as much as its products.
+    let held = groups.count.div_ceil(groups.count.div_ceil(held));
     for first in (0..groups.count).step_by(held) {
-        let some = first..(first + held).min(groups.count);
-        for from in panels.clone().step_by(PANELS) {
-            let stretch = from..(from + PANELS).min(panels.end);
-            let walk = Walk { kernels, weights, panels: stretch.clone(), inputs, groups: some.clone() };
-            walk.sum(pieces, sums);
-            for (group, sums) in some.clone().zip(sums.chunks_exact(PANELS * groups.rows)) {
-                for (panel, sums) in stretch.clone().zip(sums.chunks_exact(groups.rows)) {
-                    for (row, sums) in groups.rows_of(group, inputs.rows()).zip(sums) {
-                        target.put_panel(weights, panel, row, sums);
-                    }
-                }
-            }
+        let groups = first..(first + held).min(groups.count);
+        for number in 0..stretches {
+            let walk = Walk { kernels, stretch: stretch(number), inputs, groups: groups.clone(), outlet };
+            walk.multiply(pieces, sums);
         }
     }
 }
@@ -150,41 +193,62 @@ fn directly(
     }
 }
 
-/// A few panels and groups.
-struct Walk<'a> {
-    kernels: &'a Kernels,
-    weights: &'a Packed,
-    panels: Range<usize>,
-    inputs: &'a Bytes<'a>,
-    groups: Range<usize>,
+/// Panels that are multiplied together.
+struct Stretch<'a> {
+    /// Matrices of one kind, and numbers of panels.
+    panels: [(&'a Packed, usize); PANELS],
+    /// How many of these count.
+    count: usize,
 }
 
-impl Walk<'_> {
-    /// Adds up the products of all inputs: `sums[group][PANELS][row]`.
-    fn sum(&self, pieces: &mut [Piece], sums: &mut [Rows]) {
+/// Where sums go.
+#[derive(Clone, Copy)]
+enum Outlet<'a> {
+    /// Each panel's to rows of outputs.
+    Rows(&'a Target<'a>),
+    /// Those of two pairs of panels to inputs.
+    Inputs(&'a GatedBytes<'a>),
+}
+
+/// A stretch and some groups.
+struct Walk<'a> {
+    kernels: &'a Kernels,
+    stretch: Stretch<'a>,
+    inputs: &'a Bytes<'a>,
+    groups: Range<usize>,
+    outlet: Outlet<'a>,
+}
+
+impl<'a> Walk<'a> {
+    /// Adds up the products of all inputs, `sums[group][PANELS][row]`, and puts them.
+    fn multiply(&self, pieces: &mut [Piece], sums: &mut [Rows]) {
         let cell = self.kernels.plan.cell;
         let rows = self.inputs.groups().rows;
-        let all_runs = self.weights.cols().div_ceil(RUN);
+        let weights = self.stretch.panels[0].0;
+        let all_runs = weights.cols().div_ceil(RUN);
         let cells = MOST_INPUTS / cell.inputs;
         // Bytes of a piece as they are stored, and cache lines of it to be fetched with each run.
         let stored = cells * cell.bytes;
         let lines = stored.div_ceil(64 * RUNS);
         let pieces_of_panel = all_runs.div_ceil(RUNS);
         for (number, first_run) in (0..all_runs).step_by(RUNS).enumerate() {
-            let next = match number + 1 < pieces_of_panel {
-                true => (number + 1) * stored,
-                false => PANELS * self.weights.panel_bytes(),
+            let last = number + 1 == pieces_of_panel;
+            let next = match last {
+                false => (number + 1) * stored,
+                true => self.outlet.panels() * weights.panel_bytes(),
             };
             let runs = RUNS.min(all_runs - first_run);
-            for (panel, piece) in self.panels.clone().zip(&mut *pieces) {
-                let bytes = &self.weights.panel(panel)[number * stored..];
+            for ((weights, panel), piece) in self.panels().zip(&mut *pieces) {
+                let bytes = &weights.panel(panel)[number * stored..];
                 // SAFETY: the kernels are of a level that this processor has.
                 unsafe { (self.kernels.unpack)(&bytes[..bytes.len().min(stored)], piece) };
             }
             for (group, sums) in self.groups.clone().zip(sums.chunks_exact_mut(PANELS * rows)) {
                 let (main, halves) = self.inputs.runs(group, first_run, runs);
-                for (index, sums) in sums.chunks_exact_mut(rows).take(self.panels.len()).enumerate() {
-                    let panel = self.weights.panel(self.panels.start + index).as_ptr();
+                for (index, ((weights, panel), sums)) in self.panels().zip(sums.chunks_exact_mut(rows)).enumerate() {
+                    if last {
+                        self.fetch_outputs(group, panel);
+                    }
                     let operands = Operands {
                         piece: &raw const pieces[index],
                         main: main.as_ptr(),
@@ -192,14 +256,57 @@ impl Walk<'_> {
                         runs,
                         first: number == 0,
                         sums: sums.as_mut_ptr(),
-                        ahead: panel.wrapping_add(next),
+                        ahead: weights.panel(panel).as_ptr().wrapping_add(next),
                         lines: if group == self.groups.start { lines } else { 0 },
                     };
                     // SAFETY: the kernels are of a level that this processor has, and of tiles of so many rows; the
                     // slices are as long as `Operands` wants them, and the piece has the type's codes.
                     unsafe { (self.kernels.tile)(&operands) };
                 }
+                if last {
+                    self.put(group, sums);
+                }
             }
+        }
+    }
+
+    fn panels(&self) -> impl Iterator<Item = (&'a Packed, usize)> {
+        self.stretch.panels.into_iter().take(self.stretch.count)
+    }
+
+    /// Asks for the outputs of a group and a panel, to be written a few tiles later: they are seldom in a cache, and stores
+    /// that wait for their lines are soon too many to go on.
+    fn fetch_outputs(&self, group: usize, panel: usize) {
+        if let Outlet::Rows(target) = self.outlet {
+            for row in self.inputs.groups().rows_of(group, self.inputs.rows()) {
+                target.fetch(row, panel * PANEL_ROWS);
+            }
+        }
+    }
+
+    /// Puts a group's sums `[PANELS][row]`, row by row.
+    fn put(&self, group: usize, sums: &[Rows]) {
+        let groups = self.inputs.groups();
+        let (weights, first) = self.stretch.panels[0];
+        match self.outlet {
+            Outlet::Rows(target) => {
+                for (index, row) in groups.rows_of(group, self.inputs.rows()).enumerate() {
+                    let sums = sums[index..].iter().step_by(groups.rows);
+                    target.put_panels(weights, first..first + self.stretch.count, row, sums);
+                }
+            }
+            // SAFETY: the panels are the task's.
+            Outlet::Inputs(target) => unsafe { target.put(first / PAIR, group, sums) },
+        }
+    }
+}
+
+impl Outlet<'_> {
+    /// Panels of a matrix in a stretch.
+    fn panels(self) -> usize {
+        match self {
+            Outlet::Rows(_) => PANELS,
+            Outlet::Inputs(_) => PAIR,
         }
     }
 }
