@@ -97,7 +97,9 @@ pub(super) fn gated_part(
     };
     let [gate, _] = products;
     let (cols, width, slot) = (gate.cols(), gate.rows(), Area::Packed(Slot::Gate, rows, part.width));
-    let Some(len) = Gated::len(form, rows, width).filter(|len| *len <= rows * width) else { return Ok(false) };
+    let Some(len) = Gated::len(form, rows, width).filter(|len| *len <= rows * width) else {
+        return Ok(false);
+    };
     let down = &part.down;
     let shaped = width == part.width
         && (down.matrix.cols, down.matrix.rows) == (back.cols(), back.rows())
@@ -145,8 +147,10 @@ mod tests {
         let kinds = [Into::Set, Into::Add]
             .into_iter()
             .flat_map(|how| [Activation::Silu, Activation::GeluTanh].map(|activation| (how, activation)));
-        let levels = Level::all().into_iter().flat_map(move |level| kinds.clone().map(move |kind| (level, kind)));
-        let rows = |(level, (how, activation))| [13, 33, 48, 70, 600].map(|rows| (rows, level, how, activation));
+        let levels =
+            Level::all().into_iter().flat_map(move |level| kinds.clone().map(move |kind| (level, kind)));
+        let rows =
+            |(level, (how, activation))| [13, 33, 48, 70, 600].map(|rows| (rows, level, how, activation));
         levels.flat_map(rows)
     }
 

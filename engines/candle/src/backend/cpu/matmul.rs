@@ -4,9 +4,9 @@
 //! on the others. More rows (prefill): pieces of weights are unpacked once for all rows. Both split the outputs over the
 //! pool, in stretches of panels.
 
+use super::gated_part::Gated;
 #[cfg(target_arch = "x86_64")]
 use super::kernels::Amx;
-use super::gated_part::Gated;
 use super::kernels::{F32, Format, Level, PANEL, few, fill_panel, products};
 use super::matrix::{Matrix, Stored};
 #[cfg(target_arch = "x86_64")]
@@ -297,7 +297,13 @@ impl<'a> Job<'a> {
 
 impl Job<'_> {
     /// The gated products of some panels into the form that the inputs have too.
-    pub(super) fn gated(&self, weights: [&Packed; 2], panels: Range<usize>, thread: usize, target: &Gated<'_>) {
+    pub(super) fn gated(
+        &self,
+        weights: [&Packed; 2],
+        panels: Range<usize>,
+        thread: usize,
+        target: &Gated<'_>,
+    ) {
         // SAFETY: a thread runs one task at a time.
         let scratch = unsafe { self.scratch.of(thread) };
         match (&self.given, target) {

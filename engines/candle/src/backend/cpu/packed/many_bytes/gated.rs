@@ -61,7 +61,9 @@ impl<'a> GatedBytes<'a> {
         for (values, sums) in values.iter_mut().zip(sums.chunks_exact(PAIR * rows)) {
             // Rows that fill the group up stay zeros.
             for (row, values) in values.iter_mut().take(taken).enumerate() {
-                for (values, sums) in values.as_chunks_mut::<PANEL_ROWS>().0.iter_mut().zip(sums.chunks_exact(rows)) {
+                for (values, sums) in
+                    values.as_chunks_mut::<PANEL_ROWS>().0.iter_mut().zip(sums.chunks_exact(rows))
+                {
                     *values = sums[row];
                 }
             }
@@ -72,8 +74,9 @@ impl<'a> GatedBytes<'a> {
         let halves = start + runs * rows * MAIN + pair * rows * HALVES;
         let main = start + pair * rows * MAIN;
         // SAFETY: a run of a group is one pair's, and the caller's promise.
-        let (main, halves) =
-            unsafe { (self.out.part(main..main + rows * MAIN), self.out.part(halves..halves + rows * HALVES)) };
+        let (main, halves) = unsafe {
+            (self.out.part(main..main + rows * MAIN), self.out.part(halves..halves + rows * HALVES))
+        };
         put_runs(self.level, &gates[..rows], main, halves);
     }
 }

@@ -39,9 +39,9 @@ use super::inputs::RUN;
 use super::layout::{MOST_INPUTS, PANEL_ROWS};
 use crate::backend::cpu::kernels::Level;
 use crate::backend::cpu::matmul::Target;
+use gated::PAIR;
 use inputs::{Bytes, MOST_ROWS};
 use piece::{Piece, RUNS, Rows};
-use gated::PAIR;
 use std::array::from_fn;
 use std::ops::Range;
 use tile::{Kernels, Operands};
@@ -227,9 +227,10 @@ impl<'a> Walk<'a> {
         let weights = self.stretch.panels[0].0;
         let all_runs = weights.cols().div_ceil(RUN);
         let cells = MOST_INPUTS / cell.inputs;
-        // Bytes of a piece as they are stored, and cache lines of it to be fetched with each run.
+        // Bytes of a piece as they are stored, and cache lines of the next one to be fetched with each run of a group, until all
+        // are: no faster than memory brings them.
         let stored = cells * cell.bytes;
-        let lines = stored.div_ceil(64 * RUNS);
+        let lines = stored.div_ceil(64 * RUNS * self.groups.len());
         let pieces_of_panel = all_runs.div_ceil(RUNS);
         for (number, first_run) in (0..all_runs).step_by(RUNS).enumerate() {
             let last = number + 1 == pieces_of_panel;
@@ -244,8 +245,11 @@ impl<'a> Walk<'a> {
                 unsafe { (self.kernels.unpack)(&bytes[..bytes.len().min(stored)], piece) };
             }
             for (group, sums) in self.groups.clone().zip(sums.chunks_exact_mut(PANELS * rows)) {
+                let fetched = (group - self.groups.start) * 64 * RUNS * lines;
                 let (main, halves) = self.inputs.runs(group, first_run, runs);
-                for (index, ((weights, panel), sums)) in self.panels().zip(sums.chunks_exact_mut(rows)).enumerate() {
+                for (index, ((weights, panel), sums)) in
+                    self.panels().zip(sums.chunks_exact_mut(rows)).enumerate()
+                {
                     if last {
                         self.fetch_outputs(group, panel);
                     }
@@ -256,8 +260,8 @@ impl<'a> Walk<'a> {
                         runs,
                         first: number == 0,
                         sums: sums.as_mut_ptr(),
-                        ahead: weights.panel(panel).as_ptr().wrapping_add(next),
-                        lines: if group == self.groups.start { lines } else { 0 },
+                        ahead: weights.panel(panel).as_ptr().wrapping_add(next + fetched),
+                        lines: if fetched < stored { lines } else { 0 },
                     };
                     // SAFETY: the kernels are of a level that this processor has, and of tiles of so many rows; the
                     // slices are as long as `Operands` wants them, and the piece has the type's codes.

@@ -29,7 +29,7 @@ pub(super) unsafe fn tile<const ROWS: usize, const GROUPS: usize, const SHIFTED:
     for run in 0..runs {
         for line in 0..lines {
             // A hint, for any address.
-            _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(64 * (run * lines + line)).cast());
+            _mm_prefetch::<_MM_HINT_T1>(ahead.wrapping_add(64 * (run * lines + line)).cast());
         }
         // SAFETY: by the caller's promise, here and below: there are `runs` runs of inputs and of the piece, and what is read
         // of each is within what `MAIN` and `HALVES` count.
