@@ -26,7 +26,7 @@ def arguments(given):
     a.add_argument("--models", type=names, default=list(SHAPES), help="[%(default)s]")
     a.add_argument("--engines", type=names, default=[engine.name for engine in ENGINES], help="[%(default)s]")
     a.add_argument("--bits", type=names, default=["8", "4", "16"], help="widths of weights, of 8, 4, 16 [%(default)s]")
-    a.add_argument("--weights", type=names, help="only these forms of weights, such as Q4_0,int4")
+    a.add_argument("--weights", type=names, help="only these forms of weights, such as Q4_0,int4 or llama.cpp:Q4_0")
     a.add_argument("--cells", type=names, default=[*COMPARED, *OWN], help="[%(default)s]")
     a.add_argument("--new", type=int, default=128, help="tokens of a decode; half as many in batches [%(default)s]")
     a.add_argument("--rounds", type=int, default=3, help="the median counts [%(default)s]")
@@ -78,7 +78,8 @@ def prepare(home, options):
         for bits in options.bits:
             for engine in engines:
                 for weights in engine.weights:
-                    wanted = options.weights is None or weights.name in options.weights
+                    names = {weights.name, f"{engine.name}:{weights.name}"}
+                    wanted = options.weights is None or not names.isdisjoint(options.weights)
                     if weights.bits != int(bits) or not wanted:
                         continue
                     try:
