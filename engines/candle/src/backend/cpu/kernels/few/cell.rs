@@ -2,6 +2,7 @@
 
 use super::isa::{Isa, Line};
 use super::quantise::QuantBlock;
+use std::hint::black_box;
 
 /// A cell: some inputs of the 16 rows of a panel, as stored.
 ///
@@ -128,6 +129,14 @@ impl Codes for (&Nibbles, &[u8; 16]) {
 // Below and in the cells, vectors are kept in arrays by loops: what `map` makes of them is not always inlined, and then it is
 // compiled for the portable set.
 
+/// The same inputs at an address that the compiler knows nothing of, in one register. An operand at the sum of two registers counts
+/// twice where instructions are issued, and what two panels share would be kept in more registers than there are: two rows took
+/// as long as four.
+#[inline(always)]
+fn in_register<const R: usize>(inputs: &[QuantBlock; R]) -> &[QuantBlock; R] {
+    black_box(inputs)
+}
+
 /// The products of a block's codes less `offset` with each activation row, in whole numbers.
 #[inline(always)]
 pub(super) fn products<I: Isa, C: Codes, const R: usize>(
@@ -136,6 +145,7 @@ pub(super) fn products<I: Isa, C: Codes, const R: usize>(
     offset: i32,
     inputs: &[QuantBlock; R],
 ) -> [I::Floats; R] {
+    let inputs = in_register(inputs);
     let mut sums = [isa.start(0); R];
     for (sum, input) in sums.iter_mut().zip(inputs) {
         *sum = isa.start(input.minus_sum.wrapping_mul(offset));
@@ -164,6 +174,7 @@ pub(super) fn halved_products<I: Isa, C: Codes, const R: usize>(
     offset: i32,
     inputs: &[QuantBlock; R],
 ) -> [[I::Floats; 2]; R] {
+    let inputs = in_register(inputs);
     let mut sums = [[isa.start(0); 2]; R];
     for (sums, input) in sums.iter_mut().zip(inputs) {
         for (sum, minus_sum) in sums.iter_mut().zip(input.minus_sums) {

@@ -9,6 +9,7 @@ use super::tile::Operands;
 use super::vnni::add_run;
 use crate::backend::cpu::packed::inputs::RUN;
 use std::arch::x86_64::*;
+use std::hint::black_box;
 
 /// Most rows.
 pub(super) const MOST_DIRECT: usize = 8;
@@ -58,7 +59,9 @@ pub(super) unsafe fn products<const NUMBER: usize, const ROWS: usize>(cells: &[u
                 (&all_scales[run * parts..], &all_shifts[run * parts..]);
             // SAFETY: by the caller's promise there are `runs` runs of inputs.
             unsafe {
-                let inputs = (main.add(at * ROWS * MAIN), halves.add(at * ROWS * HALVES));
+                // Operands at a sum of two registers would count twice where instructions are issued.
+                let inputs =
+                    (black_box(main.add(at * ROWS * MAIN)), black_box(halves.add(at * ROWS * HALVES)));
                 add_run(groups, plan.shifted, &lines, scales, shifts, inputs, &mut totals);
             }
         }
