@@ -45,9 +45,44 @@ impl<'a> Target<'a> {
     }
 
     /// Puts a panel's products for one row, as far as the matrix has rows there.
+    #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     pub(super) fn put_panel(&self, weights: &Packed, panel: usize, row: usize, products: &[f32; PANEL_ROWS]) {
-        self.put_panels(weights, panel..panel + 1, row, std::iter::once(products));
+        self.put_rows(weights, panel, row, std::slice::from_ref(products));
+    }
+
+    /// Puts a panel's products for consecutive rows, as far as the matrix has rows there.
+    #[inline(always)]
+    pub(super) fn put_rows(
+        &self,
+        weights: &Packed,
+        panel: usize,
+        first_row: usize,
+        products: &[[f32; PANEL_ROWS]],
+    ) {
+        let outputs = panel * PANEL_ROWS..((panel + 1) * PANEL_ROWS).min(weights.rows());
+        if outputs.len() < PANEL_ROWS {
+            for (row, products) in (first_row..).zip(products) {
+                self.put_outputs(row, outputs.start, &products[..outputs.len()]);
+            }
+            return;
+        }
+        // What is the same for all rows is looked at once: of few rows this counts.
+        let bias = self.bias.and_then(|bias| bias[outputs.clone()].first_chunk::<PANEL_ROWS>());
+        for (row, products) in (first_row..).zip(products) {
+            let at = row * self.width;
+            // SAFETY: an output belongs to one task.
+            let values = unsafe { self.out.part(at + outputs.start..at + outputs.end) };
+            let Some(values) = values.first_chunk_mut::<PANEL_ROWS>() else { continue };
+            let mut sums = *products;
+            if let Some(bias) = bias {
+                sums.iter_mut().zip(bias).for_each(|(sum, bias)| *sum += bias);
+            }
+            if self.how == Into::Add {
+                sums.iter_mut().zip(&*values).for_each(|(sum, value)| *sum += value);
+            }
+            *values = sums;
+        }
     }
 
     /// Puts the products of consecutive panels for one row, as far as the matrix has rows there.

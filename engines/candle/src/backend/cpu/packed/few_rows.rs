@@ -28,7 +28,7 @@ pub(crate) fn floats(_: Level, weights: &Packed, panels: Range<usize>, inputs: &
             for (r, product) in products.iter_mut().enumerate() {
                 *product = (sums[0][r] + sums[1][r]) + (sums[2][r] + sums[3][r]);
             }
-            target.put_panel(weights, panel, row, &products);
+            target.put_rows(weights, panel, row, std::slice::from_ref(&products));
         }
     }
 }
@@ -43,8 +43,6 @@ pub(crate) fn prepared(
     let cells = weights.cell().count(weights.cols());
     let (first, bytes) = (panels.start, weights.stretch(panels));
     few::products(weights.dtype(), bytes, cells, inputs, &mut |panel, row, sums| {
-        for (index, sums) in sums.iter().enumerate() {
-            target.put_panel(weights, first + panel, row + index, sums);
-        }
+        target.put_rows(weights, first + panel, row, sums);
     });
 }
