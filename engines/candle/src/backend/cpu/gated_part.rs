@@ -1,4 +1,4 @@
-//! Feed-forward parts of many rows: the gated products go at once into the form in which the way back reads its inputs, tiles
+//! Feed-forward parts of more than a few rows: the gated products go at once into the form in which the way back reads its inputs, tiles
 //! of bf16 on AMX and bytes elsewhere, in the room that [`Slot::Gate`] has for them as f32. In memory they are a quarter or less
 //! of what gate and other take as f32, and nobody reads them to bring them into that form.
 
@@ -73,7 +73,7 @@ impl<'a> Weights<'a> {
             (packed(gate.matrix)?, packed(up.matrix)?, packed(part.down.matrix)?);
         let products = [gate, up];
         let suits = match way {
-            Way::ManyBytes => many_bytes::gates(products, rows),
+            Way::ManyBytes => many_bytes::gates(products),
             #[cfg(target_arch = "x86_64")]
             Way::Tiles => amx::gates(products, rows),
             _ => false,
@@ -149,8 +149,9 @@ mod tests {
             .flat_map(|how| [Activation::Silu, Activation::GeluTanh].map(|activation| (how, activation)));
         let levels =
             Level::all().into_iter().flat_map(move |level| kinds.clone().map(move |kind| (level, kind)));
-        let rows =
-            |(level, (how, activation))| [13, 33, 48, 70, 600].map(|rows| (rows, level, how, activation));
+        let rows = |(level, (how, activation))| {
+            [5, 8, 13, 16, 17, 33, 48, 70, 600].map(|rows| (rows, level, how, activation))
+        };
         levels.flat_map(rows)
     }
 
@@ -240,7 +241,7 @@ mod tests {
         // Two types, a bias, few rows, a width that is no whole number of cells, a way back in f32.
         assert!(!takes(512, &gate, &up, None, &down, 64));
         assert!(!takes(512, &gate, &gate, Some(&bias), &down, 64));
-        assert!(!takes(512, &gate, &gate, None, &down, 12));
+        assert!(!takes(512, &gate, &gate, None, &down, 4));
         assert!(!takes(500, &odd, &odd, None, &down, 64));
         assert!(!takes(512, &gate, &gate, None, &back, 64));
     }

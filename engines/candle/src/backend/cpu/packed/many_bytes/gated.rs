@@ -2,7 +2,7 @@
 //!
 //! Two panels of gate and two of up have the 32 values of a run, for every row of a group.
 
-use super::inputs::{Bytes, Groups, HALVES, MAIN, MOST_ROWS, put_runs};
+use super::inputs::{Bytes, Groups, HALVES, MAIN, MOST_ALONE, put_runs};
 use super::piece::Rows;
 use crate::backend::cpu::kernels::{Level, gate};
 use crate::backend::cpu::packed::inputs::RUN;
@@ -57,7 +57,7 @@ impl<'a> GatedBytes<'a> {
     pub(super) unsafe fn put(&self, pair: usize, group: usize, sums: &[Rows]) {
         let Groups { rows, runs, .. } = self.groups;
         let taken = self.groups.rows_of(group, self.rows).len();
-        let mut values = [[[0.0; RUN]; MOST_ROWS]; 2];
+        let mut values = [[[0.0; RUN]; MOST_ALONE]; 2];
         for (values, sums) in values.iter_mut().zip(sums.chunks_exact(PAIR * rows)) {
             // Rows that fill the group up stay zeros.
             for (row, values) in values.iter_mut().take(taken).enumerate() {

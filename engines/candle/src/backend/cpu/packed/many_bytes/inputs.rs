@@ -1,7 +1,7 @@
 //! Inputs of 8 bits, in groups of rows as the tiles read them.
 //!
-//! A group is the rows of one tile: at most [`MOST_ROWS`], and as even as the rows allow, the last one filled up with rows of
-//! zeros. It is runs of 32 inputs one after the other, and after all of them what only some types' tiles want of each run:
+//! A group is the rows of one tile: all of them where there are no more than [`MOST_ALONE`], and else at most [`MOST_ROWS`],
+//! as even as the rows allow, the last one filled up with rows of zeros. It is runs of 32 inputs one after the other, and after all of them what only some types' tiles want of each run:
 //!
 //! | of a run | values |
 //! |---|---|
@@ -18,8 +18,11 @@ use super::super::inputs::{RUN, coded, run_of};
 use crate::backend::cpu::kernels::{Level, Set, per_level};
 use std::ops::Range;
 
-/// Most rows of a tile: with 16 outputs they keep 12 whole sums and 12 in f32 in registers.
+/// Most rows of a tile of several: with 16 outputs they keep 12 whole sums and 12 in f32 in registers.
 pub(crate) const MOST_ROWS: usize = 12;
+/// Most rows of a group that is alone: weights are used once then, and to go over them twice would cost more than sums in f32
+/// that lie in memory.
+pub(crate) const MOST_ALONE: usize = 16;
 /// Fewest rows of a tile.
 pub(super) const LEAST_ROWS: usize = 5;
 
@@ -42,7 +45,7 @@ pub(crate) struct Groups {
 impl Groups {
     /// The groups of so many rows of a depth from [`super::super::inputs::Form::depth`].
     pub(crate) fn of(rows: usize, depth: usize) -> Groups {
-        let count = rows.div_ceil(MOST_ROWS).max(1);
+        let count = if rows <= MOST_ALONE { 1 } else { rows.div_ceil(MOST_ROWS) };
         Groups { rows: rows.div_ceil(count).max(LEAST_ROWS), count, runs: depth / RUN }
     }
 

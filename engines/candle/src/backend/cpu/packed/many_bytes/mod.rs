@@ -36,11 +36,11 @@ pub(crate) use gated::GatedBytes;
 
 use super::Packed;
 use super::inputs::RUN;
-use super::layout::{MOST_INPUTS, PANEL_ROWS};
+use super::layout::{Cell, MOST_INPUTS, PANEL_ROWS};
 use crate::backend::cpu::kernels::Level;
 use crate::backend::cpu::matmul::Target;
 use gated::PAIR;
-use inputs::{Bytes, MOST_ROWS};
+use inputs::{Bytes, MOST_ALONE, MOST_ROWS};
 use piece::{Piece, RUNS, Rows};
 use std::array::from_fn;
 use std::ops::Range;
@@ -50,12 +50,16 @@ use tile::{Kernels, Operands};
 /// a group's inputs are to lie in the first.
 const PANELS: usize = 4;
 
+/// Panels that take turns with a group that is alone: two streams of memory keep more reads in flight than one, and of four the
+/// reads come no faster.
+const STREAMS: usize = 2;
+
 /// Groups whose sums wait together. Their inputs should lie in the second-level cache.
 const GROUPS: usize = 42;
 
 /// Values of 4 bytes that [`products`] wants of a thread's scratch, from a multiple of 64 bytes on, for at most so many rows.
 pub(crate) fn scratch(rows: usize) -> usize {
-    // A group has at most `MOST_ROWS`, and of few rows at least as many as its tile.
+    // A group of several has at most `MOST_ROWS`, and of few rows at least as many as its tile.
     let rows = rows.saturating_add(MOST_ROWS).min(GROUPS * MOST_ROWS);
     PANELS * (size_of::<Piece>() / size_of::<f32>() + rows * PANEL_ROWS)
 }
@@ -84,7 +88,15 @@ fn products_with(
     scratch: &mut [f32],
 ) {
     if let (Some(direct), 1) = (kernels.direct, inputs.groups().count) {
-        return directly(kernels, direct, weights, panels, inputs, target);
+        // Two panels that lie far apart.
+        let half = panels.len().div_ceil(2);
+        for first in panels.start..panels.start + half {
+            let count = if first + half < panels.end { 2 } else { 1 };
+            let of = |index: usize| (weights, first + index.min(count - 1) * half);
+            let stretch = Stretch { panels: from_fn(of), count };
+            directly(direct, kernels.plan.cell, &stretch, inputs, Outlet::Rows(target));
+        }
+        return;
     }
     let stretch = |number: usize| {
         let from = panels.start + number * PANELS;
@@ -94,10 +106,10 @@ fn products_with(
     multiply(kernels, inputs, panels.len().div_ceil(PANELS), stretch, Outlet::Rows(target), scratch);
 }
 
-/// Whether [`gated`] multiplies so many rows with these matrices: they are of one kind.
-pub(crate) fn gates(weights: [&Packed; 2], rows: usize) -> bool {
+/// Whether [`gated`] multiplies with these matrices: they are of one kind.
+pub(crate) fn gates(weights: [&Packed; 2]) -> bool {
     let [gate, up] = weights.map(|weights| (weights.dtype(), weights.rows(), weights.cols()));
-    rows > MOST_ROWS && gate == up
+    gate == up
 }
 
 /// `activation(gate) * up` of the inputs' products with a range of panels of both matrices, which [`gates`] has found to be
@@ -117,7 +129,12 @@ pub(crate) fn gated(
         let from = panels.start + number * PAIR;
         Stretch { panels: [(gate, from), (gate, from + 1), (up, from), (up, from + 1)], count: PANELS }
     };
-    multiply(&kernels, inputs, panels.len() / PAIR, stretch, Outlet::Inputs(target), scratch);
+    let outlet = Outlet::Inputs(target);
+    match (kernels.direct, inputs.groups().count) {
+        (Some(direct), 1) => (0..panels.len() / PAIR)
+            .for_each(|number| directly(direct, kernels.plan.cell, &stretch(number), inputs, outlet)),
+        _ => multiply(&kernels, inputs, panels.len() / PAIR, stretch, outlet, scratch),
+    }
 }
 
 /// Multiplies so many stretches, one after the other, with all groups.
@@ -149,26 +166,28 @@ fn multiply<'a>(
     }
 }
 
-/// The products of a single group, unpacking in registers: two panels in turn, as two streams of memory keep more reads in
-/// flight than one.
+/// The products of a group that is alone with a stretch of panels, unpacking in registers: [`STREAMS`] panels take turns.
 fn directly(
-    kernels: &Kernels,
     direct: unsafe fn(&[u8], &Operands),
-    weights: &Packed,
-    panels: Range<usize>,
+    cell: Cell,
+    stretch: &Stretch<'_>,
     inputs: &Bytes<'_>,
-    target: &Target<'_>,
+    outlet: Outlet<'_>,
 ) {
-    let stored = MOST_INPUTS / kernels.plan.cell.inputs * kernels.plan.cell.bytes;
-    let all_runs = weights.cols().div_ceil(RUN);
-    let half = panels.len().div_ceil(2);
-    for first in panels.start..panels.start + half {
-        let mut sums = [[[0.0; PANEL_ROWS]; MOST_ROWS]; 2];
-        let both = || [first, first + half].into_iter().filter(|panel| *panel < panels.end);
+    let stored = MOST_INPUTS / cell.inputs * cell.bytes;
+    let all_runs = stretch.panels[0].0.cols().div_ceil(RUN);
+    let mut sums = Sums([[0.0; PANEL_ROWS]; PANELS * MOST_ALONE]);
+    let rows = inputs.groups().rows;
+    for (panels, sums) in
+        stretch.panels[..stretch.count].chunks(STREAMS).zip(sums.0.chunks_mut(STREAMS * rows))
+    {
         for (number, first_run) in (0..all_runs).step_by(RUNS).enumerate() {
             let runs = RUNS.min(all_runs - first_run);
             let (main, halves) = inputs.runs(0, first_run, runs);
-            for (panel, sums) in both().zip(&mut sums) {
+            if first_run + runs == all_runs {
+                panels.iter().for_each(|(_, panel)| outlet.fetch(0..inputs.rows(), *panel));
+            }
+            for ((weights, panel), sums) in panels.iter().zip(sums.chunks_exact_mut(rows)) {
                 let operands = Operands {
                     piece: std::ptr::null(),
                     main: main.as_ptr(),
@@ -179,19 +198,29 @@ fn directly(
                     ahead: std::ptr::null(),
                     lines: 0,
                 };
-                let bytes = &weights.panel(panel)[number * stored..];
-                // SAFETY: the kernels are of a level that this processor has, and of tiles of so many rows, which are no more
-                // than there are sums; the slices are as long as `Operands` wants them.
+                let bytes = &weights.panel(*panel)[number * stored..];
+                // SAFETY: the kernels are of a level that this processor has, and of tiles of so many rows, as there are sums;
+                // these are lines of 64 bytes in memory that begins with one; the slices are as long as `Operands` wants them.
                 unsafe { direct(&bytes[..bytes.len().min(stored)], &operands) };
             }
         }
-        for (panel, sums) in both().zip(&sums) {
-            for (row, sums) in (0..inputs.rows()).zip(sums) {
-                target.put_panel(weights, panel, row, sums);
+    }
+    match outlet {
+        Outlet::Rows(target) => {
+            for ((weights, panel), sums) in stretch.panels().zip(sums.0.chunks_exact(rows)) {
+                target.put_rows(weights, panel, 0, &sums[..inputs.rows()]);
             }
         }
+        // SAFETY: the panels are the task's.
+        Outlet::Inputs(target) => unsafe {
+            target.put(stretch.panels[0].1 / PAIR, 0, &sums.0[..PANELS * rows])
+        },
     }
 }
+
+/// Sums of a group that is alone, `[panel][row]`.
+#[repr(align(64))]
+struct Sums([Rows; PANELS * MOST_ALONE]);
 
 /// Panels that are multiplied together.
 struct Stretch<'a> {
@@ -199,6 +228,12 @@ struct Stretch<'a> {
     panels: [(&'a Packed, usize); PANELS],
     /// How many of these count.
     count: usize,
+}
+
+impl<'a> Stretch<'a> {
+    fn panels(&self) -> impl Iterator<Item = (&'a Packed, usize)> {
+        self.panels.into_iter().take(self.count)
+    }
 }
 
 /// Where sums go.
@@ -239,7 +274,7 @@ impl<'a> Walk<'a> {
                 true => self.outlet.panels() * weights.panel_bytes(),
             };
             let runs = RUNS.min(all_runs - first_run);
-            for ((weights, panel), piece) in self.panels().zip(&mut *pieces) {
+            for ((weights, panel), piece) in self.stretch.panels().zip(&mut *pieces) {
                 let bytes = &weights.panel(panel)[number * stored..];
                 // SAFETY: the kernels are of a level that this processor has.
                 unsafe { (self.kernels.unpack)(&bytes[..bytes.len().min(stored)], piece) };
@@ -248,10 +283,11 @@ impl<'a> Walk<'a> {
                 let fetched = (group - self.groups.start) * 64 * RUNS * lines;
                 let (main, halves) = self.inputs.runs(group, first_run, runs);
                 for (index, ((weights, panel), sums)) in
-                    self.panels().zip(sums.chunks_exact_mut(rows)).enumerate()
+                    self.stretch.panels().zip(sums.chunks_exact_mut(rows)).enumerate()
                 {
                     if last {
-                        self.fetch_outputs(group, panel);
+                        let groups = self.inputs.groups();
+                        self.outlet.fetch(groups.rows_of(group, self.inputs.rows()), panel);
                     }
                     let operands = Operands {
                         piece: &raw const pieces[index],
@@ -274,20 +310,6 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn panels(&self) -> impl Iterator<Item = (&'a Packed, usize)> {
-        self.stretch.panels.into_iter().take(self.stretch.count)
-    }
-
-    /// Asks for the outputs of a group and a panel, to be written a few tiles later: they are seldom in a cache, and stores
-    /// that wait for their lines are soon too many to go on.
-    fn fetch_outputs(&self, group: usize, panel: usize) {
-        if let Outlet::Rows(target) = self.outlet {
-            for row in self.inputs.groups().rows_of(group, self.inputs.rows()) {
-                target.fetch(row, panel * PANEL_ROWS);
-            }
-        }
-    }
-
     /// Puts a group's sums `[PANELS][row]`, row by row.
     fn put(&self, group: usize, sums: &[Rows]) {
         let groups = self.inputs.groups();
@@ -306,6 +328,14 @@ impl<'a> Walk<'a> {
 }
 
 impl Outlet<'_> {
+    /// Asks for the outputs of rows and a panel, to be written a little later: they are seldom in a cache, and stores that wait
+    /// for their lines are soon too many to go on.
+    fn fetch(self, rows: Range<usize>, panel: usize) {
+        if let Outlet::Rows(target) = self {
+            rows.for_each(|row| target.fetch(row, panel * PANEL_ROWS));
+        }
+    }
+
     /// Panels of a matrix in a stretch.
     fn panels(self) -> usize {
         match self {

@@ -1,7 +1,7 @@
 //! Products of a piece of a panel with a group of rows.
 
 use super::super::inputs::RUN;
-use super::inputs::{LEAST_ROWS, MOST_ROWS};
+use super::inputs::{LEAST_ROWS, MOST_ALONE};
 use super::piece::{Code, Piece, Plan, Rows, unpack, with_number};
 use super::plain;
 #[cfg(target_arch = "x86_64")]
@@ -41,32 +41,35 @@ pub(super) struct Kernels {
     pub(super) direct: Option<unsafe fn(&[u8], &Operands)>,
 }
 
-/// A tile of a number of rows that is known when the program runs.
+/// A kernel for a number of rows that is known when the program runs.
 macro_rules! of_rows {
     ($rows:expr, $tile:path, $($parameter:expr),*) => {{
-        // What `Groups` makes: from `LEAST_ROWS` to `MOST_ROWS`.
+        // What `Groups` makes: from `LEAST_ROWS` to `MOST_ALONE`.
         use $tile as tile;
-        let tile: unsafe fn(&Operands) = match $rows {
-            5 => tile::<5, $($parameter),*>,
-            6 => tile::<6, $($parameter),*>,
-            7 => tile::<7, $($parameter),*>,
-            8 => tile::<8, $($parameter),*>,
-            9 => tile::<9, $($parameter),*>,
-            10 => tile::<10, $($parameter),*>,
-            11 => tile::<11, $($parameter),*>,
-            _ => tile::<12, $($parameter),*>,
-        };
-        tile
+        match $rows {
+            5 => tile::<5, $($parameter),*> as _,
+            6 => tile::<6, $($parameter),*> as _,
+            7 => tile::<7, $($parameter),*> as _,
+            8 => tile::<8, $($parameter),*> as _,
+            9 => tile::<9, $($parameter),*> as _,
+            10 => tile::<10, $($parameter),*> as _,
+            11 => tile::<11, $($parameter),*> as _,
+            12 => tile::<12, $($parameter),*> as _,
+            13 => tile::<13, $($parameter),*> as _,
+            14 => tile::<14, $($parameter),*> as _,
+            15 => tile::<15, $($parameter),*> as _,
+            _ => tile::<16, $($parameter),*> as _,
+        }
     }};
 }
 
 impl Kernels {
     /// The kernels of a level; `None` for types without codes.
     pub(super) fn of(level: Level, dtype: Dtype, rows: usize) -> Option<Kernels> {
-        debug_assert!((LEAST_ROWS..=MOST_ROWS).contains(&rows), "tiles are there for the groups' rows");
+        debug_assert!((LEAST_ROWS..=MOST_ALONE).contains(&rows), "tiles are there for the groups' rows");
         let plan = Plan::of(dtype, Self::code(level))?;
         let halves = plan.cell.group < RUN;
-        let tile = match level.set() {
+        let tile: unsafe fn(&Operands) = match level.set() {
             Set::Portable(_) => plain_tile(rows, halves, plan.shifted),
             #[cfg(target_arch = "x86_64")]
             Set::Avx2(_) => match (halves, plan.bits) {
@@ -103,14 +106,7 @@ impl Kernels {
         };
         let direct: Option<unsafe fn(&[u8], &Operands)> = match level.set() {
             #[cfg(target_arch = "x86_64")]
-            Set::Vnni(_) | Set::Amx(_) if rows <= direct::MOST_DIRECT => {
-                with_number!(dtype, N => match rows {
-                    5 => direct::products::<N, 5> as _,
-                    6 => direct::products::<N, 6> as _,
-                    7 => direct::products::<N, 7> as _,
-                    _ => direct::products::<N, 8> as _,
-                })
-            }
+            Set::Vnni(_) | Set::Amx(_) => with_number!(dtype, N => of_rows!(rows, direct::products, N)),
             _ => None,
         };
         Some(Kernels { plan, unpack: unpack?, tile, direct })
@@ -130,7 +126,7 @@ impl Kernels {
     pub(super) fn plain(level: Level, dtype: Dtype, rows: usize) -> Option<Kernels> {
         let narrow = Self::code(level) == Code::Narrow;
         let plan = Plan::of(dtype, Self::code(level))?;
-        let tile = match narrow && plan.bits == 8 {
+        let tile: unsafe fn(&Operands) = match narrow && plan.bits == 8 {
             true => of_rows!(rows, plain::tile, 8, false, true),
             false => plain_tile(rows, plan.cell.group < RUN, plan.shifted),
         };

@@ -9,9 +9,6 @@ use super::piece::{Line, Rows};
 use super::tile::Operands;
 use std::arch::x86_64::*;
 
-/// Most rows that have two whole sums each: registers are enough for these.
-const SPLIT: usize = 9;
-
 /// See [`super::plain::tile`], whose bits it gives.
 ///
 /// # Safety
@@ -38,7 +35,7 @@ pub(super) unsafe fn tile<const ROWS: usize, const GROUPS: usize, const SHIFTED:
         unsafe {
             let (codes, at) = (&(*piece).codes[run], run * (8 / GROUPS));
             let (scales, shifts) = (&(&(*piece).scales)[at..], &(&(*piece).shifts)[at..]);
-            add_run(GROUPS, SHIFTED, codes, scales, shifts, (main, halves), &mut totals);
+            add_run::<ROWS, false>(GROUPS, SHIFTED, codes, scales, shifts, (main, halves), &mut totals);
         }
     }
     for (row, total) in totals.into_iter().enumerate() {
@@ -47,12 +44,13 @@ pub(super) unsafe fn tile<const ROWS: usize, const GROUPS: usize, const SHIFTED:
     }
 }
 
-/// Adds the products of 32 inputs: `groups` groups of four, 8 or 4, share a scale; `shifted` types have offsets.
+/// Adds the products of 32 inputs: `groups` groups of four, 8 or 4, share a scale; `shifted` types have offsets. Codes that are
+/// in registers are to stay there, which a loop would not leave them in; for those in memory a loop is faster.
 ///
 /// # Safety
 /// The processor has AVX-512 with VNNI. There are the inputs of a run of `ROWS` rows at the two pointers.
 #[inline(always)]
-pub(super) unsafe fn add_run<const ROWS: usize>(
+pub(super) unsafe fn add_run<const ROWS: usize, const IN_REGISTERS: bool>(
     groups: usize,
     shifted: bool,
     codes: &[Line; 8],
@@ -74,19 +72,21 @@ pub(super) unsafe fn add_run<const ROWS: usize>(
                     *dot = _mm512_set1_epi32(starts.add(row).cast::<i32>().read());
                 }
             }
-            // Of few rows every other product goes to a sum of its own: one sum's products wait for each other.
-            let mut others = [_mm512_setzero_si512(); ROWS];
-            for g in part * groups..(part + 1) * groups {
-                let dots = if ROWS <= SPLIT && g % 2 == 1 { &mut others } else { &mut dots };
-                let codes = _mm512_loadu_si512(codes[g].as_ptr().cast());
-                for (row, dot) in dots.iter_mut().enumerate() {
-                    let inputs = _mm512_set1_epi32(main.add(g * ROWS + row).cast::<i32>().read());
-                    *dot = _mm512_dpbusd_epi32(*dot, codes, inputs);
-                }
+            let first = part * groups;
+            macro_rules! add {
+                ($($index:literal)*) => {$(
+                    let g = first + $index;
+                    add_group(&codes[g], main.add(g * ROWS), &mut dots);
+                )*};
             }
-            if ROWS <= SPLIT {
-                for (dot, other) in dots.iter_mut().zip(others) {
-                    *dot = _mm512_add_epi32(*dot, other);
+            if IN_REGISTERS {
+                add!(0 1 2 3);
+                if groups == 8 {
+                    add!(4 5 6 7);
+                }
+            } else {
+                for (index, codes) in codes[first..first + groups].iter().enumerate() {
+                    add_group(codes, main.add((first + index) * ROWS), &mut dots);
                 }
             }
             let scales = _mm512_loadu_ps(scales.as_ptr());
@@ -100,6 +100,22 @@ pub(super) unsafe fn add_run<const ROWS: usize>(
                     *total = _mm512_fmadd_ps(shifts, _mm512_set1_ps(shares.add(row).read()), *total);
                 }
             }
+        }
+    }
+}
+
+/// Adds the products of four inputs.
+///
+/// # Safety
+/// As of [`add_run`].
+#[inline(always)]
+unsafe fn add_group<const ROWS: usize>(codes: &Line, inputs: *const f32, dots: &mut [__m512i; ROWS]) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let codes = _mm512_loadu_si512(codes.as_ptr().cast());
+        for (row, dot) in dots.iter_mut().enumerate() {
+            let inputs = _mm512_set1_epi32(inputs.add(row).cast::<i32>().read());
+            *dot = _mm512_dpbusd_epi32(*dot, codes, inputs);
         }
     }
 }
