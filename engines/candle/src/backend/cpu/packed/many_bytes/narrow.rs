@@ -4,7 +4,7 @@
 //! The sum of the products of two codes of 4 bits with inputs of 8 is below 2^12, so eight such sums fit into 16 bits before
 //! they must be widened; with 5 bits four, with 6 bits two. Signed codes of 8 bits fit once, when the sign moves to the input.
 
-use super::inputs::{HALVES, MAIN};
+use super::inputs::{HALVES, MAIN, MOST_ROWS};
 use super::piece::Line;
 use super::tile::Operands;
 use std::arch::x86_64::*;
@@ -163,21 +163,25 @@ impl Products for Slim {
     #[inline(always)]
     fn pairs(self, codes: [__m256i; 2], input: __m256i) -> [__m256i; 2] {
         // SAFETY: the instructions are there.
-        codes.map(|codes| unsafe { _mm256_maddubs_epi16(codes, input) })
+        unsafe { [_mm256_maddubs_epi16(codes[0], input), _mm256_maddubs_epi16(codes[1], input)] }
     }
 
     #[inline(always)]
     fn signed_pairs(self, codes: [__m256i; 2], input: __m256i) -> [__m256i; 2] {
+        let [a, b] = codes;
         // SAFETY: the instructions are there.
-        codes.map(|codes| unsafe {
-            _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(input, codes))
-        })
+        unsafe {
+            [
+                _mm256_maddubs_epi16(_mm256_abs_epi8(a), _mm256_sign_epi8(input, a)),
+                _mm256_maddubs_epi16(_mm256_abs_epi8(b), _mm256_sign_epi8(input, b)),
+            ]
+        }
     }
 
     #[inline(always)]
     fn add(self, a: [__m256i; 2], b: [__m256i; 2]) -> [__m256i; 2] {
         // SAFETY: the instructions are there.
-        std::array::from_fn(|half| unsafe { _mm256_add_epi16(a[half], b[half]) })
+        unsafe { [_mm256_add_epi16(a[0], b[0]), _mm256_add_epi16(a[1], b[1])] }
     }
 
     #[inline(always)]
@@ -188,10 +192,14 @@ impl Products for Slim {
 
     #[inline(always)]
     fn widen(self, sums: [__m256i; 2], pairs: [__m256i; 2]) -> [__m256i; 2] {
-        std::array::from_fn(|half| {
-            // SAFETY: the instructions are there.
-            unsafe { _mm256_add_epi32(sums[half], _mm256_madd_epi16(pairs[half], _mm256_set1_epi16(1))) }
-        })
+        // SAFETY: the instructions are there.
+        unsafe {
+            let ones = _mm256_set1_epi16(1);
+            [
+                _mm256_add_epi32(sums[0], _mm256_madd_epi16(pairs[0], ones)),
+                _mm256_add_epi32(sums[1], _mm256_madd_epi16(pairs[1], ones)),
+            ]
+        }
     }
 
     #[inline(always)]
@@ -243,25 +251,30 @@ unsafe fn rows<P: Products, const SOME: usize, const GROUPS: usize, const SPAN: 
             let mut dots = [products.zero(); SOME];
             let mut g = part * GROUPS;
             while g < (part + 1) * GROUPS {
-                let input = |g: usize, row: usize| {
-                    // SAFETY: as above.
-                    products.input(unsafe { main.add(g * rows + row).cast::<i32>().read() })
-                };
+                // Neither here nor in the vectors' methods are there closures: the compiler leaves them as calls when they are many.
+                macro_rules! input {
+                    ($g:expr, $row:expr) => {
+                        // SAFETY: as above.
+                        products.input(unsafe { main.add($g * rows + $row).cast::<i32>().read() })
+                    };
+                }
                 // SAFETY: as above.
                 let lines = unsafe { &(&(*piece).codes)[run] };
                 if SPAN == 1 {
                     let codes = products.signed(&lines[g]);
                     for (row, dot) in dots.iter_mut().enumerate() {
-                        *dot = products.widen(*dot, products.signed_pairs(codes, input(g, row)));
+                        *dot = products.widen(*dot, products.signed_pairs(codes, input!(g, row)));
                     }
                 } else {
                     let codes = products.codes(&lines[g]);
-                    let mut pairs: [P::Pairs; SOME] =
-                        std::array::from_fn(|row| products.pairs(codes, input(g, row)));
+                    let mut pairs = [products.pairs(codes, input!(g, 0)); SOME];
+                    for (row, pairs) in pairs.iter_mut().enumerate().skip(1) {
+                        *pairs = products.pairs(codes, input!(g, row));
+                    }
                     for (line, g) in lines[g..g + SPAN].iter().zip(g..).skip(1) {
                         let codes = products.codes(line);
                         for (row, pairs) in pairs.iter_mut().enumerate() {
-                            *pairs = products.add(*pairs, products.pairs(codes, input(g, row)));
+                            *pairs = products.add(*pairs, products.pairs(codes, input!(g, row)));
                         }
                     }
                     for (dot, pairs) in dots.iter_mut().zip(pairs) {
@@ -309,7 +322,19 @@ fn fetch(operands: &Operands) {
 pub(super) unsafe fn avx512<const ROWS: usize, const GROUPS: usize, const SPAN: usize>(operands: &Operands) {
     fetch(operands);
     // SAFETY: the caller's promise.
-    unsafe { rows::<_, ROWS, GROUPS, SPAN>(Wide, ROWS, 0, operands) }
+    unsafe {
+        if ROWS <= MOST_ROWS {
+            return rows::<_, ROWS, GROUPS, SPAN>(Wide, ROWS, 0, operands);
+        }
+        // More than registers hold.
+        rows::<_, 8, GROUPS, SPAN>(Wide, ROWS, 0, operands);
+        match ROWS - 8 {
+            5 => rows::<_, 5, GROUPS, SPAN>(Wide, ROWS, 8, operands),
+            6 => rows::<_, 6, GROUPS, SPAN>(Wide, ROWS, 8, operands),
+            7 => rows::<_, 7, GROUPS, SPAN>(Wide, ROWS, 8, operands),
+            _ => rows::<_, 8, GROUPS, SPAN>(Wide, ROWS, 8, operands),
+        }
+    }
 }
 
 /// See [`super::plain::tile`], whose bits it gives.
