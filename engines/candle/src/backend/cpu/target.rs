@@ -5,6 +5,9 @@ use super::parts::Parts;
 use crate::backend::Into;
 use std::ops::Range;
 
+/// A panel's outputs for one row.
+type Outputs = [f32; PANEL_ROWS];
+
 /// Where products go: `[rows, width]`, each row once the products are added to what is there.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Target<'a> {
@@ -47,19 +50,13 @@ impl<'a> Target<'a> {
     /// Puts a panel's products for one row, as far as the matrix has rows there.
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
-    pub(super) fn put_panel(&self, weights: &Packed, panel: usize, row: usize, products: &[f32; PANEL_ROWS]) {
+    pub(super) fn put_panel(&self, weights: &Packed, panel: usize, row: usize, products: &Outputs) {
         self.put_rows(weights, panel, row, std::slice::from_ref(products));
     }
 
     /// Puts a panel's products for consecutive rows, as far as the matrix has rows there.
     #[inline(always)]
-    pub(super) fn put_rows(
-        &self,
-        weights: &Packed,
-        panel: usize,
-        first_row: usize,
-        products: &[[f32; PANEL_ROWS]],
-    ) {
+    pub(super) fn put_rows(&self, weights: &Packed, panel: usize, first_row: usize, products: &[Outputs]) {
         let outputs = panel * PANEL_ROWS..((panel + 1) * PANEL_ROWS).min(weights.rows());
         if outputs.len() < PANEL_ROWS {
             for (row, products) in (first_row..).zip(products) {
@@ -74,14 +71,7 @@ impl<'a> Target<'a> {
             // SAFETY: an output belongs to one task.
             let values = unsafe { self.out.part(at + outputs.start..at + outputs.end) };
             let Some(values) = values.first_chunk_mut::<PANEL_ROWS>() else { continue };
-            let mut sums = *products;
-            if let Some(bias) = bias {
-                sums.iter_mut().zip(bias).for_each(|(sum, bias)| *sum += bias);
-            }
-            if self.how == Into::Add {
-                sums.iter_mut().zip(&*values).for_each(|(sum, value)| *sum += value);
-            }
-            *values = sums;
+            self.put_whole(values, products, bias);
         }
     }
 
@@ -92,7 +82,7 @@ impl<'a> Target<'a> {
         weights: &Packed,
         panels: Range<usize>,
         row: usize,
-        products: impl IntoIterator<Item = &'p [f32; PANEL_ROWS]>,
+        products: impl IntoIterator<Item = &'p Outputs>,
     ) {
         let mut products = products.into_iter();
         let outputs = panels.start * PANEL_ROWS..(panels.end * PANEL_ROWS).min(weights.rows());
@@ -102,24 +92,26 @@ impl<'a> Target<'a> {
         let values = unsafe { self.out.part(at + outputs.start..at + outputs.end) };
         let (whole, rest) = values.as_chunks_mut::<PANEL_ROWS>();
         let rest = rest.len();
-        // All of a panel at once, without a loop.
-        for (index, (value, products)) in whole.iter_mut().zip(&mut products).enumerate() {
-            let mut sums = *products;
-            if let Some(bias) = bias.and_then(|bias| bias.as_chunks::<PANEL_ROWS>().0.get(index)) {
-                for (sum, bias) in sums.iter_mut().zip(bias) {
-                    *sum += bias;
-                }
-            }
-            if self.how == Into::Add {
-                for (sum, value) in sums.iter_mut().zip(&*value) {
-                    *sum += *value;
-                }
-            }
-            *value = sums;
+        for (index, (values, products)) in whole.iter_mut().zip(&mut products).enumerate() {
+            let bias = bias.and_then(|bias| bias.as_chunks::<PANEL_ROWS>().0.get(index));
+            self.put_whole(values, products, bias);
         }
         if let (1.., Some(products)) = (rest, products.next()) {
             self.put_outputs(row, outputs.end - rest, &products[..rest]);
         }
+    }
+
+    /// Puts all of a panel's products for one row, at once and without a loop.
+    #[inline(always)]
+    fn put_whole(&self, values: &mut Outputs, products: &Outputs, bias: Option<&Outputs>) {
+        let mut sums = *products;
+        if let Some(bias) = bias {
+            sums.iter_mut().zip(bias).for_each(|(sum, bias)| *sum += bias);
+        }
+        if self.how == Into::Add {
+            sums.iter_mut().zip(&*values).for_each(|(sum, value)| *sum += value);
+        }
+        *values = sums;
     }
 
     /// Asks for a cache line of outputs that will be written.
