@@ -16,7 +16,7 @@
 use super::super::inputs::Form;
 use super::super::inputs::{RUN, coded, run_of};
 use crate::backend::cpu::kernels::{Level, Set, per_level};
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 /// Most rows of a tile of several: with 16 outputs they keep 12 whole sums and 12 in f32 in registers.
 pub(crate) const MOST_ROWS: usize = 12;
@@ -25,6 +25,8 @@ pub(crate) const MOST_ROWS: usize = 12;
 pub(crate) const MOST_ALONE: usize = 16;
 /// Fewest rows of a tile.
 pub(super) const LEAST_ROWS: usize = 5;
+/// Fewest rows of a tile of several.
+pub(super) const LEAST_OF_SEVERAL: usize = 9;
 
 /// Values of 4 bytes of a run, for each row.
 pub(super) const MAIN: usize = RUN / 4 + 3;
@@ -59,6 +61,11 @@ impl Groups {
         let groups = Groups::of(rows, depth);
         let each = (depth / RUN).checked_mul(MAIN + HALVES)?;
         each.checked_mul(groups.rows.checked_mul(groups.count)?)
+    }
+
+    /// What rows a group may have.
+    pub(super) fn bounds(&self) -> RangeInclusive<usize> {
+        if self.count == 1 { LEAST_ROWS..=MOST_ALONE } else { LEAST_OF_SEVERAL..=MOST_ROWS }
     }
 
     /// The rows of a group, out of all.

@@ -1,7 +1,8 @@
 //! Products against their definition in f64, and every level's against the plain tile's, to the bit.
 
-use super::inputs::{Groups, depth, prepare};
+use super::inputs::{Groups, MOST_ROWS, depth, prepare};
 use super::piece::Code;
+use super::walk::GROUPS;
 use super::*;
 use crate::backend::Into;
 use crate::backend::cpu::kernels::reference::Random;
@@ -40,7 +41,7 @@ pub(super) fn all(level: Level, plain: bool, weights: &Packed, inputs: &[f32]) -
     let bytes = Bytes::new(rows, depth, values.get(len)).unwrap();
     let kernels = match plain {
         true => Kernels::plain(level, weights.dtype(), groups.rows),
-        false => Kernels::of(level, weights.dtype(), groups.rows),
+        false => Kernels::of(level, weights.dtype(), groups),
     };
     let kernels = kernels.unwrap();
     let mut out = vec![f32::NAN; rows * weights.rows()];
@@ -240,10 +241,7 @@ fn fewer_rows_never_want_more_room() {
         assert!(Groups::most(rows, 256) <= Groups::most(rows + 1, 256), "{rows}");
         assert!(scratch(rows) <= scratch(rows + 1));
         let groups = Groups::of(rows, 256);
-        assert!(
-            groups.rows <= if groups.count == 1 { MOST_ALONE } else { MOST_ROWS }
-                && groups.rows * groups.count >= rows
-        );
+        assert!(groups.bounds().contains(&groups.rows) && groups.rows * groups.count >= rows, "{rows}");
         assert!(
             groups.rows * groups.count < rows + groups.count || rows < 5,
             "a row is wasted at most, of each group"

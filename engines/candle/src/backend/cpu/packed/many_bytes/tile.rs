@@ -1,7 +1,8 @@
 //! Products of a piece of a panel with a group of rows.
 
 use super::super::inputs::RUN;
-use super::inputs::{LEAST_ROWS, MOST_ALONE};
+use super::super::layout::Cell;
+use super::inputs::Groups;
 use super::piece::{Code, Piece, Plan, Rows, unpack, with_number};
 use super::plain;
 #[cfg(target_arch = "x86_64")]
@@ -29,22 +30,37 @@ pub(super) struct Operands {
     pub(super) lines: usize,
 }
 
-/// The kernels for a type and a number of rows, of a level that this processor has.
+/// The kernels for a type and groups of so many rows, of a level that this processor has. Who calls one promises that it has their
+/// instructions, and what [`Operands`] says.
 #[derive(Clone, Copy)]
-pub(super) struct Kernels {
-    pub(super) plan: Plan,
-    /// Unpacks whole cells into the beginning of a piece. Who calls it promises that the processor has its instructions.
+pub(super) enum Kernels {
+    Pieces(Pieces),
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "no other level has such kernels"))]
+    Direct(Direct),
+}
+
+/// Products by way of unpacked pieces.
+#[derive(Clone, Copy)]
+pub(super) struct Pieces {
+    pub(super) cell: Cell,
+    /// Unpacks whole cells into the beginning of a piece.
     pub(super) unpack: unsafe fn(&[u8], &mut Piece),
-    /// The product: see [`Operands`].
+    /// The product.
     pub(super) tile: unsafe fn(&Operands),
-    /// Both at once for whole cells, where this is faster: the operands need no piece.
-    pub(super) direct: Option<unsafe fn(&[u8], &Operands)>,
+}
+
+/// Products without: for a group that is alone.
+#[derive(Clone, Copy)]
+pub(super) struct Direct {
+    pub(super) cell: Cell,
+    /// The product with whole cells; the operands need no piece.
+    pub(super) products: unsafe fn(&[u8], &Operands),
 }
 
 /// A kernel for a number of rows that is known when the program runs.
 macro_rules! of_rows {
     ($rows:expr, $tile:path, $($parameter:expr),*) => {{
-        // What `Groups` makes: from `LEAST_ROWS` to `MOST_ALONE`.
+        // From `LEAST_ROWS` to `MOST_ALONE`.
         use $tile as tile;
         match $rows {
             5 => tile::<5, $($parameter),*> as _,
@@ -63,11 +79,33 @@ macro_rules! of_rows {
     }};
 }
 
+/// The same for the rows of groups that are several.
+#[cfg(target_arch = "x86_64")]
+macro_rules! of_several {
+    ($rows:expr, $tile:path, $($parameter:expr),*) => {{
+        // From `LEAST_OF_SEVERAL` to `MOST_ROWS`.
+        use $tile as tile;
+        match $rows {
+            9 => tile::<9, $($parameter),*> as _,
+            10 => tile::<10, $($parameter),*> as _,
+            11 => tile::<11, $($parameter),*> as _,
+            _ => tile::<12, $($parameter),*> as _,
+        }
+    }};
+}
+
 impl Kernels {
     /// The kernels of a level; `None` for types without codes.
-    pub(super) fn of(level: Level, dtype: Dtype, rows: usize) -> Option<Kernels> {
-        debug_assert!((LEAST_ROWS..=MOST_ALONE).contains(&rows), "tiles are there for the groups' rows");
+    pub(super) fn of(level: Level, dtype: Dtype, groups: Groups) -> Option<Kernels> {
+        let rows = groups.rows;
+        debug_assert!(groups.bounds().contains(&rows), "kernels are there for the groups' rows");
         let plan = Plan::of(dtype, Self::code(level))?;
+        #[cfg(target_arch = "x86_64")]
+        if let (Set::Vnni(_) | Set::Amx(_), 1) = (level.set(), groups.count) {
+            let products: Option<unsafe fn(&[u8], &Operands)> =
+                with_number!(dtype, N => of_rows!(rows, direct::products, N));
+            return Some(Kernels::Direct(Direct { cell: plan.cell, products: products? }));
+        }
         let halves = plan.cell.group < RUN;
         let tile: unsafe fn(&Operands) = match level.set() {
             Set::Portable(_) => plain_tile(rows, halves, plan.shifted),
@@ -89,10 +127,10 @@ impl Kernels {
             },
             #[cfg(target_arch = "x86_64")]
             Set::Vnni(_) | Set::Amx(_) => match (halves, plan.shifted) {
-                (false, false) => of_rows!(rows, vnni::tile, 8, false),
-                (false, true) => of_rows!(rows, vnni::tile, 8, true),
-                (true, false) => of_rows!(rows, vnni::tile, 4, false),
-                (true, true) => of_rows!(rows, vnni::tile, 4, true),
+                (false, false) => of_several!(rows, vnni::tile, 8, false),
+                (false, true) => of_several!(rows, vnni::tile, 8, true),
+                (true, false) => of_several!(rows, vnni::tile, 4, false),
+                (true, true) => of_several!(rows, vnni::tile, 4, true),
             },
         };
         let unpack: Option<unsafe fn(&[u8], &mut Piece)> = match level.set() {
@@ -104,12 +142,7 @@ impl Kernels {
             #[cfg(target_arch = "x86_64")]
             Set::Vnni(_) | Set::Amx(_) => with_number!(dtype, N => piece_x86::avx512::<N, false> as _),
         };
-        let direct: Option<unsafe fn(&[u8], &Operands)> = match level.set() {
-            #[cfg(target_arch = "x86_64")]
-            Set::Vnni(_) | Set::Amx(_) => with_number!(dtype, N => of_rows!(rows, direct::products, N)),
-            _ => None,
-        };
-        Some(Kernels { plan, unpack: unpack?, tile, direct })
+        Some(Kernels::Pieces(Pieces { cell: plan.cell, unpack: unpack?, tile }))
     }
 
     /// The codes that a level's tiles take.
@@ -134,7 +167,7 @@ impl Kernels {
             true => with_number!(dtype, N => unpack_plain::<N, true> as _),
             false => with_number!(dtype, N => unpack_plain::<N, false> as _),
         };
-        Some(Kernels { plan, unpack: unpack?, tile, direct: None })
+        Some(Kernels::Pieces(Pieces { cell: plan.cell, unpack: unpack?, tile }))
     }
 }
 
