@@ -243,6 +243,9 @@ unsafe fn rows<P: Products, const SOME: usize, const GROUPS: usize, const SPAN: 
     let Operands { piece, main, halves, runs, first, sums, .. } = *operands;
     let parts = 8 / GROUPS;
     for run in 0..runs {
+        if from == 0 {
+            fetch(operands, run);
+        }
         // SAFETY: by the caller's promise, here and below: there are `runs` runs of inputs and of the piece, and what is read
         // of each is within what `MAIN` and `HALVES` count.
         let (main, halves) =
@@ -305,10 +308,10 @@ unsafe fn rows<P: Products, const SOME: usize, const GROUPS: usize, const SPAN: 
     }
 }
 
-/// Fetches what is soon wanted.
+/// Fetches a run's share of what is soon wanted.
 #[inline(always)]
-fn fetch(operands: &Operands) {
-    for line in 0..operands.runs * operands.lines {
+fn fetch(operands: &Operands, run: usize) {
+    for line in run * operands.lines..(run + 1) * operands.lines {
         // SAFETY: a hint, for any address.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(operands.ahead.wrapping_add(64 * line).cast()) };
     }
@@ -320,7 +323,6 @@ fn fetch(operands: &Operands) {
 /// See [`Operands`].
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
 pub(super) unsafe fn avx512<const ROWS: usize, const GROUPS: usize, const SPAN: usize>(operands: &Operands) {
-    fetch(operands);
     // SAFETY: the caller's promise.
     unsafe {
         if ROWS <= MOST_ROWS {
@@ -343,7 +345,6 @@ pub(super) unsafe fn avx512<const ROWS: usize, const GROUPS: usize, const SPAN: 
 /// See [`Operands`].
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) unsafe fn avx2<const ROWS: usize, const GROUPS: usize, const SPAN: usize>(operands: &Operands) {
-    fetch(operands);
     let mut from = 0;
     while from < ROWS {
         // SAFETY: the caller's promise.
