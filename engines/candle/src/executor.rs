@@ -5,13 +5,24 @@ use crate::engine::Forward;
 use crate::sampler::{Sampler, Scratch};
 use plimsoll_engine::{EngineError, Entropy, Request, Shape};
 use plimsoll_scheduler::{Lane, Layers, Limits, StepExecutor};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Heap bytes of an executor's own lists and scratch; `None` on overflow.
-pub(crate) fn scratch_bytes(spec: &StepSpec) -> Option<u64> {
+/// Most requests that choose their tokens side by side: each wants a [`Scratch`], three times the bytes of its logits, and what
+/// four of them leave of the time is little.
+const MOST_CHOOSERS: usize = 4;
+
+/// Requests that choose side by side.
+fn choosers<B: Backend>(spec: &StepSpec) -> usize {
+    B::readers(spec).min(spec.max_sequences).clamp(1, MOST_CHOOSERS)
+}
+
+/// Heap bytes of an executor's own lists and scratches; `None` on overflow.
+pub(crate) fn scratch_bytes<B: Backend>(spec: &StepSpec) -> Option<u64> {
     let per_row = spec.max_rows.checked_mul(2 * size_of::<u32>())?;
     let per_lane = spec.max_sequences.checked_mul(size_of::<u32>() + size_of::<Active>())?;
-    u64::try_from(per_row.checked_add(per_lane)?).ok()?.checked_add(Scratch::bytes(spec.vocab)?)
+    let per_chooser = Scratch::bytes(spec.vocab)?.checked_add(size_of::<Mutex<Scratch>>() as u64)?;
+    let all = per_chooser.checked_mul(choosers::<B>(spec) as u64)?;
+    u64::try_from(per_row.checked_add(per_lane)?).ok()?.checked_add(all)
 }
 
 /// A lane that takes part in a step.
@@ -30,7 +41,8 @@ pub(crate) struct NativeExecutor<B: Backend> {
     positions: Vec<u32>,
     wanted: Vec<u32>,
     active: Vec<Active>,
-    scratch: Scratch,
+    /// One for each request that chooses while others do.
+    scratches: Vec<Mutex<Scratch>>,
     limits: Limits,
     vocab: usize,
     entropy: Arc<dyn Entropy>,
@@ -49,13 +61,18 @@ impl<B: Backend> NativeExecutor<B> {
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, EngineError> {
         let (rows, lanes) = (limits.max_step_tokens, limits.max_sequences);
-        let vocab = forward.backend.spec().vocab;
+        let spec = forward.backend.spec();
+        let (vocab, choosers) = (spec.vocab, choosers::<B>(spec));
+        let mut scratches = reserved(choosers)?;
+        for _ in 0..choosers {
+            scratches.push(Mutex::new(Scratch::new(vocab)?));
+        }
         Ok(NativeExecutor {
             ids: reserved(rows)?,
             positions: reserved(rows)?,
             wanted: reserved(lanes)?,
             active: reserved(lanes)?,
-            scratch: Scratch::new(vocab)?,
+            scratches,
             limits,
             vocab,
             entropy,
@@ -72,7 +89,9 @@ impl<B: Backend> NativeExecutor<B> {
     pub(crate) fn workspace_held(&self) -> u64 {
         let rows = (self.ids.capacity() + self.positions.capacity()) * size_of::<u32>();
         let lanes = self.wanted.capacity() * size_of::<u32>() + self.active.capacity() * size_of::<Active>();
-        self.forward.workspace_held() + (rows + lanes) as u64 + self.scratch.held()
+        let scratches = self.scratches.capacity() * size_of::<Mutex<Scratch>>();
+        let choosers: u64 = self.scratches.iter().map(|scratch| locked(scratch).held()).sum();
+        self.forward.workspace_held() + (rows + lanes + scratches) as u64 + choosers
     }
 
     /// Lists the rows of this step: their ids, their positions, and which of them want logits.
@@ -106,6 +125,38 @@ impl<B: Backend> NativeExecutor<B> {
             self.active.push(Active { lane: index, first_row });
         }
         Ok(())
+    }
+
+    /// Chooses tokens for the lanes that want one, several at a time. What one chooses does not depend on the others.
+    fn choose(&mut self, lanes: &mut [Lane<Self>]) -> Result<(), EngineError> {
+        let (rows, vocab) = (self.wanted.len(), self.vocab);
+        if rows == 0 {
+            return Ok(());
+        }
+        let lanes = lanes.iter_mut().filter(|lane| lane.feed > 0 && lane.sample);
+        let queue = Mutex::new(lanes.zip(0..rows));
+        // Not in a loop's head, where the lock would be held until the lane has chosen.
+        let next = || locked(&queue).next();
+        let first_error = Mutex::new(None);
+        let scratches = &self.scratches;
+        self.forward.backend.share_logits(rows, scratches.len().min(rows), &|number, logits| {
+            let mut scratch = locked(&scratches[number]);
+            while let Some((lane, row)) = next() {
+                match lane.sequence.sample(&logits[row * vocab..][..vocab], &mut scratch, &mut lane.tops) {
+                    Ok(token) => lane.sampled = token,
+                    Err(error) => {
+                        let mut first = locked(&first_error);
+                        if first.as_ref().is_none_or(|(earlier, _)| row < *earlier) {
+                            *first = Some((row, error));
+                        }
+                    }
+                }
+            }
+        })?;
+        match first_error.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some((_, error)) => Err(error),
+            None => Ok(()),
+        }
     }
 }
 
@@ -144,16 +195,7 @@ impl<B: Backend> StepExecutor for NativeExecutor<B> {
         }
         let spans = LaneSpans { lanes, active: &self.active };
         self.forward.step(&spans, &self.ids, &self.positions, &self.wanted)?;
-        let mut row = 0;
-        for active in &self.active {
-            let lane = &mut lanes[active.lane];
-            if lane.sample {
-                let logits = self.forward.backend.logits(row)?;
-                lane.sampled = lane.sequence.sample(logits, &mut self.scratch, &mut lane.tops)?;
-                row += 1;
-            }
-        }
-        Ok(())
+        self.choose(lanes)
     }
 }
 
@@ -173,6 +215,11 @@ impl<B: Backend> Spans<B::Block> for LaneSpans<'_, B> {
         let lane = &self.lanes[active.lane];
         Span { first_row: active.first_row, rows: lane.feed, position: lane.position, blocks: &lane.blocks }
     }
+}
+
+/// What a lock guards; a panic of another thread is told by the pool.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A step that the scheduler should not have asked for.

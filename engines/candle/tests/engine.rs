@@ -7,7 +7,7 @@ mod common;
 
 use common::{BACKENDS, Bench, WEIGHTS, WORKSPACE, assert_same, exact, request};
 use plimsoll_candle::{BackendKind, KvDtype, LoadPlan, Options};
-use plimsoll_engine::{Engine, EngineError, FinishReason, Owner, Request, SessionKey, Shape};
+use plimsoll_engine::{Engine, EngineError, FinishReason, Owner, Request, SessionKey, Shape, TopLogprob};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -161,4 +161,30 @@ fn sampling_with_a_seed_repeats_and_backends_agree_on_it() {
     }
     assert_eq!(sampled[0], sampled[1]);
     assert_eq!(sampled[0], sampled[2]);
+}
+
+#[test]
+fn requests_that_choose_side_by_side_choose_as_each_does_alone() {
+    let bench = Bench::load("qwen2", Options { threads: 5, ..exact(BackendKind::Cpu) });
+    let asked = |n: u32| {
+        let mut asked = request(u64::from(n), &prompt(3 + 5 * n as usize, n), 40);
+        let sampling = &mut asked.sampling;
+        sampling.seed = Some(u64::from(n));
+        match n % 4 {
+            0 => {}
+            1 => (sampling.temperature, sampling.top_k) = (1.2, 20),
+            2 => (sampling.temperature, sampling.top_p) = (0.9, 0.8),
+            _ => (sampling.temperature, sampling.repetition_penalty) = (1.0, 1.3),
+        }
+        asked
+    };
+    let alone: Vec<_> = (0..9).map(|n| bench.run(asked(n))).collect();
+    let together: Vec<_> = (0..9).map(|n| bench.submit(asked(n), 0)).collect();
+    for (n, (alone, together)) in alone.iter().zip(together).enumerate() {
+        let together = together.wait();
+        assert_eq!(alone.tokens.len(), 40);
+        assert_same(alone, &together, &format!("request {n}"));
+        let ids = |tops: &Vec<TopLogprob>| tops.iter().map(|top| top.id).collect::<Vec<_>>();
+        assert!(alone.tops.iter().map(ids).eq(together.tops.iter().map(ids)), "alternatives of request {n}");
+    }
 }

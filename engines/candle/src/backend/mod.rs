@@ -389,6 +389,23 @@ pub trait Backend: Send + Sized + 'static {
     /// Copies these rows of [`Slot::Hidden`] to [`Slot::Last`], in order.
     fn select(&mut self, rows: &[u32]) -> Result<(), EngineError>;
 
-    /// Row `index` of [`Slot::Logits`], `vocab` values.
-    fn logits(&mut self, index: usize) -> Result<&[f32], EngineError>;
+    /// The first `rows` rows of [`Slot::Logits`], `[rows, vocab]`.
+    fn logits(&mut self, rows: usize) -> Result<&[f32], EngineError>;
+
+    /// How many tasks of [`Backend::share_logits`] run side by side.
+    fn readers(_: &StepSpec) -> usize {
+        1
+    }
+
+    /// Runs `task(number, logits)` for every number below `tasks`, with the first `rows` rows of [`Slot::Logits`].
+    fn share_logits(
+        &mut self,
+        rows: usize,
+        tasks: usize,
+        task: &(dyn Fn(usize, &[f32]) + Sync),
+    ) -> Result<(), EngineError> {
+        let logits = self.logits(rows)?;
+        (0..tasks).for_each(|number| task(number, logits));
+        Ok(())
+    }
 }

@@ -107,9 +107,7 @@ impl<B: Backend> Evaluate for Evaluation<B> {
             let rows: Vec<u32> = (0..piece.len() as u32).collect();
             for wanted in rows.chunks(rows_at_once) {
                 self.forward.head(wanted)?;
-                for row in 0..wanted.len() {
-                    all.extend_from_slice(self.forward.backend.logits(row)?);
-                }
+                all.extend_from_slice(self.forward.backend.logits(wanted.len())?);
             }
             position += piece.len();
         }

@@ -52,7 +52,7 @@ impl<B: Backend> Forward<B> {
         watch.tell(LoadState::Queued)?;
         let weights = Weights::load(&plan.checkpoint, &plan.weights, weights, watch)?;
         watch.tell(LoadState::Preparing)?;
-        let lists = executor::scratch_bytes(&plan.spec).ok_or(EngineError::PriceOverflow)?;
+        let lists = executor::scratch_bytes::<B>(&plan.spec).ok_or(EngineError::PriceOverflow)?;
         let decoder = Decoder::new(&plan.checkpoint.config, &plan.spec)?;
         let held = backend.workspace_held().saturating_add(decoder.held()).saturating_add(lists);
         if held > needed {
@@ -99,7 +99,7 @@ impl<B: Backend> Forward<B> {
     /// numbers. It attends to nothing, as no KV is paid for yet.
     fn warm(&mut self) -> Result<(), LoadError> {
         self.step(&NoSpans::default(), &[0], &[0], &[0])?;
-        match self.backend.logits(0)?.iter().all(|logit| logit.is_finite()) {
+        match self.backend.logits(1)?.iter().all(|logit| logit.is_finite()) {
             true => Ok(()),
             false => Err(LoadError::NotNumbers),
         }

@@ -60,7 +60,7 @@ impl LoadPlan {
         let weights = WeightsPlan::new::<B>(&checkpoint, options.quantize, spec.threads)?;
         // What a backend cannot do it says here.
         let forward = Forward::<B>::workspace_bytes(&spec)?;
-        let workspace_bytes = executor::scratch_bytes(&spec)
+        let workspace_bytes = executor::scratch_bytes::<B>(&spec)
             .and_then(|lists| forward.checked_add(lists))
             .ok_or(EngineError::PriceOverflow)?;
         let arena = B::arena(&spec)?;

@@ -4,8 +4,8 @@
 //! temperature, `top_k`, `top_p`, `min_p` and one draw. Ties go to the lower id, sums run in a fixed order, so the same
 //! seed over the same logits gives the same tokens.
 //!
-//! What a request keeps is a [`Sampler`]; what all requests share while one of them chooses is a [`Scratch`], allocated
-//! when the model loads. Choosing allocates nothing.
+//! What a request keeps is a [`Sampler`]; what it uses while it chooses is a [`Scratch`], of which there are as many as requests
+//! choose side by side, allocated when the model loads. Choosing allocates nothing.
 
 mod border;
 mod counts;

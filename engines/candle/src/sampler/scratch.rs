@@ -1,4 +1,4 @@
-//! Memory shared by all samplers.
+//! Memory that samplers use in turn.
 
 use super::distribution::Distribution;
 use super::maxima::{Survey, argmax, parts, survey, top_k};

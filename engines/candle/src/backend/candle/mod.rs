@@ -28,7 +28,7 @@ pub(crate) struct CandleBackend {
     slots: [Option<Tensor>; Slot::ALL.len()],
     /// Cosines and sines of the step's rows for each rotation, `[rows, pairs]` each.
     rotations: Vec<(Tensor, Tensor)>,
-    /// The row of logits that was asked for last, on the host.
+    /// The logits that were asked for last, on the host.
     logits: Vec<f32>,
     /// The router's scores that were asked for last.
     scores: Vec<f32>,
@@ -59,11 +59,12 @@ fn reserved<T>(len: usize) -> Result<Vec<T>, EngineError> {
 /// - for an operation on rows: four tensors of the widest of them (operand, two intermediate values, result);
 /// - for attention over one sequence: its keys and values gathered from the blocks and once more as f32, four tensors of
 ///   scores or mask, and four of its rows;
-/// - one row of logits and all scores of a router on the host.
+/// - all logits and all scores of a router on the host.
 fn workspace_values(spec: &StepSpec) -> Option<usize> {
     let experts = spec.experts.map_or(0, |experts| experts.count);
     let per_row = spec.head_dim.checked_mul(spec.ropes.len())?.checked_add(experts)?;
-    let mut slots = spec.max_rows.checked_mul(per_row)?.checked_add(spec.vocab)?;
+    let logits = spec.max_sequences.checked_mul(spec.vocab)?;
+    let mut slots = spec.max_rows.checked_mul(per_row)?.checked_add(logits)?;
     let mut widest = 0;
     for slot in Slot::ALL {
         let (rows, width) = spec.extent(slot)?;
@@ -174,14 +175,13 @@ impl Backend for CandleBackend {
 
     fn within(spec: StepSpec, _: &Arc<dyn Buffers>) -> Result<Self, EngineError> {
         let workspace = Self::workspace_bytes(&spec)?;
-        let logits = reserved(spec.vocab)?;
         let slots = [const { None }; Slot::ALL.len()];
         Ok(CandleBackend {
             spec,
             device: Device::Cpu,
             slots,
             rotations: Vec::new(),
-            logits,
+            logits: Vec::new(),
             scores: Vec::new(),
             workspace,
         })
@@ -400,9 +400,10 @@ impl Backend for CandleBackend {
         self.put(Slot::Last, last)
     }
 
-    fn logits(&mut self, index: usize) -> Result<&[f32], EngineError> {
-        let row = self.all(Slot::Logits)?.get(index).and_then(|row| row.to_dtype(DType::F32)?.to_vec1());
-        self.logits = row.map_err(failed)?;
+    fn logits(&mut self, rows: usize) -> Result<&[f32], EngineError> {
+        let logits = self.all(Slot::Logits)?.narrow(0, 0, rows);
+        let logits = logits.and_then(|logits| logits.to_dtype(DType::F32)?.flatten_all()?.to_vec1());
+        self.logits = logits.map_err(failed)?;
         Ok(&self.logits)
     }
 }

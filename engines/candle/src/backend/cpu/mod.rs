@@ -482,10 +482,23 @@ impl Backend for CpuBackend {
         Ok(())
     }
 
-    fn logits(&mut self, index: usize) -> Result<&[f32], EngineError> {
-        let rows = index.checked_add(1).ok_or(EngineError::PriceOverflow)?;
-        let vocab = self.spec.vocab;
+    fn logits(&mut self, rows: usize) -> Result<&[f32], EngineError> {
         let [logits] = self.arena.areas([Area::Slot(Slot::Logits, rows)])?;
-        Ok(&logits[index * vocab..])
+        Ok(logits)
+    }
+
+    fn readers(spec: &StepSpec) -> usize {
+        spec.threads
+    }
+
+    fn share_logits(
+        &mut self,
+        rows: usize,
+        tasks: usize,
+        task: &(dyn Fn(usize, &[f32]) + Sync),
+    ) -> Result<(), EngineError> {
+        let [logits] = self.arena.areas([Area::Slot(Slot::Logits, rows)])?;
+        self.pool.run(tasks, &|number, _| task(number, logits));
+        Ok(())
     }
 }

@@ -256,7 +256,7 @@ fn operands_that_do_not_fit_are_refused() {
     is_execution(backend.matmul(&table, None, Slot::Last, Slot::Logits, Into::Set, 4));
     is_execution(backend.select(&[50]));
     is_execution(backend.rope_prepare(&[0; 51]));
-    is_execution(backend.logits(3).map(|_| ()));
+    is_execution(backend.logits(4).map(|_| ()));
     is_execution(backend.rope(1, 1));
     is_execution(backend.gate(Activation::Silu, 73, 1));
     is_execution(backend.add(Slot::Query, Slot::Hidden, 1));
