@@ -16,6 +16,7 @@ class Row:
     cell: str
     weights: str
     bits: int
+    rounds: int
     speed: float
     peer: str | None
     peer_speed: float | None
@@ -87,6 +88,7 @@ def row(samples, shape, cell, weights, names, bounds):
         cell=cell.name,
         weights=weights.name,
         bits=weights.bits,
+        rounds=len(ours),
         speed=median(ours),
         peer=best,
         peer_speed=median(peers[best]) if best else None,

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Tables and chart of one or more runs on one machine: `report.py RESULTS.JSON... --out FOLDER [--page FOLDER]`."""
+"""Tables and chart of one or more runs on one machine: `report.py RESULTS.JSON... --out FOLDER [--page FILE.MD]`."""
 
 import argparse
 import json
+import os
 import pathlib
 import sys
 
@@ -21,9 +22,9 @@ ENGINES = (OpenVino, LlamaCpp, OnnxRuntime, Transformers, Plimsoll)
 SAME = ("threads", "cpus", "level", "new")
 PAGE = """# plimsoll beside its peers on one machine
 
-Written by `make bench-peers`; how it measures is in [its README](../benches/peers/README.md).
+Written by `make bench-peers`; how it measures is in [its README]({readme}).
 
-![ratios to the best peer of each cell](speed.svg)
+![ratios to the best peer of each cell]({drawing})
 
 """
 
@@ -65,19 +66,25 @@ def write(results, cells, out, page):
     (out / "table.md").write_text(report)
     (out / "chart.svg").write_text(drawing)
     if page is not None:
-        (page / "speed.md").write_text(PAGE + report)
-        (page / "speed.svg").write_text(drawing)
+        readme = os.path.relpath(pathlib.Path(__file__).with_name("README.md"), page.parent)
+        page.write_text(PAGE.format(readme=readme, drawing=page.with_suffix(".svg").name) + report)
+        page.with_suffix(".svg").write_text(drawing)
     return report
+
+
+def is_page(path):
+    """Whether `--page` can be written there."""
+    return path.suffix == ".md" and path.parent.is_dir()
 
 
 def main(given):
     a = argparse.ArgumentParser(description=__doc__)
     a.add_argument("results", type=pathlib.Path, nargs="+", metavar="RESULTS.JSON")
     a.add_argument("--out", type=pathlib.Path, required=True, help="results.json, table.md, chart.svg go here")
-    a.add_argument("--page", type=pathlib.Path, help="a folder that also gets speed.md and speed.svg, such as docs")
+    a.add_argument("--page", type=pathlib.Path, metavar="FILE.MD", help="a page that is written with its chart, such as docs/speed.md")
     options = a.parse_args(given)
-    if options.page is not None and not options.page.is_dir():
-        a.error(f"--page {options.page}: no folder")
+    if options.page is not None and not is_page(options.page):
+        a.error(f"--page {options.page}: no .md in a folder that is there")
     try:
         results = joined([json.loads(path.read_text()) for path in options.results])
     except ValueError as reason:

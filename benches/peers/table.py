@@ -36,10 +36,10 @@ def multiple(row):
 
 def compared(rows):
     """plimsoll beside the best peer of each width, the peer that a target names, and the bound."""
-    heads = ["cell", "weights", "tokens/s", "best peer", "its tokens/s", "ratio", "target", "limit", "of the limit", "met"]
+    heads = ["cell", "weights", "rounds", "tokens/s", "best peer", "its tokens/s", "ratio", "target", "limit", "of the limit", "met"]
     lines = [
         [
-            *(row.cell, row.weights, number(row.speed), row.peer or "–", number(row.peer_speed)),
+            *(row.cell, row.weights, str(row.rounds), number(row.speed), row.peer or "–", number(row.peer_speed)),
             *(number(row.ratio, 2), multiple(row), number(row.bound), targeted(row.share, row.share_target)),
             VERDICTS[row.met],
         ]
@@ -98,7 +98,7 @@ def report(results, rows, cells):
     parts = [
         f"{machine['processor']}, {machine['cores']} cores, {machine['memory']}, Linux {machine['kernel']}; {machine['date']}. "
         f"{results['threads']} threads on CPUs {', '.join(map(str, results['cpus']))}, instructions: {results['level']}, "
-        f"{results['rounds']} rounds, {results['new']} tokens a decode. " + ", ".join(results["versions"]) + "."
+        f"{results['new']} tokens a decode. " + ", ".join(results["versions"]) + "."
     ]
     for shape in dict.fromkeys(row.shape for row in rows):
         parts += [f"### {shape}", compared([row for row in rows if row.shape == shape])]

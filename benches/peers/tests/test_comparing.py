@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import tempfile
 import unittest
 import unittest.mock
@@ -212,9 +213,14 @@ class Runs(unittest.TestCase):
     def test_what_is_written_can_be_joined_again(self):
         with tempfile.TemporaryDirectory() as folder:
             folder = pathlib.Path(folder)
-            report = write(joined([whole(), self.second()]), [cell("decode", 128)], folder, folder)
+            report = write(joined([whole(), self.second()]), [cell("decode", 128)], folder, folder / "fast.md")
             self.assertIn("| OpenVINO | int4 |", report)
-            self.assertTrue((folder / "speed.md").read_text().endswith(report))
+            page = (folder / "fast.md").read_text()
+            self.assertTrue(page.endswith(report))
+            (drawing,) = re.findall(r"!\[.*\]\((.*)\)", page)
+            self.assertIn("<svg", (folder / drawing).read_text())
+            (readme,) = re.findall(r"\[its README\]\((.*)\)", page)
+            self.assertTrue((folder / readme).is_file())
             again = json.loads((folder / "results.json").read_text())
             self.assertEqual(joined([again, self.second()])["rounds"], "3 + 1 + 1")
 
@@ -224,7 +230,7 @@ class Pages(unittest.TestCase):
         made = whole()
         found = rows(made, [Fake(None), Plimsoll(None)], [cell("decode", 128)])
         page = table.report(made, found, [cell("decode", 128)])
-        self.assertIn("| decode | Q4_0 | 22.5 | Fake int4 | 10.0 | 1.50 | – (≥ 1.45) OpenVINO |", page)
+        self.assertIn("| decode | Q4_0 | 3 | 22.5 | Fake int4 | 10.0 | 1.50 | – (≥ 1.45) OpenVINO |", page)
         self.assertIn("- gone: why", page)
         root = xml.etree.ElementTree.fromstring(chart.svg(found, "<&>"))
         self.assertTrue(any("1.50 × Fake int4" in (text.text or "") for text in root.iter()))
