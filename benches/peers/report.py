@@ -72,19 +72,24 @@ def write(results, cells, out, page):
     return report
 
 
-def is_page(path):
-    """Whether `--page` can be written there."""
-    return path.suffix == ".md" and path.parent.is_dir()
+def add_page(parser):
+    """The option `--page`."""
+
+    def page(text):
+        path = pathlib.Path(text)
+        if path.suffix != ".md" or not path.parent.is_dir():
+            raise argparse.ArgumentTypeError(f"{path}: no .md in a folder that is there")
+        return path
+
+    parser.add_argument("--page", type=page, metavar="FILE.MD", help="a page that is written with its chart, such as docs/speed.md")
 
 
 def main(given):
     a = argparse.ArgumentParser(description=__doc__)
     a.add_argument("results", type=pathlib.Path, nargs="+", metavar="RESULTS.JSON")
     a.add_argument("--out", type=pathlib.Path, required=True, help="results.json, table.md, chart.svg go here")
-    a.add_argument("--page", type=pathlib.Path, metavar="FILE.MD", help="a page that is written with its chart, such as docs/speed.md")
+    add_page(a)
     options = a.parse_args(given)
-    if options.page is not None and not is_page(options.page):
-        a.error(f"--page {options.page}: no .md in a folder that is there")
     try:
         results = joined([json.loads(path.read_text()) for path in options.results])
     except ValueError as reason:

@@ -11,7 +11,7 @@ from cells import COMPARED, OWN, cell
 from home import ROOT, WORKERS, Home
 from machine import LEVELS, describe, pick_cpus
 from process import Failed, Pinned, build
-from report import ENGINES, is_page, write
+from report import ENGINES, add_page, write
 from rounds import Job, Rounds, say
 from shapes import SHAPES
 from weights import weight_bytes
@@ -36,7 +36,7 @@ def arguments(given):
                    help="an earlier run, whose best settings are taken")
     a.add_argument("--home", type=pathlib.Path, default=ROOT / "build/peers", help="of all that is made [%(default)s]")
     a.add_argument("--out", type=pathlib.Path, help="results.json, table.md, chart.svg go here [HOME/results]")
-    a.add_argument("--page", type=pathlib.Path, metavar="FILE.MD", help="a page that is written with its chart, such as docs/speed.md")
+    add_page(a)
     a.add_argument("--timeout", type=int, default=900, help="seconds until a start of an engine counts as hung [%(default)s]")
     a.add_argument("--prepare", action="store_true", help="install and make everything, measure nothing")
     options = a.parse_args(given)
@@ -52,8 +52,6 @@ def check(parser, options):
         for name in given:
             if name not in allowed:
                 parser.error(f"{option} {name}: not of {', '.join(allowed)}")
-    if options.page is not None and not is_page(options.page):
-        parser.error(f"--page {options.page}: no .md in a folder that is there")
     if options.new < 4 or options.new % 2 or min(options.rounds, options.threads, options.timeout) < 1:
         parser.error("--new is even and at least 4, --rounds, --threads and --timeout at least 1")
     try:
