@@ -57,6 +57,11 @@ pub(crate) struct Cell {
 }
 
 impl Cell {
+    /// Bytes of [`MOST_INPUTS`] inputs of a panel.
+    pub(crate) const fn bytes_of_most(&self) -> usize {
+        MOST_INPUTS / self.inputs * self.bytes
+    }
+
     /// The cell of a type; `None` for f32, which stays row after row.
     ///
     /// The scales begin the cell: `f16[b][r]` (MXFP4: an exponent in a byte, `u8[b][r]`), in types with blocks of 256

@@ -7,7 +7,6 @@ use super::stretch::{Outlet, PANELS, Stretch};
 use super::tile::{Direct, Operands};
 use crate::backend::cpu::packed::PANEL_ROWS;
 use crate::backend::cpu::packed::inputs::RUN;
-use crate::backend::cpu::packed::layout::MOST_INPUTS;
 
 /// Panels that take turns with a group that is alone: two streams of memory keep more reads in flight than one, and of four the
 /// reads come no faster.
@@ -15,7 +14,7 @@ const STREAMS: usize = 2;
 
 /// The products of a group that is alone with a stretch of panels, of which [`STREAMS`] take turns.
 pub(super) fn multiply_alone(direct: &Direct, stretch: &Stretch<'_>, inputs: &Bytes<'_>, outlet: Outlet<'_>) {
-    let stored = MOST_INPUTS / direct.cell.inputs * direct.cell.bytes;
+    let stored = direct.cell.bytes_of_most();
     let all_runs = stretch.panels[0].0.cols().div_ceil(RUN);
     let mut sums = Sums([[0.0; PANEL_ROWS]; PANELS * MOST_ALONE]);
     let rows = inputs.groups().rows;

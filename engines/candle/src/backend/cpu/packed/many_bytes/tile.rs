@@ -57,30 +57,7 @@ pub(super) struct Direct {
     pub(super) products: unsafe fn(&[u8], &Operands),
 }
 
-/// A kernel for a number of rows that is known when the program runs.
-macro_rules! of_rows {
-    ($rows:expr, $tile:path, $($parameter:expr),*) => {{
-        // From `LEAST_ROWS` to `MOST_ALONE`.
-        use $tile as tile;
-        match $rows {
-            5 => tile::<5, $($parameter),*> as _,
-            6 => tile::<6, $($parameter),*> as _,
-            7 => tile::<7, $($parameter),*> as _,
-            8 => tile::<8, $($parameter),*> as _,
-            9 => tile::<9, $($parameter),*> as _,
-            10 => tile::<10, $($parameter),*> as _,
-            11 => tile::<11, $($parameter),*> as _,
-            12 => tile::<12, $($parameter),*> as _,
-            13 => tile::<13, $($parameter),*> as _,
-            14 => tile::<14, $($parameter),*> as _,
-            15 => tile::<15, $($parameter),*> as _,
-            _ => tile::<16, $($parameter),*> as _,
-        }
-    }};
-}
-
-/// The same for the rows of groups that are several.
-#[cfg(target_arch = "x86_64")]
+/// A kernel for a number of rows of groups that are several, which is known when the program runs.
 macro_rules! of_several {
     ($rows:expr, $tile:path, $($parameter:expr),*) => {{
         // From `LEAST_OF_SEVERAL` to `MOST_ROWS`.
@@ -90,6 +67,25 @@ macro_rules! of_several {
             10 => tile::<10, $($parameter),*> as _,
             11 => tile::<11, $($parameter),*> as _,
             _ => tile::<12, $($parameter),*> as _,
+        }
+    }};
+}
+
+/// The same for those of a group that is alone, too.
+macro_rules! of_rows {
+    ($rows:expr, $tile:path, $($parameter:expr),*) => {{
+        // From `LEAST_ROWS` to `MOST_ALONE`.
+        use $tile as tile;
+        match $rows {
+            5 => tile::<5, $($parameter),*> as _,
+            6 => tile::<6, $($parameter),*> as _,
+            7 => tile::<7, $($parameter),*> as _,
+            8 => tile::<8, $($parameter),*> as _,
+            13 => tile::<13, $($parameter),*> as _,
+            14 => tile::<14, $($parameter),*> as _,
+            15 => tile::<15, $($parameter),*> as _,
+            16 => tile::<16, $($parameter),*> as _,
+            rows => of_several!(rows, $tile, $($parameter),*),
         }
     }};
 }

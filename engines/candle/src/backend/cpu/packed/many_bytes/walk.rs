@@ -7,7 +7,6 @@ use super::stretch::{Outlet, PANELS, Stretch};
 use super::tile::{Operands, Pieces};
 use crate::backend::cpu::packed::PANEL_ROWS;
 use crate::backend::cpu::packed::inputs::RUN;
-use crate::backend::cpu::packed::layout::MOST_INPUTS;
 use std::ops::Range;
 
 /// Groups whose sums wait together. Their inputs should lie in the second-level cache.
@@ -61,14 +60,12 @@ struct Walk<'a> {
 impl<'a> Walk<'a> {
     /// Adds up the products of all inputs, `sums[group][PANELS][row]`, and puts them.
     fn multiply(&self, pieces: &mut [Piece], sums: &mut [Rows]) {
-        let cell = self.kernels.cell;
         let rows = self.inputs.groups().rows;
         let weights = self.stretch.panels[0].0;
         let all_runs = weights.cols().div_ceil(RUN);
-        let cells = MOST_INPUTS / cell.inputs;
         // Bytes of a piece as they are stored, and cache lines of the next one to be fetched with each run of a group, until all
         // are: no faster than memory brings them.
-        let stored = cells * cell.bytes;
+        let stored = self.kernels.cell.bytes_of_most();
         let lines = stored.div_ceil(64 * RUNS * self.groups.len());
         let pieces_of_panel = all_runs.div_ceil(RUNS);
         for (number, first_run) in (0..all_runs).step_by(RUNS).enumerate() {
