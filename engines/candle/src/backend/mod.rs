@@ -202,6 +202,9 @@ pub struct GatedPart<'a, B: Backend> {
     pub how: Into,
 }
 
+/// A task of [`Backend::share_logits`]: its number, and the logits.
+pub type Reader<'a> = dyn Fn(usize, &[f32]) + Sync + 'a;
+
 /// A place where tensors live and operations run. One thread drives it; it may use its own inside.
 pub trait Backend: Send + Sized + 'static {
     /// A weight matrix `[rows (outputs), cols (inputs)]` in the layout the backend reads.
@@ -398,12 +401,7 @@ pub trait Backend: Send + Sized + 'static {
     }
 
     /// Runs `task(number, logits)` for every number below `tasks`, with the first `rows` rows of [`Slot::Logits`].
-    fn share_logits(
-        &mut self,
-        rows: usize,
-        tasks: usize,
-        task: &(dyn Fn(usize, &[f32]) + Sync),
-    ) -> Result<(), EngineError> {
+    fn share_logits(&mut self, rows: usize, tasks: usize, task: &Reader<'_>) -> Result<(), EngineError> {
         let logits = self.logits(rows)?;
         (0..tasks).for_each(|number| task(number, logits));
         Ok(())

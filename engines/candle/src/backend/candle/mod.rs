@@ -401,6 +401,8 @@ impl Backend for CandleBackend {
     }
 
     fn logits(&mut self, rows: usize) -> Result<&[f32], EngineError> {
+        // Those of the step before are gone first: one copy is priced.
+        self.logits = Vec::new();
         let logits = self.all(Slot::Logits)?.narrow(0, 0, rows);
         let logits = logits.and_then(|logits| logits.to_dtype(DType::F32)?.flatten_all()?.to_vec1());
         self.logits = logits.map_err(failed)?;

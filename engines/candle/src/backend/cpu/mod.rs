@@ -40,7 +40,9 @@ pub(crate) mod tests;
 pub(crate) use kv::Block;
 pub(crate) use matrix::{Matrix, Vector};
 
-use super::{Attention, Backend, Fill, GatedPart, Into, Place, Product, Slot, Spans, StepSpec, check_spans};
+use super::{
+    Attention, Backend, Fill, GatedPart, Into, Place, Product, Reader, Slot, Spans, StepSpec, check_spans,
+};
 use arena::{Area, Arena, ArenaLayout, Made};
 use kernels::{Level, rms_norm, rope};
 use kv::Geometry;
@@ -491,12 +493,7 @@ impl Backend for CpuBackend {
         spec.threads
     }
 
-    fn share_logits(
-        &mut self,
-        rows: usize,
-        tasks: usize,
-        task: &(dyn Fn(usize, &[f32]) + Sync),
-    ) -> Result<(), EngineError> {
+    fn share_logits(&mut self, rows: usize, tasks: usize, task: &Reader<'_>) -> Result<(), EngineError> {
         let [logits] = self.arena.areas([Area::Slot(Slot::Logits, rows)])?;
         self.pool.run(tasks, &|number, _| task(number, logits));
         Ok(())
