@@ -67,7 +67,7 @@ pub(super) unsafe fn products<const ROWS: usize, const NUMBER: usize>(cells: &[u
                     (black_box(main.add(at * ROWS * MAIN)), black_box(halves.add(at * ROWS * HALVES)));
                 // What might have changed meanwhile stays in memory.
                 let totals = if ROWS > IN_REGISTERS { black_box(&mut *sums) } else { &mut held };
-                add_run::<ROWS, true>(groups, plan.shifted, &lines, &scales, &shifts, inputs, totals);
+                add_run::<ROWS>(groups, plan.shifted, &lines, &scales, &shifts, inputs, totals);
             }
         }
     }

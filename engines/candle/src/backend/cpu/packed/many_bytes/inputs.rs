@@ -7,10 +7,12 @@
 //! |---|---|
 //! | codes | `i8[8 groups of 4 inputs][row][4]` |
 //! | scales | `f32[row]` |
-//! | starts: what a sum of products with codes that are 128 too large begins at | `i32[row]`, `-128 * sum of codes` |
+//! | starts: what a sum of products with codes that are 128 too large begins at | `f32[row]`, `ORIGIN - 128 * sum of codes` |
 //! | sums | `f32[row]`, `scale * sum of codes` |
-//! | then: starts of both halves of a run | `i32[2][row]` |
+//! | then: starts of both halves of a run | `f32[2][row]` |
 //! | sums of both halves | `f32[2][row]` |
+//!
+//! Sums of products are added up in the bits of [`ORIGIN`]: then they are floats without being converted.
 
 #[cfg(test)]
 use super::super::inputs::Form;
@@ -27,6 +29,12 @@ pub(crate) const MOST_ALONE: usize = 16;
 pub(super) const LEAST_ROWS: usize = 5;
 /// Fewest rows of a tile of several.
 pub(super) const LEAST_OF_SEVERAL: usize = 9;
+
+/// 1.5 times two to the power of 23: in floats from there on, 2^22 down and up, the last bit counts ones. With a whole number added
+/// to its bits it is the float that is larger by as much, and the products of a run and of 128 and less are far from 2^22. It has two
+/// bits and scales of weights have at most 19, so its product with them is exact; those that it makes infinite, from 2^105 on, have
+/// infinite products.
+pub(super) const ORIGIN: f32 = 12_582_912.0;
 
 /// Values of 4 bytes of a run, for each row.
 pub(super) const MAIN: usize = RUN / 4 + 3;
@@ -201,7 +209,7 @@ fn put_run(run: Run, rows: usize, row: usize, main: &mut [u32], halves: &mut [u3
     for (words, code) in main.chunks_exact_mut(rows).zip(codes) {
         words[row] = code;
     }
-    let start = |sum: i32| (-128 * sum).cast_unsigned();
+    let start = |sum: i32| (ORIGIN - 128.0 * sum as f32).to_bits();
     let share = |sum: i32| (scale * sum as f32).to_bits();
     let all = sums[0] + sums[1];
     main[8 * rows + row] = scale.to_bits();

@@ -4,8 +4,8 @@
 //! The sum of the products of two codes of 4 bits with inputs of 8 is below 2^12, so eight such sums fit into 16 bits before
 //! they must be widened; with 5 bits four, with 6 bits two. Signed codes of 8 bits fit once, when the sign moves to the input.
 
-use super::inputs::{HALVES, MAIN, MOST_ROWS};
-use super::piece::Line;
+use super::inputs::{HALVES, MAIN, MOST_ROWS, ORIGIN};
+use super::piece::{Line, Rows};
 use super::tile::Operands;
 use std::arch::x86_64::*;
 
@@ -28,6 +28,8 @@ trait Products: Copy {
     type Pairs: Copy;
     /// Sums of 32 bits.
     type Sums: Copy;
+    /// Scales, and [`ORIGIN`] times as much less than nothing.
+    type Scales: Copy;
 
     fn codes(self, line: &Line) -> Self::Codes;
     fn signed(self, line: &Line) -> Self::Signed;
@@ -35,9 +37,11 @@ trait Products: Copy {
     fn pairs(self, codes: Self::Codes, input: Self::Input) -> Self::Pairs;
     fn signed_pairs(self, codes: Self::Signed, input: Self::Input) -> Self::Pairs;
     fn add(self, a: Self::Pairs, b: Self::Pairs) -> Self::Pairs;
-    fn zero(self) -> Self::Sums;
+    /// Sums that begin at [`ORIGIN`].
+    fn origin(self) -> Self::Sums;
     /// Adds the pairs' sums up by two.
     fn widen(self, sums: Self::Sums, pairs: Self::Pairs) -> Self::Sums;
+    fn scales(self, scales: &Rows) -> Self::Scales;
     /// Adds `scales * scale * sums` to the totals and, of shifted types, `shifts * share`.
     ///
     /// # Safety
@@ -45,7 +49,7 @@ trait Products: Copy {
     unsafe fn finish(
         self,
         sums: Self::Sums,
-        scales: *const f32,
+        scales: Self::Scales,
         scale: f32,
         shift: Option<(*const f32, f32)>,
         first: bool,
@@ -59,6 +63,7 @@ impl Products for Wide {
     type Input = __m512i;
     type Pairs = __m512i;
     type Sums = __m512i;
+    type Scales = [__m512; 2];
 
     #[inline(always)]
     fn codes(self, line: &Line) -> __m512i {
@@ -101,9 +106,9 @@ impl Products for Wide {
     }
 
     #[inline(always)]
-    fn zero(self) -> __m512i {
+    fn origin(self) -> __m512i {
         // SAFETY: the instructions are there.
-        unsafe { _mm512_setzero_si512() }
+        unsafe { _mm512_castps_si512(_mm512_set1_ps(ORIGIN)) }
     }
 
     #[inline(always)]
@@ -113,10 +118,19 @@ impl Products for Wide {
     }
 
     #[inline(always)]
+    fn scales(self, scales: &Rows) -> [__m512; 2] {
+        // SAFETY: the instructions are there, and 16 floats.
+        unsafe {
+            let scales = _mm512_loadu_ps(scales.as_ptr());
+            [scales, _mm512_mul_ps(scales, _mm512_set1_ps(-ORIGIN))]
+        }
+    }
+
+    #[inline(always)]
     unsafe fn finish(
         self,
         sums: __m512i,
-        scales: *const f32,
+        [scales, origin]: [__m512; 2],
         scale: f32,
         shift: Option<(*const f32, f32)>,
         first: bool,
@@ -125,8 +139,8 @@ impl Products for Wide {
         // SAFETY: the instructions are there, and 16 floats at each pointer.
         unsafe {
             let total = if first { _mm512_setzero_ps() } else { _mm512_loadu_ps(totals) };
-            let scale = _mm512_mul_ps(_mm512_loadu_ps(scales), _mm512_set1_ps(scale));
-            let mut total = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums), scale, total);
+            let whole = _mm512_fmadd_ps(_mm512_castsi512_ps(sums), scales, origin);
+            let mut total = _mm512_fmadd_ps(whole, _mm512_set1_ps(scale), total);
             if let Some((shifts, share)) = shift {
                 total = _mm512_fmadd_ps(_mm512_loadu_ps(shifts), _mm512_set1_ps(share), total);
             }
@@ -141,6 +155,7 @@ impl Products for Slim {
     type Input = __m256i;
     type Pairs = [__m256i; 2];
     type Sums = [__m256i; 2];
+    type Scales = [[__m256; 2]; 2];
 
     #[inline(always)]
     fn codes(self, line: &Line) -> [__m256i; 2] {
@@ -185,9 +200,9 @@ impl Products for Slim {
     }
 
     #[inline(always)]
-    fn zero(self) -> [__m256i; 2] {
+    fn origin(self) -> [__m256i; 2] {
         // SAFETY: the instructions are there.
-        unsafe { [_mm256_setzero_si256(); 2] }
+        unsafe { [_mm256_castps_si256(_mm256_set1_ps(ORIGIN)); 2] }
     }
 
     #[inline(always)]
@@ -203,22 +218,33 @@ impl Products for Slim {
     }
 
     #[inline(always)]
+    fn scales(self, scales: &Rows) -> [[__m256; 2]; 2] {
+        let [lower, upper] = [0, 8].map(|from| scales[from..].as_ptr());
+        // SAFETY: the instructions are there, and 8 floats from each place on.
+        unsafe {
+            let (lower, upper) = (_mm256_loadu_ps(lower), _mm256_loadu_ps(upper));
+            let origin = _mm256_set1_ps(-ORIGIN);
+            [[lower, _mm256_mul_ps(lower, origin)], [upper, _mm256_mul_ps(upper, origin)]]
+        }
+    }
+
+    #[inline(always)]
     unsafe fn finish(
         self,
         sums: [__m256i; 2],
-        scales: *const f32,
+        scales: [[__m256; 2]; 2],
         scale: f32,
         shift: Option<(*const f32, f32)>,
         first: bool,
         totals: *mut f32,
     ) {
-        for (half, sums) in sums.into_iter().enumerate() {
+        for (half, (sums, [scales, origin])) in sums.into_iter().zip(scales).enumerate() {
             // SAFETY: the instructions are there, and 16 floats at each pointer.
             unsafe {
                 let totals = totals.add(8 * half);
                 let total = if first { _mm256_setzero_ps() } else { _mm256_loadu_ps(totals) };
-                let scale = _mm256_mul_ps(_mm256_loadu_ps(scales.add(8 * half)), _mm256_set1_ps(scale));
-                let mut total = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sums), scale, total);
+                let whole = _mm256_fmadd_ps(_mm256_castsi256_ps(sums), scales, origin);
+                let mut total = _mm256_fmadd_ps(whole, _mm256_set1_ps(scale), total);
                 if let Some((shifts, share)) = shift {
                     let shifts = _mm256_loadu_ps(shifts.add(8 * half));
                     total = _mm256_fmadd_ps(shifts, _mm256_set1_ps(share), total);
@@ -251,7 +277,7 @@ unsafe fn rows<P: Products, const SOME: usize, const GROUPS: usize, const SPAN: 
         let (main, halves) =
             unsafe { (main.add(run * rows * MAIN + from), halves.add(run * rows * HALVES + from)) };
         for part in 0..parts {
-            let mut dots = [products.zero(); SOME];
+            let mut dots = [products.origin(); SOME];
             let mut g = part * GROUPS;
             while g < (part + 1) * GROUPS {
                 // Neither here nor in the vectors' methods are there closures: the compiler leaves them as calls when they are many.
@@ -292,11 +318,12 @@ unsafe fn rows<P: Products, const SOME: usize, const GROUPS: usize, const SPAN: 
                 // SAFETY: as above.
                 _ => unsafe { halves.add((2 + part) * rows) },
             };
+            let at = run * parts + part;
+            // SAFETY: as above.
+            let scales = products.scales(unsafe { &(&(*piece).scales)[at] });
             for (row, dot) in dots.into_iter().enumerate() {
                 // SAFETY: as above; there are `rows` sums, of 16 floats each.
                 unsafe {
-                    let at = run * parts + part;
-                    let scales = (&raw const (*piece).scales[at]).cast::<f32>();
                     let shifts = (&raw const (*piece).shifts[at]).cast::<f32>();
                     let scale = main.add(8 * rows + row).read();
                     let shift = (SPAN > 1).then(|| (shifts, shares.add(row).read()));

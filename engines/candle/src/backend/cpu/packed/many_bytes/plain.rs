@@ -2,7 +2,7 @@
 
 use super::super::inputs::RUN;
 use super::super::layout::PANEL_ROWS;
-use super::inputs::{HALVES, MAIN};
+use super::inputs::{HALVES, MAIN, ORIGIN};
 use super::piece::{Line, Rows, Vectors};
 use super::tile::Operands;
 use crate::backend::cpu::kernels::{Portable, f32_of_f16};
@@ -117,13 +117,16 @@ pub(super) unsafe fn tile<const ROWS: usize, const GROUPS: usize, const SHIFTED:
         let (main, halves) = (&main[run * rows * MAIN..], &halves[run * rows * HALVES..]);
         for part in 0..parts {
             let (scales, shifts) = (&piece.scales[run * parts + part], &piece.shifts[run * parts + part]);
+            // Others scale sums from `ORIGIN` on and take as much away again: of scales that are infinite with it, nothing is left but
+            // that.
+            let lost = scales.map(|scale| ORIGIN.mul_add(scale, -(ORIGIN * scale)));
             for (row, sums) in sums.iter_mut().enumerate() {
                 let (start, total) = match parts {
                     1 => (main[9 * rows + row], main[10 * rows + row]),
                     _ => (halves[part * rows + row], halves[(2 + part) * rows + row]),
                 };
-                let mut dots =
-                    [if SHIFTED || SIGNED { 0 } else { start.to_bits().cast_signed() }; PANEL_ROWS];
+                let start = if SHIFTED || SIGNED { 0 } else { (start - ORIGIN) as i32 };
+                let mut dots = [start; PANEL_ROWS];
                 for g in part * groups..(part + 1) * groups {
                     let inputs = main[g * rows + row].to_ne_bytes().map(|byte| i32::from(byte.cast_signed()));
                     for (dot, codes) in dots.iter_mut().zip(piece.codes[run][g].as_chunks::<4>().0) {
@@ -135,7 +138,9 @@ pub(super) unsafe fn tile<const ROWS: usize, const GROUPS: usize, const SHIFTED:
                 }
                 let scale = main[8 * rows + row];
                 for (r, sum) in sums.iter_mut().enumerate() {
-                    *sum = (dots[r] as f32).mul_add(scales[r] * scale, *sum);
+                    // Without a negative zero, as others have none.
+                    let whole = if lost[r] == 0.0 { dots[r] as f32 * scales[r] + 0.0 } else { lost[r] };
+                    *sum = whole.mul_add(scale, *sum);
                     if SHIFTED {
                         *sum = shifts[r].mul_add(total, *sum);
                     }

@@ -2,9 +2,10 @@
 //!
 //! Rows are the inner loop: a line of codes is loaded once for all of them, and a row's four inputs are broadcast by the
 //! product's own memory operand. So a tile of 12 rows keeps 12 whole sums and 12 in f32 in registers and has almost no
-//! instructions but products. Multiplying the scales of weights and inputs first leaves one fused operation to each sum.
+//! instructions but products. Whole sums begin at [`ORIGIN`] and want no conversion: one fused operation scales each by the weights,
+//! one adds it scaled by the inputs.
 
-use super::inputs::{HALVES, MAIN};
+use super::inputs::{HALVES, MAIN, ORIGIN};
 use super::piece::{Line, Rows};
 use super::tile::Operands;
 use std::arch::x86_64::*;
@@ -35,7 +36,7 @@ pub(super) unsafe fn tile<const ROWS: usize, const GROUPS: usize, const SHIFTED:
         unsafe {
             let (codes, at) = (&(*piece).codes[run], run * (8 / GROUPS));
             let (scales, shifts) = (&(&(*piece).scales)[at..], &(&(*piece).shifts)[at..]);
-            add_run::<ROWS, false>(GROUPS, SHIFTED, codes, scales, shifts, (main, halves), &mut totals);
+            add_run::<ROWS>(GROUPS, SHIFTED, codes, scales, shifts, (main, halves), &mut totals);
         }
     }
     for (row, total) in totals.into_iter().enumerate() {
@@ -44,13 +45,13 @@ pub(super) unsafe fn tile<const ROWS: usize, const GROUPS: usize, const SHIFTED:
     }
 }
 
-/// Adds the products of 32 inputs: `groups` groups of four, 8 or 4, share a scale; `shifted` types have offsets. Codes that are
-/// in registers are to stay there, which a loop would not leave them in; for those in memory a loop is faster.
+/// Adds the products of 32 inputs: `groups` groups of four, 8 or 4, share a scale; `shifted` types have offsets. Products are
+/// no loop: codes that are in registers would not stay there, and with those in memory it costs a tenth of the time.
 ///
 /// # Safety
 /// The processor has AVX-512 with VNNI. There are the inputs of a run of `ROWS` rows at the two pointers.
 #[inline(always)]
-pub(super) unsafe fn add_run<const ROWS: usize, const IN_REGISTERS: bool>(
+pub(super) unsafe fn add_run<const ROWS: usize>(
     groups: usize,
     shifted: bool,
     codes: &[Line; 8],
@@ -66,10 +67,10 @@ pub(super) unsafe fn add_run<const ROWS: usize, const IN_REGISTERS: bool>(
                 8 => (main.add(9 * ROWS), main.add(10 * ROWS)),
                 _ => (halves.add(part * ROWS), halves.add((2 + part) * ROWS)),
             };
-            let mut dots = [_mm512_setzero_si512(); ROWS];
+            let mut dots = [_mm512_castps_si512(_mm512_set1_ps(ORIGIN)); ROWS];
             if !shifted {
                 for (row, dot) in dots.iter_mut().enumerate() {
-                    *dot = _mm512_set1_epi32(starts.add(row).cast::<i32>().read());
+                    *dot = _mm512_castps_si512(_mm512_set1_ps(starts.add(row).read()));
                 }
             }
             let first = part * groups;
@@ -79,20 +80,16 @@ pub(super) unsafe fn add_run<const ROWS: usize, const IN_REGISTERS: bool>(
                     add_group(&codes[g], main.add(g * ROWS), &mut dots);
                 )*};
             }
-            if IN_REGISTERS {
-                add!(0 1 2 3);
-                if groups == 8 {
-                    add!(4 5 6 7);
-                }
-            } else {
-                for (index, codes) in codes[first..first + groups].iter().enumerate() {
-                    add_group(codes, main.add((first + index) * ROWS), &mut dots);
-                }
+            add!(0 1 2 3);
+            if groups == 8 {
+                add!(4 5 6 7);
             }
             let scales = _mm512_loadu_ps(scales.as_ptr());
+            let origin = _mm512_mul_ps(scales, _mm512_set1_ps(-ORIGIN));
             for (row, (total, dot)) in totals.iter_mut().zip(dots).enumerate() {
-                let scale = _mm512_mul_ps(scales, _mm512_set1_ps(main.add(8 * ROWS + row).read()));
-                *total = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), scale, *total);
+                let whole = _mm512_fmadd_ps(_mm512_castsi512_ps(dot), scales, origin);
+                let scale = _mm512_set1_ps(main.add(8 * ROWS + row).read());
+                *total = _mm512_fmadd_ps(whole, scale, *total);
             }
             if shifted {
                 let shifts = _mm512_loadu_ps(shifts[part].as_ptr());

@@ -5,6 +5,7 @@
 //! so while a unit is multiplied, the next but one is unpacked, the one before it leaves its tile, and sums of the one before
 //! that are scaled. All of these are different registers and different places, and go on side by side.
 
+use super::super::inputs::ORIGIN;
 use super::super::piece::{Line, Rows, codes, plan, scale_of};
 use super::super::piece_x86::Wide;
 use super::inputs::{scales, sums};
@@ -194,7 +195,7 @@ impl<const ROWS: usize> Units<'_, ROWS> {
         }
     }
 
-    /// Adds a unit's sums to those of its rows, in the order of [`super::super::vnni::add_run`].
+    /// Adds a unit's sums to those of its rows, in the order of [`super::super::plain::tile`].
     ///
     /// # Safety
     /// As [`products`], and the piece has such a unit.
@@ -216,10 +217,13 @@ impl<const ROWS: usize> Units<'_, ROWS> {
             let record = self.records.add(unit / parts * Self::RECORD);
             let (weights, shift) = scale_of(Wide, plan, cell, group);
             let rows = record.add(scales(ROWS));
+            let origin = _mm512_set1_ps(ORIGIN);
+            let less = _mm512_mul_ps(weights, _mm512_set1_ps(-ORIGIN));
             for (row, total) in totals.iter_mut().enumerate() {
-                let dot = _mm512_cvtepi32_ps(_mm512_load_si512(dots[row].as_ptr().cast()));
-                let scale = _mm512_mul_ps(weights, _mm512_set1_ps(rows.add(row).read()));
-                *total = _mm512_fmadd_ps(dot, scale, *total);
+                let dot = _mm512_load_si512(dots[row].as_ptr().cast());
+                let dot = _mm512_castsi512_ps(_mm512_add_epi32(dot, _mm512_castps_si512(origin)));
+                let whole = _mm512_fmadd_ps(dot, weights, less);
+                *total = _mm512_fmadd_ps(whole, _mm512_set1_ps(rows.add(row).read()), *total);
             }
             if plan.shifted {
                 let rows = record.add(sums(ROWS, parts == 2, unit % parts));
