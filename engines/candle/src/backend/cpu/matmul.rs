@@ -34,7 +34,7 @@ pub(super) const FEW_ROWS: usize = 16;
 /// first way ends here.
 pub(super) const EXACT_ROWS: usize = 4;
 
-/// Tasks that each thread gets of a product's outputs: the more, the better they even out, and the shorter the stretches.
+/// Tasks that each thread gets of a product's outputs, more or less: more of them even out better, but their stretches are short.
 const TASKS: usize = 4;
 
 /// Weight bytes of one task of f32 rows.
@@ -325,9 +325,18 @@ pub(super) fn stretches(workers: Workers<'_>, all: usize, task: &(dyn Fn(Range<u
     let pairs = all.div_ceil(2);
     let tasks = (workers.threads * TASKS).min(pairs);
     workers.pool.run(tasks, &|number, thread| {
-        let [start, end] = [number, number + 1].map(|number| (2 * (number * pairs / tasks)).min(all));
-        task(start..end, thread);
+        let [start, end] = [number, number + 1].map(|number| (2 * first_pair(number, tasks, pairs)).min(all));
+        if start < end {
+            task(start..end, thread);
+        }
     });
+}
+
+/// Where a task begins, of so many and out of so many pairs of panels. Tasks grow smaller by even steps, down to next to none:
+/// threads of different speed then end together, and as many tasks of one size would have a thread wait for half of one.
+fn first_pair(number: usize, tasks: usize, pairs: usize) -> usize {
+    let left = tasks - number;
+    pairs - (pairs * left * left).div_ceil(tasks * tasks)
 }
 
 /// Products of many rows in f32, by panels that are unpacked.
