@@ -156,10 +156,12 @@ sim-million: ## a million simulated requests of each kind of clients, all promis
 bench-kernels: ## each kernel beside raw reads and raw arithmetic of the same process; ARGS="--help" shows what to choose
 	@$(CARGO) bench --quiet -p plimsoll-candle --features kernel-bench --bench kernels -- $(ARGS)
 
-bench-tiles: ## what the parts of a product on AMX tiles take, alone and together; ARGS="SECONDS [CPU]"
+bench-tiles: ## what products of 8 bits take with AVX-512 VNNI, and their parts on AMX tiles; ARGS="SECONDS [CPU]"
 	@mkdir -p build/bin
+	$(CC) $(CFLAGS) $(STRICT) -O3 -march=sapphirerapids benches/tiles/bytes.c -o build/bin/byte-tiles
+	@build/bin/byte-tiles $(ARGS)
 	$(CC) $(CFLAGS) $(STRICT) -O3 -march=sapphirerapids benches/tiles/parts.c -o build/bin/tile-parts
-	@build/bin/tile-parts $(ARGS)
+	@if grep -qw amx_int8 /proc/cpuinfo; then build/bin/tile-parts $(ARGS); else echo "without AMX: build/bin/tile-parts is not run"; fi
 
 bench-peers: build ## plimsoll beside its peers, which it installs in build/peers; ARGS="--help" shows what to choose
 	python3 benches/peers/run.py $(ARGS)

@@ -309,7 +309,7 @@ fn stretches_cover_all_panels_once_by_twos_and_grow_smaller() {
             assert!(lengths().is_sorted_by(|earlier, later| *later <= earlier + 2), "{all}: {seen:?}");
             let tasks = seen.len().max(1);
             assert!(lengths().next().unwrap_or(0) <= 2 * all / tasks + 4, "{all}: {seen:?}");
-            assert!(all < 80 || lengths().last() < Some(all / tasks / 4 + 4), "{all}: {seen:?}");
+            assert!(all < 80 || lengths().next_back() < Some(all / tasks / 4 + 4), "{all}: {seen:?}");
             assert!(lengths().all(|length| length > 0), "{all}: {seen:?}");
         }
     }
