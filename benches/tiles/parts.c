@@ -6,7 +6,8 @@
  * multiplied, the next but one is unpacked into memory, the one before leaves its tile, and sums of the one before that are
  * scaled. Weights lie as in the library, 1 MiB of them, which the second cache holds. Two forms of the weights:
  *
- *   bytes  whole numbers of 8 bits, as in the library; sums are converted, and scaled by the weights' and by the inputs' scale
+ *   bytes  whole numbers of 8 bits, as in the library; sums are converted (there, one addition makes floats of them), and scaled by
+ *          the weights' and by the inputs' scale
  *   bf16   looked up from a table; inputs are bf16 and need no scales, so sums are scaled by the weights' alone
  *
  * Prints nanoseconds a unit for SECONDS [1] of each: of slices of 8 panels the fastest, and the fastest tenth. On a machine with
