@@ -1,9 +1,8 @@
 //! The exponential function, in a form that compiles to vector code.
 
+use super::ROUND;
 use std::f32::consts::LOG2_E;
 
-/// Adding and subtracting it rounds a float of modest size to an integer, whose two's complement is then in the low bits.
-const ROUND: f32 = 12_582_912.0;
 /// ln 2 in two parts; the first has so few bits that its product with an exponent is exact.
 const LN_2_HIGH: f32 = 355.0 / 512.0;
 const LN_2_LOW: f32 = -2.121_944_4e-4;

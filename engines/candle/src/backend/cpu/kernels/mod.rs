@@ -48,6 +48,11 @@ pub(crate) use tanh::tanh;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use tiles::{TILE, TILE_ROW, Tiles};
 
+/// 1.5 times two to the power of 23: from there on, 2^22 down and up, the last bit of a float counts ones. A sum with a number below
+/// 2^22 is rounded to a whole number, ties to even, whose two's complement is in the low bits; and a whole number that is added to
+/// the bits is added to the float.
+pub(crate) const ROUND: f32 = 12_582_912.0;
+
 /// Values that go through a kernel side by side. Sums are kept in this many lanes and added up in a fixed tree, so a sum
 /// depends on nothing but its terms.
 pub(crate) const LANES: usize = 32;

@@ -8,7 +8,7 @@ use super::layout::MOST_INPUTS;
 #[cfg(target_arch = "x86_64")]
 use super::many_bytes::amx::{self, Blocks};
 use super::many_bytes::inputs::{Groups, prepare as prepare_group};
-use crate::backend::cpu::kernels::{Level, few};
+use crate::backend::cpu::kernels::{Level, ROUND, few};
 
 /// Inputs that share a scale.
 pub(super) const RUN: usize = 32;
@@ -115,8 +115,6 @@ pub(crate) fn prepare(
 /// The scale of a run and the codes of its inputs, which go from `-most` to `most`.
 #[inline(always)]
 pub(super) fn coded(values: &[f32; RUN], most: f32) -> (f32, [i32; RUN]) {
-    // What is added to a number below 2^22 to have it rounded, ties to even, in the lowest bits.
-    const ROUND: f32 = 12_582_912.0;
     let mut largest = 0;
     for value in values {
         largest = largest.max(value.to_bits() & 0x7fff_ffff);

@@ -3,6 +3,7 @@
 //! Products are fused with additions where the processor can, so results differ between instruction sets in the last
 //! bits; on one processor they depend on nothing but the operands.
 
+use crate::backend::cpu::kernels::ROUND;
 use crate::backend::cpu::kernels::format::f32_of_f16;
 use crate::backend::cpu::kernels::simd::Portable;
 
@@ -148,8 +149,6 @@ impl Wide for Portable {
 
     #[inline(always)]
     fn exp2(self, mut x: Self::V, most: Self::V) -> Self::V {
-        /// Adding and taking it away rounds to an integer, whose two's complement is then in the low bits.
-        const ROUND: f32 = 12_582_912.0;
         for i in 0..WIDTH {
             let exact = x[i] - most[i];
             // Not `clamp`, which would hide nothing either; NaN goes through.

@@ -3,7 +3,7 @@
 //! A product with them is as exact as one in f32 to about 1e-4 of its largest terms, yet its sums are of whole numbers, so
 //! every instruction set computes the same.
 
-use crate::backend::cpu::kernels::per_level;
+use crate::backend::cpu::kernels::{ROUND, per_level};
 
 /// Inputs that share a scale.
 pub(crate) const BLOCK: usize = 32;
@@ -88,7 +88,6 @@ impl QuantBlock {
     /// Quantises.
     #[inline(always)]
     fn of(values: &[f32; BLOCK], order: Order) -> Self {
-        const ROUND: f32 = 12_582_912.0;
         // The order of magnitudes is that of their bits, and infinities and NaNs come last.
         let mut most = 0;
         for value in values {

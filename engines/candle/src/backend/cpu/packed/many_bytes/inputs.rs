@@ -17,7 +17,7 @@
 #[cfg(test)]
 use super::super::inputs::Form;
 use super::super::inputs::{RUN, coded, run_of};
-use crate::backend::cpu::kernels::{Level, Set, per_level};
+use crate::backend::cpu::kernels::{Level, ROUND, Set, per_level};
 use std::ops::{Range, RangeInclusive};
 
 /// Most rows of a tile of several: with 16 outputs they keep 12 whole sums and 12 in f32 in registers.
@@ -30,11 +30,10 @@ pub(super) const LEAST_ROWS: usize = 5;
 /// Fewest rows of a tile of several.
 pub(super) const LEAST_OF_SEVERAL: usize = 9;
 
-/// 1.5 times two to the power of 23: in floats from there on, 2^22 down and up, the last bit counts ones. With a whole number added
-/// to its bits it is the float that is larger by as much, and the products of a run and of 128 and less are far from 2^22. It has two
-/// bits and scales of weights have at most 19, so its product with them is exact; those that it makes infinite, from 2^105 on, have
-/// infinite products.
-pub(super) const ORIGIN: f32 = 12_582_912.0;
+/// What sums of products begin at: whole numbers are added to its bits, and those of a run and of 128 and less are far from 2^22. It has
+/// two bits and scales of weights have at most 19, so its product with them is exact; those that it makes infinite, from 2^105 on,
+/// have infinite products.
+pub(super) const ORIGIN: f32 = ROUND;
 
 /// Values of 4 bytes of a run, for each row.
 pub(super) const MAIN: usize = RUN / 4 + 3;
