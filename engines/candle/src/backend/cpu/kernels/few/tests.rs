@@ -74,6 +74,25 @@ fn all_ways_compute_the_same_bits_for_any_bytes_and_rows() {
 }
 
 #[test]
+fn the_largest_sums_have_the_same_bits_on_all_ways() {
+    for (dtype, cell) in types() {
+        let cols = cell.inputs;
+        // Planes as large as they get, of either sign; the first input of a block sets its scale.
+        let plane = |rest: f32| (0..cols).map(move |k| if k % BLOCK == 0 { 1.0 } else { rest });
+        let inputs: Vec<f32> =
+            [16256.0, -16256.0, 16191.0, -16192.0].into_iter().flat_map(|n| plane(n / 16256.0)).collect();
+        for byte in 0..=u8::MAX {
+            let bytes = vec![byte; dtype.bytes_for(16 * cols as u64).unwrap() as usize];
+            let weights = load(dtype, 16, cols, &bytes);
+            let want = bits(&multiply(ways()[0], &weights, &inputs, 1));
+            for way in ways() {
+                assert_eq!(bits(&multiply(way, &weights, &inputs, 1)), want, "{dtype:?} {byte} {way:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn products_are_those_of_the_values() {
     let mut random = Random::new(72);
     for (dtype, cell) in types() {
