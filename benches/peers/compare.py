@@ -38,11 +38,16 @@ class Row:
         return all(known) if known else None
 
 
+def has(found, wanted):
+    """Whether it has all of these values."""
+    return all(found[key] == value for key, value in wanted.items())
+
+
 def by_round(samples, **wanted):
     """Speed by round of the samples with these values. The fastest of a round counts: all ways are tried in the first."""
     speeds = {}
     for sample in samples:
-        if all(sample[key] == value for key, value in wanted.items()):
+        if has(sample, wanted):
             speeds[sample["round"]] = max(speeds.get(sample["round"], 0), sample["speed"])
     return speeds
 
@@ -111,14 +116,21 @@ def rows(results, engines, cells):
             peers = [(engine.name, w.name) for engine in engines for w in engine.weights if w.bits == weights.bits]
             peers = [peer for peer in peers if peer[0] != NAME]
             for cell in cells:
-                bounds = {
-                    measured["round"]: limits.bound(shape, cell, weights, bytes_of(results, shape, weights), measured)
-                    for measured in results["limits"]
-                    if measured["shape"] == shape and measured["cell"] == cell.name and bytes_of(results, shape, weights)
-                }
-                if found := row(results["samples"], shape, cell, weights, peers, bounds):
+                if found := row(results["samples"], shape, cell, weights, peers, bounds(results, shape, cell, weights)):
                     made.append(found)
     return made
+
+
+def bounds(results, shape, cell, weights):
+    """What bounds a cell, by round; memory as it was read beside plimsoll's own runs, where it was."""
+    size, where = bytes_of(results, shape, weights), {"shape": shape, "cell": cell.name}
+    ours = where | {"engine": NAME, "weights": weights.name}
+    reads = {sample["round"]: {"read": sample["read"]} for sample in results["samples"] if has(sample, ours) and "read" in sample}
+    return {
+        measured["round"]: limits.bound(shape, cell, weights, size, measured | reads.get(measured["round"], {}))
+        for measured in results["limits"]
+        if size and has(measured, where)
+    }
 
 
 def bytes_of(results, shape, weights):

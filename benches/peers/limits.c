@@ -1,9 +1,9 @@
 /* What the machine allows: memory read and multiply-add throughput of all threads together, as one JSON object.
  *
- *     limits THREADS
+ *     limits THREADS             the best of several passes
+ *     limits THREADS SECONDS     memory alone, the mean of that many seconds of passes
  *
- * Thread i runs on the i-th CPU that the process may use. The best of several passes counts. Operations count a multiplication
- * and an addition as two. */
+ * Thread i runs on the i-th CPU that the process may use. Operations count a multiplication and an addition as two. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <pthread.h>
@@ -140,9 +140,15 @@ typedef struct {
     char *buffer;
     const peak *what; /* NULL: memory */
     long steps;
-    double best;
+    double least; /* seconds that the passes take at least */
     uint64_t sum;
 } worker;
+
+/* Of the passes so far, in seconds; the first thread writes them while the others wait. */
+static struct {
+    double best, all;
+    int count, more;
+} passes;
 
 static pthread_barrier_t barrier;
 
@@ -169,8 +175,7 @@ static void *work(void *user_data) {
     if (w->what == NULL) {
         memset(mine, w->index + 1, part);
     }
-    w->best = 1e30;
-    for (int pass = 0; pass < PASSES; pass++) {
+    do {
         pthread_barrier_wait(&barrier);
         double start = seconds();
         if (w->what != NULL) {
@@ -179,19 +184,26 @@ static void *work(void *user_data) {
             w->sum += sum((const uint64_t *)(const void *)mine, part / sizeof(uint64_t));
         }
         pthread_barrier_wait(&barrier);
-        double took = seconds() - start;
-        w->best = took < w->best ? took : w->best;
-    }
+        if (w->index == 0) {
+            double took = seconds() - start;
+            passes.best = passes.count == 0 || took < passes.best ? took : passes.best;
+            passes.all += took;
+            passes.more = ++passes.count < PASSES || passes.all < w->least;
+        }
+        pthread_barrier_wait(&barrier);
+    } while (passes.more);
     return NULL;
 }
 
-/* Seconds of the best pass of all threads together. */
-static double best(const peak *what, long steps, int threads, char *buffer) {
+/* Passes of all threads together, for at least so many seconds. */
+static void run(const peak *what, long steps, double least, int threads, char *buffer) {
     static worker workers[MAX_THREADS];
     pthread_t ids[MAX_THREADS];
+    memset(&passes, 0, sizeof passes);
     pthread_barrier_init(&barrier, NULL, (unsigned)threads);
     for (int i = 0; i < threads; i++) {
-        workers[i] = (worker){.index = i, .threads = threads, .buffer = buffer, .what = what, .steps = steps};
+        workers[i] = (worker){
+            .index = i, .threads = threads, .buffer = buffer, .what = what, .steps = steps, .least = least};
         if (pthread_create(&ids[i], NULL, work, &workers[i]) != 0) {
             fprintf(stderr, "limits: no thread\n");
             exit(1);
@@ -201,13 +213,13 @@ static double best(const peak *what, long steps, int threads, char *buffer) {
         pthread_join(ids[i], NULL);
     }
     pthread_barrier_destroy(&barrier);
-    return workers[0].best;
 }
 
 int main(int argc, char **argv) {
-    int threads = argc == 2 ? atoi(argv[1]) : 0;
-    if (threads < 1 || threads > MAX_THREADS || (size_t)threads > BYTES / HUGE_PAGE) {
-        fprintf(stderr, "usage: limits THREADS\n");
+    int threads = argc == 2 || argc == 3 ? atoi(argv[1]) : 0;
+    double least = argc == 3 ? atof(argv[2]) : 0;
+    if (threads < 1 || threads > MAX_THREADS || (size_t)threads > BYTES / HUGE_PAGE || (argc == 3 && !(least > 0))) {
+        fprintf(stderr, "usage: limits THREADS [SECONDS]\n");
         return 2;
     }
     char *raw = mmap(NULL, BYTES + HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -218,14 +230,19 @@ int main(int argc, char **argv) {
     char *buffer = (char *)(((uintptr_t)raw + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE);
     madvise(buffer, BYTES, MADV_HUGEPAGE);
     size_t read = BYTES / (size_t)threads / HUGE_PAGE * HUGE_PAGE * (size_t)threads;
-    printf("{\"threads\": %d, \"read\": %.0f", threads, (double)read / best(NULL, 0, threads, buffer));
+    run(NULL, 0, least, threads, buffer);
+    if (argc == 3) {
+        printf("{\"threads\": %d, \"mean_read\": %.0f}\n", threads, (double)read * passes.count / passes.all);
+        return 0;
+    }
+    printf("{\"threads\": %d, \"read\": %.0f", threads, (double)read / passes.best);
     peak all[16];
     size_t count = peaks(all);
     for (size_t i = 0; i < count; i++) {
         if (all[i].available) {
             long steps = 1 << 22;
-            double took = best(&all[i], steps, threads, buffer);
-            printf(", \"%s\": %.0f", all[i].name, all[i].operations * (double)steps * threads / took);
+            run(&all[i], steps, 0, threads, buffer);
+            printf(", \"%s\": %.0f", all[i].name, all[i].operations * (double)steps * threads / passes.best);
         }
     }
     printf("}\n");

@@ -8,6 +8,7 @@ from shapes import SHAPES, parameters
 KV_BYTES = {"f16": 2, "q8_0": 34 / 32}  # of an element
 INT8 = ("amx_int8", "vnni_int8", "avx2_int8")
 FLOAT = ("amx_bf16", "avx512_bf16", "avx512_f16", "avx512_f32", "avx2_f32")
+READ_SECONDS = 1  # about what decoding takes
 
 
 def measure(program, pinned, log):
@@ -16,6 +17,11 @@ def measure(program, pinned, log):
     if not pinned.level.tiles and "amx_int8" in values:
         raise Failed("matrix tiles were handed out at a level without them")
     return values
+
+
+def mean_read(program, pinned, log):
+    """Bytes that are read in a second, the mean of as long as decoding takes: neighbours come and go in either."""
+    return json.loads(pinned.run([program, pinned.threads, READ_SECONDS], log).output)["mean_read"]
 
 
 def peak(limits, bits):

@@ -5,6 +5,7 @@ import time
 from dataclasses import asdict, dataclass
 
 import limits
+from engines.plimsoll import NAME
 from process import Failed
 
 
@@ -82,12 +83,26 @@ class Rounds:
         for job in jobs:
             self.step(job, cell, number)
 
+    def between_reads(self, job, cell, way):
+        """A run, and how fast memory was read just before and after it where a share of that is asked for."""
+
+        def read():
+            return limits.mean_read(self.program, self.pinned, self.log)
+
+        def run():
+            return job.engine.run(job.model, job.weights, [cell], way, self.pinned, self.log)
+
+        if job.engine.name != NAME or cell.kind != "decode":
+            return run(), {}
+        before, done, after = read(), run(), read()
+        return done, {"read": (before + after) / 2}
+
     def step(self, job, cell, number):
         """One cell of one job, which is left out from then on when it fails."""
         samples, failed = [], []
         for way in ways(job, cell, self.best[job]):
             try:
-                run = job.engine.run(job.model, job.weights, [cell], way, self.pinned, self.log)
+                run, reads = self.between_reads(job, cell, way)
             except Failed as reason:
                 failed.append(f"{job.title}, {way}: {reason}")
                 say("FAILED", failed[-1])
@@ -95,7 +110,7 @@ class Rounds:
             for record in run.records:
                 sample = {"shape": job.shape, "engine": job.engine.name, "weights": job.weights.name, "way": way}
                 sample |= asdict(record) | {"speed": record.speed, "round": number, "peak_bytes": run.peak_bytes}
-                samples.append(sample | {"extra": run.extra})
+                samples.append(sample | {"extra": run.extra} | reads)
         if not samples and not failed:
             failed.append(f"{job.title}: no result for {cell.name}")
             say("FAILED", failed[-1])

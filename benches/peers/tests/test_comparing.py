@@ -78,6 +78,13 @@ class Ratios(unittest.TestCase):
         (found,) = rows(made, [Fake(None), OpenVino(None), Plimsoll(None)], [cell("decode", 128)])
         return found
 
+    def test_reads_beside_the_runs_count_before_those_of_the_round(self):
+        made = results()
+        beside = [value | {"read": 17.5e9} if value["engine"] == "plimsoll" else value for value in made["samples"]]
+        (found,) = rows(made | {"samples": beside}, [Fake(None), Plimsoll(None)], [cell("decode", 128)])
+        self.assertAlmostEqual(found.bound * 30e9 / 17.5e9, self.decode(30e9, None).bound)
+        self.assertAlmostEqual(found.share, 22.5 / found.bound)
+
     def test_met_needs_the_ratio_and_the_share(self):
         fast, slow = 30e9, 17.5e9  # 40 and 23.3 tokens a second, of which 22.5 are 0.56 and 0.96
         for read, openvino, met in ((slow, 15, True), (fast, 15, False), (slow, 16, False)):
@@ -169,6 +176,25 @@ class Turns(unittest.TestCase):
         first = [(model, name, way) for name in ("decode", "decode-2048") for model in ("one", "other") for way in (1, 2)]
         self.assertEqual(ran, first + [(model, name, 2) for model, name, way in first if way == 2])
         self.assertEqual([value["cell"] for value in rounds.results["limits"]], ["decode", "decode-2048"] * 2)
+
+    def test_memory_is_read_before_and_after_what_is_to_be_a_share_of_it(self):
+        happened = []
+
+        class Ours(Plimsoll):
+            def run(self, model, weights, cells, *_):
+                happened.append(cells[0].name)
+                return Run([Record(cells[0].name, 1, 1.0)])
+
+        def mean_read(*_):
+            happened.append("read")
+            return 10.0 * len(happened)
+
+        jobs = [Job(LLAMA, Ours(None), Weights("Q4_0", 4), "")]
+        rounds = Rounds(jobs, [cell(name, 128) for name in ("decode", "prefill-512")], None, None, None)
+        with unittest.mock.patch("limits.measure", return_value=MACHINE), unittest.mock.patch("limits.mean_read", mean_read):
+            list(rounds.run(1))
+        self.assertEqual(happened, ["read", "decode", "read", "prefill-512"])
+        self.assertEqual([value.get("read") for value in rounds.results["samples"]], [20.0, None])
 
     def test_an_engine_that_fails_is_named_and_left_out(self):
         from process import Failed
