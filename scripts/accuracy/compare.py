@@ -25,7 +25,7 @@ ROUNDING = 1e-9
 CHUNKS = {64: "prefill", 1: "decode"}
 PAGE = """# What the kernels lose
 
-Written by `ACCURACY_PAGE=docs/accuracy.md make accuracy`; how it measures is in [its README](../scripts/accuracy/README.md).
+Written by `make accuracy` with `ACCURACY_PAGE` set; how it measures is in [its README](../scripts/accuracy/README.md).
 
 """
 
