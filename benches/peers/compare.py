@@ -116,20 +116,22 @@ def rows(results, engines, cells):
             peers = [(engine.name, w.name) for engine in engines for w in engine.weights if w.bits == weights.bits]
             peers = [peer for peer in peers if peer[0] != NAME]
             for cell in cells:
-                if found := row(results["samples"], shape, cell, weights, peers, bounds(results, shape, cell, weights)):
+                bounds = bounds_of(results, shape, cell, weights)
+                if found := row(results["samples"], shape, cell, weights, peers, bounds):
                     made.append(found)
     return made
 
 
-def bounds(results, shape, cell, weights):
-    """What bounds a cell, by round; memory as it was read beside plimsoll's own runs, where it was."""
+def bounds_of(results, shape, cell, weights):
+    """What bounds a cell, by round. Where memory was read beside plimsoll's own runs these rounds count alone: a median is of one kind."""
     size, where = bytes_of(results, shape, weights), {"shape": shape, "cell": cell.name}
     ours = where | {"engine": NAME, "weights": weights.name}
     reads = {sample["round"]: {"read": sample["read"]} for sample in results["samples"] if has(sample, ours) and "read" in sample}
+    rounds = [measured for measured in results["limits"] if has(measured, where)] if size else []
     return {
         measured["round"]: limits.bound(shape, cell, weights, size, measured | reads.get(measured["round"], {}))
-        for measured in results["limits"]
-        if size and has(measured, where)
+        for measured in rounds
+        if not reads or measured["round"] in reads
     }
 
 

@@ -84,7 +84,7 @@ class Rounds:
             self.step(job, cell, number)
 
     def between_reads(self, job, cell, way):
-        """A run, and how fast memory was read just before and after it where a share of that is asked for."""
+        """A run, and how fast memory was read just before and after it where its share of that is shown."""
 
         def read():
             return limits.mean_read(self.program, self.pinned, self.log)

@@ -12,7 +12,7 @@ import chart
 import limits
 import table
 from cells import cell
-from compare import by_round, median, ratio_of, rows
+from compare import by_round, has, median, ratio_of, rows
 from engines.engine import Engine, Record, Run, Weights
 from engines.openvino import OpenVino
 from engines.plimsoll import Plimsoll
@@ -84,6 +84,14 @@ class Ratios(unittest.TestCase):
         (found,) = rows(made | {"samples": beside}, [Fake(None), Plimsoll(None)], [cell("decode", 128)])
         self.assertAlmostEqual(found.bound * 30e9 / 17.5e9, self.decode(30e9, None).bound)
         self.assertAlmostEqual(found.share, 22.5 / found.bound)
+
+    def test_rounds_without_such_reads_do_not_count_beside_those_with(self):
+        made = results()
+        beside = [value | {"read": 15e9} if has(value, {"engine": "plimsoll", "round": 1}) else value for value in made["samples"]]
+        (found,) = rows(made | {"samples": beside}, [Fake(None), Plimsoll(None)], [cell("decode", 128)])
+        self.assertAlmostEqual(found.bound * 2, self.decode(30e9, None).bound)
+        self.assertAlmostEqual(found.share, 15 / found.bound)
+        self.assertEqual(found.rounds, 2)
 
     def test_met_needs_the_ratio_and_the_share(self):
         fast, slow = 30e9, 17.5e9  # 40 and 23.3 tokens a second, of which 22.5 are 0.56 and 0.96
